@@ -1,0 +1,104 @@
+"""Manifests: an artefact is finished when its manifest is there, and the manifest says how it was made.
+
+A manifest holds no clock time and no absolute path of its own, so that the same command on the same input writes the
+same bytes, killed or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli import __version__
+from emgecg_cli.core.artifacts import write_atomically
+from emgecg_cli.core.errors import MedReportError
+
+FORMAT_VERSION = 1
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "wfdb", "polars", "numpy", "scipy", "safetensors",
+            "sacrebleu", "rouge-score", "bert-score")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says. `inputs` maps a role ("store", …) to {"path": as typed, "hash": of its manifest}."""
+
+    kind: str
+    command: str
+    arguments: dict[str, Any]
+    seed: int | None = None
+    counts: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def manifest_path(artefact: Path) -> Path:
+    """`DIR/manifest.json` of a folder; `NAME.manifest.json` beside a single file."""
+    if artefact.suffix in (".jsonl", ".json"):
+        return artefact.with_name(f"{artefact.stem}.manifest.json")
+    return artefact / "manifest.json"
+
+
+def is_finished(artefact: Path) -> bool:
+    """Whether the artefact's manifest has been written."""
+    return manifest_path(artefact).is_file()
+
+
+def write_manifest(artefact: Path, manifest: Manifest) -> None:
+    """Finish an artefact: the last write, and atomic."""
+    values = asdict(manifest) | {"versions": package_versions()}
+    write_atomically(manifest_path(artefact), (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_manifest(artefact: Path, kind: str, made_by: str | None = None) -> Manifest:
+    """Read the manifest of a finished artefact of this kind; says what is there instead when it is not one."""
+    path = manifest_path(artefact)
+    hint = f"make one with `medreport {made_by}`" if made_by else "check the path"
+    if not artefact.exists():
+        raise MedReportError(f"{artefact}: no such {kind}", hint)
+    if not path.is_file():
+        raise MedReportError(f"{artefact}: not a finished {kind} ({path.name} is missing)",
+                             "run the command that makes it again: it goes on where it stopped")
+    try:
+        values = json.loads(path.read_bytes())
+        manifest = Manifest(**values)
+    except (ValueError, TypeError) as error:
+        raise MedReportError(f"{path}: not a manifest of medreport ({error})", hint) from None
+    if manifest.kind != kind:
+        raise MedReportError(f"{artefact}: a {manifest.kind}, where a {kind} is needed", hint)
+    if manifest.format_version > FORMAT_VERSION:
+        raise MedReportError(f"{path}: format {manifest.format_version}, this medreport reads {FORMAT_VERSION}",
+                             "install a newer medreport")
+    return manifest
+
+
+def manifest_hash(artefact: Path) -> str:
+    """SHA-256 of the manifest: the identity of an artefact."""
+    return hashlib.sha256(manifest_path(artefact).read_bytes()).hexdigest()
+
+
+def input_of(artefact: Path) -> dict[str, str]:
+    """How a manifest names one of its inputs."""
+    return {"path": artefact.as_posix(), "hash": manifest_hash(artefact)}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of medreport and of the packages that decide its numbers, without importing them."""
+    versions = {"medreport": __version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def json_hash(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
