@@ -1,0 +1,25 @@
+"""Names and sizes in, modules out. No module below this file sees a name or a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from emgecg_cli.core import names
+from emgecg_cli.core.models.projector import linear_projector, mlp_projector
+from emgecg_cli.core.models.report_model import ReportModel
+
+
+def build_report_model(backbone: Any, *, encoder: str, fusion: str, signal_tokens: int, seed: int) -> ReportModel:
+    """Put a named encoder and fusion on a loaded (and tuned) backbone; the projector's width is read from the fusion.
+
+    A narrow encoder gets the plain projector, every other one MEIT's. New weights depend on `seed` alone.
+    """
+    attached = names.resolve("fusion", fusion)(backbone)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        signal_encoder = names.resolve("encoder", encoder)()
+        build_projector = linear_projector if signal_encoder.width < 512 else mlp_projector
+        projector = build_projector(signal_encoder.width, signal_tokens, attached.dim)
+    return ReportModel(signal_encoder, projector, backbone, attached)

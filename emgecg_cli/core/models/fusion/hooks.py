@@ -1,0 +1,184 @@
+"""What prefix-KV fusion hangs on an attention module: a hook, a cache that shows the prefix, a longer mask.
+
+The backbone's own cache, positions and lengths never see the prefix; only the attention does, after rotation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emgecg_cli.core.models.fusion.attention_families import KeyValue
+
+CACHE_ARGUMENTS = ("past_key_values", "layer_past", "past_key_value")
+
+
+@dataclass
+class Frame:
+    """The prefix of one forward or one generation.
+
+    `hidden` (B, N, D) are the tiled signal tokens, None when the fusion is explicitly off; `valid` (B,) marks rows with
+    a signal. `memo` keeps each layer's keys and values during generation. `seen` counts runs of the decoder stack.
+    """
+
+    hidden: Tensor | None
+    valid: Tensor | None = None
+    memo: dict[nn.Module, KeyValue] | None = None
+    seen: int = field(default=0, compare=False)
+
+
+class FrameHolder(Protocol):
+    """What the hooks need of the fusion they belong to."""
+
+    frame: Frame | None
+
+    def implementation(self) -> str:
+        """Name of the attention implementation in use."""
+
+
+class PrefixedCache:
+    """Stands in for the cache argument of one attention call: stores text, returns prefix and text."""
+
+    def __init__(self, inner: Any, prefix: KeyValue) -> None:
+        self.inner = inner
+        self.prefix = prefix
+        self.used = False
+
+    def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> KeyValue:
+        """Store (B, G, T, head_dim) in the real cache; return (B, G, N + K, head_dim)."""
+        self.used = True
+        if self.inner is not None:
+            keys, values = self.inner.update(keys, values, *args, **kwargs)
+        prefix_keys, prefix_values = self.prefix
+        return (torch.cat([prefix_keys.to(keys.dtype), keys], -2),
+                torch.cat([prefix_values.to(values.dtype), values], -2))
+
+
+def extend_mask(mask: Tensor | None, frame: Frame, new: int, total: int) -> Tensor | None:
+    """Put N columns in front of the mask the model built: (B or 1, 1, T, K) -> (B or 1, 1, T, N + K).
+
+    They are visible to every query of a row that has a signal and to none of a row without. A None mask means plainly
+    causal, or one query that sees everything.
+    """
+    hidden = frame.hidden
+    assert hidden is not None
+    tokens = hidden.shape[1]
+    if mask is None:
+        if new == 1 and frame.valid is None:
+            return None
+        mask = torch.ones(1, 1, new, total, dtype=torch.bool, device=hidden.device).tril(total - new)
+    if mask.ndim != 4:
+        raise RuntimeError(f"prefix fusion: cannot extend a mask of shape {tuple(mask.shape)}")
+    boolean = mask.dtype == torch.bool
+    extended = F.pad(mask, (tokens, 0), value=True if boolean else 0.0)
+    if frame.valid is None:
+        return extended
+    absent = ~frame.valid.to(mask.device)[:, None, None, None]  # (B, 1, 1, 1)
+    columns = torch.arange(extended.shape[-1], device=mask.device) < tokens
+    return extended.masked_fill(absent & columns, False if boolean else torch.finfo(mask.dtype).min)
+
+
+class AttentionHook:
+    """Forward pre-hook of one attention module: projects the prefix and shows it through cache and mask.
+
+    A class, not a closure, so that a deep copy of the model points to the copy's fusion.
+    """
+
+    def __init__(self, holder: FrameHolder, module: nn.Module, project: Callable[[Any, Tensor], KeyValue]) -> None:
+        self.holder = holder
+        self.project = project
+        self.names = list(inspect.signature(type(module).forward).parameters)[1:]
+        found = [name for name in CACHE_ARGUMENTS if name in self.names]
+        if not found:
+            raise RuntimeError(f"prefix fusion: {type(module).__name__} takes no cache")
+        self.cache_argument = found[0]
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Rewrite cache and mask of this call."""
+        frame = self.holder.frame
+        if frame is None:
+            raise RuntimeError("prefix fusion: the backbone ran outside the fusion's forward and generate")
+        if frame.hidden is None:
+            return None
+        call = dict(zip(self.names, args, strict=False)) | kwargs
+        text = call["hidden_states"]
+        self._check(module, call, text, frame.hidden)
+        inner = call.get(self.cache_argument)
+        mask, new = call.get("attention_mask"), text.shape[1]
+        total = new
+        if mask is None and inner is not None:
+            total = inner.get_mask_sizes(new, getattr(module, "layer_idx", 0))[0]
+        call["attention_mask"] = extend_mask(mask, frame, new, total)
+        call[self.cache_argument] = PrefixedCache(inner, self._keys_and_values(module, frame, text))
+        return (), call
+
+    def _keys_and_values(self, module: nn.Module, frame: Frame, text: Tensor) -> KeyValue:
+        if frame.memo is not None and module in frame.memo:
+            return frame.memo[module]
+        assert frame.hidden is not None
+        projected = self.project(module, frame.hidden.to(text.device, text.dtype))
+        if frame.memo is not None:
+            frame.memo[module] = projected
+        return projected
+
+    def _check(self, module: nn.Module, call: dict[str, Any], text: Tensor, hidden: Tensor) -> None:
+        if call.get("cache") is not None:
+            raise RuntimeError("prefix fusion: paged caches are not supported")
+        if getattr(module, "_is_replica", False):
+            raise RuntimeError("prefix fusion: torch.nn.DataParallel shares one frame between threads; use DDP")
+        if text.shape[0] != hidden.shape[0]:
+            raise RuntimeError(f"prefix fusion: {text.shape[0]} rows of text, {hidden.shape[0]} of signal")
+        if call.get("attention_mask") is None and text.shape[1] > 1 and self.holder.implementation() == "eager":
+            raise RuntimeError("prefix fusion: eager attention without a mask")
+
+
+def check_used(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+    """Forward hook: an attention that never called `update` dropped the prefix."""
+    for value in kwargs.values():
+        if isinstance(value, PrefixedCache) and not value.used:
+            raise RuntimeError(f"prefix fusion: {type(module).__name__} never updated its cache, the prefix is lost")
+
+
+class SeenHook:
+    """Forward pre-hook of the decoder stack: proof that hooks run (a graph compiled before attaching has none)."""
+
+    def __init__(self, holder: FrameHolder) -> None:
+        self.holder = holder
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        """Count one run."""
+        if self.holder.frame is not None:
+            self.holder.frame.seen += 1
+
+
+class PinnedCheckpoint:
+    """A gradient-checkpointing function whose recomputation, in the backward pass, sees the frame of its own forward.
+
+    Without it the recomputation finds no prefix, or another batch's: with re-entrant checkpointing silently.
+    """
+
+    def __init__(self, holder: FrameHolder, function: Callable[..., Any]) -> None:
+        self.holder = holder
+        self.function = function
+
+    def __call__(self, layer: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Checkpoint `layer`."""
+        frame = self.holder.frame
+        if frame is None or torch.compiler.is_compiling():
+            return self.function(layer, *args, **kwargs)
+
+        def run(hidden: Tensor | None, *inner_args: Any, **inner_kwargs: Any) -> Any:
+            outer, self.holder.frame = self.holder.frame, Frame(hidden, frame.valid)
+            try:
+                return layer(*inner_args, **inner_kwargs)
+            finally:
+                self.holder.frame = outer
+
+        # The prefix is an explicit argument because re-entrant checkpointing differentiates only those.
+        return self.function(run, frame.hidden, *args, **kwargs)

@@ -1,0 +1,81 @@
+"""The weights of a run on disk: adapter or backbone, signal weights, tokenizer. Written and read by the same file.
+
+A LoRA run holds an adapter and names its backbone; a fully tuned one holds the backbone itself. Only safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from emgecg_cli.core.artifacts import write_atomically
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import Manifest, read_manifest
+from emgecg_cli.core.models.backbones import load_backbone
+from emgecg_cli.core.models.builders import build_report_model
+from emgecg_cli.core.models.report_model import ReportModel
+
+SIGNAL_FILE = "signal.safetensors"
+
+
+def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str) -> None:
+    """Write what `load_run` needs, besides the manifest."""
+    save_file({name: tensor.contiguous().cpu() for name, tensor in model.signal_parts().items()}, run / SIGNAL_FILE)
+    tokenizer.save_pretrained(run / "tokenizer")
+    if tuning == "lora":
+        model.backbone.save_pretrained(run / "adapter")  # type: ignore[operator]
+        _sort_lists(run / "adapter" / "adapter_config.json")
+    elif tuning == "full":
+        model.backbone.save_pretrained(run / "backbone")  # type: ignore[operator]
+
+
+def _sort_lists(config: Path) -> None:
+    """peft writes its sets in hash order, which differs between processes; a run's bytes must not."""
+    values = {key: sorted(value) if isinstance(value, list) else value
+              for key, value in json.loads(config.read_text()).items()}
+    write_atomically(config, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
+
+
+def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[ReportModel, Any, Manifest]:
+    """Model (in evaluation mode, on `device`), tokenizer and manifest of a finished run.
+
+    Raises MedReportError when a file is missing or does not fit the others.
+    """
+    manifest = read_manifest(run, "run", made_by="train")
+    settings = manifest.details["model"]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+        backbone = _load_backbone(run, settings, dtype)
+        model = build_report_model(backbone, encoder=settings["encoder"], fusion=settings["fusion"],
+                                   signal_tokens=settings["signal_tokens"], seed=0)
+        weights = load_file(run / SIGNAL_FILE)
+        expected = model.signal_parts()
+        wrong = sorted(set(weights) ^ set(expected)) or \
+            [name for name in weights if weights[name].shape != expected[name].shape]
+        if wrong:
+            raise MedReportError(f"{run / SIGNAL_FILE}: does not fit encoder {settings['encoder']} ({wrong[0]})",
+                                 "train the run again")
+        model.load_state_dict(weights, strict=False)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise MedReportError(f"{run}: cannot be loaded: {' '.join(str(error).split())[:300]}",
+                             "a file of the run is missing or damaged; train it again") from None
+    model.encoder.to(device, torch.float32)
+    model.projector.to(device, torch.float32)
+    backbone.to(device)
+    return model.eval(), tokenizer, manifest
+
+
+def _load_backbone(run: Path, settings: dict[str, Any], dtype: torch.dtype) -> Any:
+    if settings["tuning"] == "full":
+        return AutoModelForCausalLM.from_pretrained(run / "backbone", dtype=dtype, use_safetensors=True)
+    backbone, _ = load_backbone(settings["backbone"], dtype)
+    if settings["tuning"] == "lora":
+        return PeftModel.from_pretrained(backbone, run / "adapter")
+    return backbone
