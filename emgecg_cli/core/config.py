@@ -8,7 +8,8 @@ from typing import Any
 from emgecg_cli.core.errors import MedReportError
 
 SCHEDULES = ("linear", "cosine")
-STORES, INSTRUCTIONS, RUNS, PREDICTIONS = "stores", "instructions", "runs", "predictions"
+TOKEN_NORMS = ("unit", "rms")
+STORES, INSTRUCTIONS, RUNS, PREDICTIONS, SCORES = "stores", "instructions", "runs", "predictions", "scores"
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,33 @@ class GenerateConfig:
 
 
 @dataclass(frozen=True)
+class ScoreDefaults:
+    """Defaults of `score`."""
+
+    resamples: int = 1000
+    examples: int = 6
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DemoDefaults:
+    """Defaults of `demo`: sizes that end within five minutes on two cores."""
+
+    records: int = 3000
+    steps: int | None = None
+    snr_db: float = 10.0
+    examples: int = 4
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Settings of `train`. The defaults are MEIT's paper (spec A5): LoRA 128/64/0.1 on all linear layers, one
     unit-norm signal token, linear schedule with 3 % warm-up.
 
     `encoder_loss` supervises the encoder directly besides the report loss: "labels" (the record's codes), "words" (a
     bag of the report's tokens) or "none". `augment` names what is done to a training signal: any of "roll", "gain",
-    "noise". `steps`, when set, overrides `epochs`.
+    "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`, when
+    set, overrides `epochs`.
     """
 
     recipe: str = "meit"
@@ -60,6 +81,7 @@ class TrainConfig:
     fusion: str = "prefix-kv"
     encoder: str = "resnet50"
     signal_tokens: int = 1
+    token_norm: str = "unit"
     tuning: str = "lora"
     lora_rank: int = 128
     lora_alpha: int = 64
@@ -76,6 +98,7 @@ class TrainConfig:
     warmup: float = 0.03
     max_grad_norm: float = 1.0
     max_length: int = 256
+    eos_loss_weight: float = 1.0
     encoder_loss: str = "none"
     encoder_loss_weight: float = 3.0
     augment: str = "none"
@@ -91,9 +114,10 @@ class TrainConfig:
 RECIPES: dict[str, dict[str, Any]] = {
     "meit": {},
     "tiny-from-scratch": {
-        "encoder": "resnet18-tiny", "signal_tokens": 8, "tuning": "full", "batch_size": 32, "gradient_accumulation": 1,
-        "steps": 1300, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
-        "encoder_loss": "labels", "augment": "roll,gain,noise",
+        "encoder": "resnet18-tiny", "signal_tokens": 8, "token_norm": "rms", "tuning": "full", "batch_size": 32,
+        "gradient_accumulation": 1,
+        "steps": 900, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
+        "eos_loss_weight": 0.3, "encoder_loss": "labels", "augment": "roll,gain,noise",
     },
 }
 
@@ -122,7 +146,7 @@ def _check(config: TrainConfig) -> None:
                        "max_length": 8, "checkpoint_every": 1, "workers": 0, "seed": 0}.items():
         if getattr(config, key) < least:
             raise MedReportError(f"{_option(key)} is {getattr(config, key)}", f"give {least} or more")
-    for key in ("epochs", "learning_rate", "lora_alpha", "encoder_loss_weight"):
+    for key in ("epochs", "learning_rate", "lora_alpha", "encoder_loss_weight", "eos_loss_weight"):
         if not getattr(config, key) > 0:
             raise MedReportError(f"{_option(key)} is {getattr(config, key)}", "give a number above 0")
     if config.steps is not None and config.steps < 1:
@@ -130,8 +154,10 @@ def _check(config: TrainConfig) -> None:
     for key in ("lora_dropout", "warmup"):
         if not 0 <= getattr(config, key) < 1:
             raise MedReportError(f"{_option(key)} is {getattr(config, key)}", "give a share from 0 to below 1")
-    if config.schedule not in SCHEDULES:
-        raise MedReportError(f"no schedule '{config.schedule}'", f"available: {', '.join(SCHEDULES)}")
+    for key, known in {"schedule": SCHEDULES, "token_norm": TOKEN_NORMS}.items():
+        if getattr(config, key) not in known:
+            raise MedReportError(f"no {key.replace('_', ' ')} '{getattr(config, key)}'",
+                                 f"available: {', '.join(known)}")
 
 
 def _option(key: str) -> str:

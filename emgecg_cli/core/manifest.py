@@ -87,6 +87,18 @@ def input_of(artefact: Path) -> dict[str, str]:
     return {"path": artefact.as_posix(), "hash": manifest_hash(artefact)}
 
 
+def input_path(manifest: Manifest, role: str) -> Path:
+    """Where an input of an artefact lies; raises MedReportError when it is gone, or no longer the same."""
+    path = Path(manifest.inputs[role]["path"])
+    if not is_finished(path):
+        raise MedReportError(f"the {manifest.kind} was made from the {role} {path.as_posix()}, which is not here",
+                             f"start from the folder it was made in, or give --{role}")
+    if manifest_hash(path) != manifest.inputs[role]["hash"]:
+        raise MedReportError(f"{path.as_posix()}: is not the {role} the {manifest.kind} was made from, but a later one",
+                             f"give --{role} to use it all the same")
+    return path
+
+
 def package_versions() -> dict[str, str]:
     """Versions of medreport and of the packages that decide its numbers, without importing them."""
     versions = {"medreport": __version__}

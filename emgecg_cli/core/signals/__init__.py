@@ -1,0 +1,1 @@
+"""(C, L) arrays in, (C, L) arrays out: leads, resampling, quality, drawing."""

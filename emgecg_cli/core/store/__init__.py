@@ -1,0 +1,16 @@
+"""A store: recordings of one dataset as int16 microvolt shards, a table of records, and the list of what was left out.
+
+`prepare_store` makes one from a source, `open_store` reads one, `write_store` is the resumable writer under both
+`prepare` and `perturb`.
+"""
+
+from emgecg_cli.core.store.prepare import PrepareResult, prepare_store
+from emgecg_cli.core.store.reader import Store, open_store
+from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
+from emgecg_cli.core.store.splits import assign_splits, check_splits, parse_split, split_hash
+from emgecg_cli.core.store.writer import WriteResult, write_store
+
+__all__ = [
+    "PrepareResult", "Shard", "Store", "WriteResult", "assign_splits", "check_splits", "make_shard", "open_store",
+    "parse_split", "prepare_store", "shard_file", "split_hash", "write_store",
+]

@@ -1,0 +1,146 @@
+"""Killed runs: at any moment, again and again, and the bytes are those of an unbroken run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal as signals
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_helpers import damaged_root, hashes, prepare
+
+from emgecg_cli.core.datasets import Source
+from emgecg_cli.core.datasets.ptb_xl import open_source
+from emgecg_cli.core.errors import MedReportError
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of ours catches it."""
+
+
+class Fuse:
+    """An audit hook that raises `Killed` before the n-th file operation under a folder; hooks cannot be taken off."""
+
+    def __init__(self) -> None:
+        self.folder, self.left, self.events = "", -1, 0
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.folder or event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"):
+            return
+        if str(arguments[0]).startswith(self.folder):
+            self.events += 1
+            if self.events == self.left:
+                raise Killed
+
+
+@pytest.fixture(scope="module")
+def fuse() -> Fuse:
+    return Fuse()
+
+
+def run_until(fuse: Fuse, source: Source, out: Path, left: int) -> int:
+    """Prepare with a fuse that blows before operation `left` (-1: never); returns the operations seen."""
+    fuse.folder, fuse.left, fuse.events = str(out), left, 0
+    try:
+        prepare(source, out)
+    except Killed:
+        pass
+    finally:
+        fuse.folder = ""
+    return fuse.events
+
+
+def test_killed_before_any_file_operation_ends_with_the_same_bytes(tmp_path: Path, fuse: Fuse) -> None:
+    source = open_source(damaged_root(tmp_path / "root"))
+    n_events = run_until(fuse, source, tmp_path / "whole", -1)
+    expected = hashes(tmp_path / "whole")
+    assert n_events > 30
+    for left in range(1, n_events + 1):
+        out = tmp_path / f"killed-{left}"
+        assert run_until(fuse, source, out, left) == left
+        result = prepare(source, out)
+        assert hashes(out) == expected, f"killed before operation {left}"
+        assert not (out / ".partial").exists() and prepare(source, out).already_finished
+        assert left < n_events / 2 or result.n_reused_shards > 0
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from emgecg_cli.core.datasets.ptb_xl import open_source
+from emgecg_cli.core.store import prepare_store
+root, out, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
+seen = 0
+def hook(event, arguments):
+    global seen
+    if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(out):
+        seen += 1
+        if seen == left:
+            os.kill(os.getpid(), signal.SIGKILL)
+source = open_source(Path(root))
+sys.addaudithook(hook)
+prepare_store(source, Path(out), clean="nan,numeric,ekg,stars,lower", min_words=0, split=None, seed=0, shard_size=4)
+"""
+
+
+def test_sigkill_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    root, out = damaged_root(tmp_path / "root"), tmp_path / "store"
+    prepare(open_source(root), tmp_path / "whole")
+    rng = random.Random(0)
+    statuses = []
+    for attempt in range(4):
+        left = rng.randint(8, 14) if attempt < 3 else -1
+        done = subprocess.run([sys.executable, "-c", CHILD, str(root), str(out), str(left)], check=False,
+                              capture_output=True, env={**os.environ, "POLARS_MAX_THREADS": str(attempt % 2 + 1)})
+        statuses.append(done.returncode)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signals.SIGKILL, done.stderr.decode()
+    assert statuses[-1] == 0 and statuses.count(-signals.SIGKILL) >= 2
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+def test_the_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        prepare(open_source(damaged_root(tmp_path / place / "root")), tmp_path / place / "store")
+    assert hashes(tmp_path / "a" / "store") == hashes(tmp_path / "b" / "store")
+
+
+def test_other_arguments_are_refused(tmp_path: Path, fuse: Fuse) -> None:
+    source, out = open_source(damaged_root(tmp_path / "root")), tmp_path / "store"
+    run_until(fuse, source, out, 12)
+    with pytest.raises(MedReportError, match=r"an unfinished store, begun with min_words 0 \(now 3\)") as caught:
+        prepare(source, out, min_words=3)
+    assert "choose another --out" in (caught.value.hint or "")
+    prepare(source, out)
+    with pytest.raises(MedReportError, match=r"a finished store made with seed 0 \(now 1\)"):
+        prepare(source, out, seed=1)
+    with pytest.raises(MedReportError, match="a finished store made from other input"):
+        prepare(replace(source, refs=source.refs[1:]), out)
+    before = hashes(out)
+    assert prepare(source, out).already_finished and hashes(out) == before
+
+
+def test_a_shard_whose_signals_are_gone_is_made_again(tmp_path: Path, fuse: Fuse) -> None:
+    source, out = open_source(damaged_root(tmp_path / "root")), tmp_path / "store"
+    prepare(source, tmp_path / "whole")
+    run_until(fuse, source, out, 14)
+    (out / "signals-00000.npy").unlink()
+    prepare(source, out)
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+def test_shards_without_a_plan_are_not_trusted(tmp_path: Path) -> None:
+    source = open_source(damaged_root(tmp_path / "root"))
+    prepare(source, tmp_path / "whole")
+    partial = tmp_path / "store" / ".partial"
+    partial.mkdir(parents=True)
+    (partial / "shard-00000.json").write_text('{"rows": [], "quarantine": [], "counts": {}}')
+    prepare(source, tmp_path / "store")
+    assert hashes(tmp_path / "store") == hashes(tmp_path / "whole")
