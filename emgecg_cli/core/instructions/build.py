@@ -1,0 +1,199 @@
+"""From a store to instructions: make the pool, draw one prompt for each record, write both with their hashes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli.core import names
+from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_atomically, write_rows
+from emgecg_cli.core.config import InstructionDefaults
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
+from emgecg_cli.core.instructions.validate import check_prompt, normalise
+from emgecg_cli.core.llm import LLMClient
+from emgecg_cli.core.manifest import Manifest, input_of, is_finished, json_hash, read_manifest, write_manifest
+from emgecg_cli.core.store import open_store
+
+PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
+MAX_POOL = 2048
+REBUILD = "remove the folder and run `medreport build-instructions` again"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """Finished instructions, whether they had been finished before, and how many requests were sent for them."""
+
+    path: Path
+    manifest: Manifest
+    already_finished: bool
+    requests: int = 0
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """Finished instructions: the pool by prompt id, and the rows by record id, in the order of their store."""
+
+    path: Path
+    manifest: Manifest
+    prompts: list[str]
+    rows: dict[str, InstructionRow]
+
+
+def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,
+                       rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
+                       base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
+                       progress: Callable[[int, int], None] | None = None) -> BuildResult:
+    """Write instructions for all records of a store, or say that they are finished already.
+
+    The pool starts with the hand-written prompts; a pool of at most 32 is their start, 1 is MEIT's fixed prompt. Which
+    prompt a record gets depends on `seed`, its record_id and the pool size alone. `base_url` and `model` (None: the
+    defaults) are for a rephraser that asks a language model; its answers are kept in `out/.cache`, so that a killed run
+    goes on where it stopped. `client` replaces both, with its own cache. `progress(done, total)` counts prompts.
+
+    Raises MedReportError on bad arguments, and when `out` holds something else.
+    """
+    if not 1 <= pool_size <= MAX_POOL:
+        raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
+    rephrase = names.resolve("rephraser", rephraser)
+    arguments: dict[str, Any] = {"pool_size": pool_size, "rephraser": rephraser, "seed": seed}
+    if "client" in inspect.signature(rephrase).parameters:
+        client = client or _client(out, base_url, model)
+        arguments |= {"base_url": client.base_url, "model": client.model}
+        rephrase = partial(rephrase, client=client)
+    else:
+        _refuse_endpoint(rephraser, base_url, model)
+    store = open_store(store_path)
+    inputs = {"store": input_of(store_path)}
+    if is_finished(out):
+        return BuildResult(out, _finished_before(out, arguments, inputs), True)
+    _check_folder(out)
+    with client or nullcontext():
+        prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
+    return BuildResult(out, _write(out, store.records, prompts, arguments, inputs), False, client.sent if client else 0)
+
+
+def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
+    """The prompt a record gets: uniform over the pool, independent of all other records."""
+    return draw(pool_size, "record", seed, record_id)
+
+
+def _client(out: Path, base_url: str | None, model: str | None) -> LLMClient:
+    return LLMClient(model=model or InstructionDefaults.model, base_url=base_url or InstructionDefaults.base_url,
+                     cache=out / CACHE / "answers.jsonl")
+
+
+def _refuse_endpoint(rephraser: str, base_url: str | None, model: str | None) -> None:
+    """An endpoint that would not be used is a misunderstanding; one equal to the default may be a filled-in default."""
+    for option, value, default in (("--base-url", base_url, InstructionDefaults.base_url),
+                                   ("--model", model, InstructionDefaults.model)):
+        if value not in (None, default):
+            raise MedReportError(f"rephraser '{rephraser}' asks no model and takes no {option}",
+                                 f"leave {option} out, or add --rephraser openai")
+
+
+def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
+    hint = "choose another --out, or remove the folder to make it anew"
+    manifest = read_manifest(out, "instructions", made_by="build-instructions")
+    before = manifest.arguments
+    changed = [f"{key} {before.get(key)} (now {arguments.get(key)})" for key in sorted({*before, *arguments})
+               if before.get(key) != arguments.get(key)]
+    if changed:
+        raise MedReportError(f"{out}: finished instructions, made with {', '.join(changed)}", hint)
+    if manifest.inputs.get("store", {}).get("hash") != inputs["store"]["hash"]:
+        raise MedReportError(f"{out}: finished instructions, made from another store", hint)
+    return manifest
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a place that holds anything but what a killed run of this command leaves."""
+    if out.exists() and not out.is_dir():
+        raise MedReportError(f"{out}: is a file, instructions are a folder", "choose another --out")
+    ours = {PROMPTS, ROWS, CACHE, f".{PROMPTS}.tmp", f".{ROWS}.tmp", ".manifest.json.tmp"}
+    if out.is_dir() and any(entry.name not in ours for entry in out.iterdir()):
+        raise MedReportError(f"{out}: not empty, and not instructions", "choose another --out, or remove the folder")
+
+
+def _write(out: Path, records: Any, prompts: list[str], arguments: dict[str, Any],
+           inputs: dict[str, dict[str, str]]) -> Manifest:
+    by_hand = min(len(SEED_PROMPTS), len(prompts))
+    ids = [prompt_id_of(record_id, len(prompts), arguments["seed"]) for record_id in records["record_id"]]
+    pool = [{"id": number, "text": text, "origin": "hand-written" if number < by_hand else arguments["rephraser"]}
+            for number, text in enumerate(prompts)]
+    rows = (InstructionRow(record_id, prompt_id, _messages(prompts[prompt_id], report))
+            for record_id, prompt_id, report in zip(records["record_id"], ids, records["report"], strict=True))
+    try:
+        write_atomically(out / PROMPTS, (json.dumps({"prompts": pool}, indent=1, ensure_ascii=False) + "\n").encode())
+        write_rows(out / ROWS, rows)
+        write_manifest(out, Manifest(
+            kind="instructions", command="build-instructions", arguments=arguments, seed=arguments["seed"],
+            counts={"records": len(ids), "prompts": len(prompts), "hand_written": by_hand,
+                    "prompts_used": len(set(ids))},
+            inputs=inputs, details={"pool_hash": json_hash(prompts),
+                                    "draw_hash": json_hash(list(zip(records["record_id"], ids, strict=True)))}))
+    except OSError as error:
+        raise MedReportError(f"{out}: cannot be written ({error.strerror})", "choose another --out") from None
+    return read_manifest(out, "instructions")
+
+
+def _messages(prompt: str, report: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "ecg"}, {"type": "text", "text": prompt}]},
+            {"role": "assistant", "content": report}]
+
+
+def open_instructions(path: Path) -> Instructions:
+    """Open finished instructions and check them against their manifest: pool, draw, messages, number of records.
+
+    Raises MedReportError that names file and record when they are not what was written.
+    """
+    manifest = read_manifest(path, "instructions", made_by="build-instructions")
+    prompts = _read_pool(path / PROMPTS)
+    if json_hash(prompts) != manifest.details.get("pool_hash"):
+        raise MedReportError(f"{path / PROMPTS}: not the pool the manifest speaks of", REBUILD)
+    rows: dict[str, InstructionRow] = {}
+    for row in read_rows(path / ROWS, InstructionRow):
+        _check_row(row, prompts, path / ROWS)
+        if row.record_id in rows:
+            raise MedReportError(f"{path / ROWS}: record '{row.record_id}' is there twice", REBUILD)
+        rows[row.record_id] = row
+    if len(rows) != manifest.counts.get("records"):
+        raise MedReportError(f"{path / ROWS}: {len(rows)} records, the manifest says {manifest.counts.get('records')}",
+                             REBUILD)
+    if json_hash([[row.record_id, row.prompt_id] for row in rows.values()]) != manifest.details.get("draw_hash"):
+        raise MedReportError(f"{path / ROWS}: not the draw the manifest speaks of", REBUILD)
+    return Instructions(path, manifest, prompts, rows)
+
+
+def _read_pool(path: Path) -> list[str]:
+    try:
+        entries = json.loads(path.read_bytes())["prompts"]
+        pool = [(entry["id"], entry["text"]) for entry in entries]
+    except FileNotFoundError:
+        raise MedReportError(f"{path}: missing", REBUILD) from None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        raise MedReportError(f"{path}: not a pool of prompts", REBUILD) from None
+    known: set[str] = set()
+    for number, (prompt_id, text) in enumerate(pool):
+        why = check_prompt(text)
+        if type(prompt_id) is not int or prompt_id != number:
+            raise MedReportError(f"{path}: prompt {number} has another id", REBUILD)
+        if why is not None:
+            raise MedReportError(f"{path}, prompt {number}: {why}", REBUILD)
+        if normalise(text) in known:
+            raise MedReportError(f"{path}, prompt {number}: is there twice", REBUILD)
+        known.add(normalise(text))
+    return [text for _, text in pool]
+
+
+def _check_row(row: InstructionRow, prompts: list[str], path: Path) -> None:
+    if not 0 <= row.prompt_id < len(prompts):
+        raise MedReportError(f"{path}, record '{row.record_id}': its prompt is not in the pool", REBUILD)
+    report = row.messages[-1].get("content") if row.messages else None
+    if not isinstance(report, str) or row.messages != _messages(prompts[row.prompt_id], report):
+        raise MedReportError(f"{path}, record '{row.record_id}': not its prompt and a report", REBUILD)
