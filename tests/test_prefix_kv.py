@@ -29,9 +29,9 @@ from emgecg_cli.core.models.fusion.hooks import PinnedCheckpoint
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 from emgecg_cli.core.models.report_model import left_pad
 
-SIZES: dict[str, Any] = dict(vocab_size=40, hidden_size=24, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4,
-                             num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, eos_token_id=1,
-                             bos_token_id=2)
+SIZES: dict[str, Any] = dict(
+    vocab_size=40, hidden_size=24, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, eos_token_id=1, bos_token_id=2)
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
     "mistral-window": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5)),
@@ -215,7 +215,8 @@ def test_each_deliberate_bug_shows(bug: str, monkeypatch: pytest.MonkeyPatch) ->
         x = frame.hidden
         if bug == "keys and values swapped":
             return tuple(reversed(self.project(a, x)))
-        k_proj, v_proj = (a.k_proj.base_layer, a.v_proj.base_layer) if bug == "frozen base only" else (a.k_proj, a.v_proj)
+        projections = a.k_proj, a.v_proj
+        k_proj, v_proj = (p.base_layer if bug == "frozen base only" else p for p in projections)
         keys = heads(k_proj, x, a.head_dim)
         return (keys if bug == "no key norm" else a.k_norm(keys)), heads(v_proj, x, a.head_dim)
 
@@ -238,8 +239,8 @@ def test_gradient_checkpointing_changes_nothing_even_with_two_forwards_before_on
             lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
         e = [signal_tokens(2, seed=s).requires_grad_() for s in (0, 1)]
         ids, mask = left_pad(PROMPTS, 0)
-        total = sum(fusion.forward(x, input_ids=ids, attention_mask=mask, use_cache=False).logits.square().mean() for x in e)
-        total.backward()
+        inputs = dict(input_ids=ids, attention_mask=mask, use_cache=False)
+        sum(fusion.forward(x, **inputs).logits.square().mean() for x in e).backward()
         grads = {name: p.grad for name, p in lm.named_parameters() if p.grad is not None}
         return grads | {f"e{i}": x.grad for i, x in enumerate(e)}
 
@@ -278,7 +279,8 @@ def test_greedy_generation_equals_the_oracle_row_by_row(family: str) -> None:
     ids, mask = left_pad(PROMPTS, 0)
     settings: dict[str, Any] = dict(max_new_tokens=7, do_sample=False, eos_token_id=None, pad_token_id=0)
     for shown in (tokens, signal_tokens(2, seed=5), None):  # the memo of one call must not reach the next
-        expected = [greedy_oracle(lm, prompt, None if shown is None else shown[i], 7) for i, prompt in enumerate(PROMPTS)]
+        expected = [greedy_oracle(lm, prompt, None if shown is None else shown[i], 7)
+                    for i, prompt in enumerate(PROMPTS)]
         for use_cache in (True, False):
             out = fusion.generate(shown, input_ids=ids, attention_mask=mask, use_cache=use_cache, **settings)
             assert out[:, ids.shape[1]:].tolist() == expected
@@ -328,8 +330,12 @@ def test_an_attention_that_drops_its_cache_raises(monkeypatch: pytest.MonkeyPatc
     fusion = PrefixKV(lm)
     attention = type(lm.model.layers[0].self_attn)
     original = attention.forward
-    monkeypatch.setattr(attention, "forward", lambda self, hidden_states, position_embeddings=None, attention_mask=None,
-                        past_key_values=None, **kw: original(self, hidden_states, position_embeddings, None, None, **kw))
+
+    def forgetful(self: Any, hidden_states: Tensor, position_embeddings: Any = None, attention_mask: Any = None,
+                  past_key_values: Any = None, **kwargs: Any) -> Any:
+        return original(self, hidden_states, position_embeddings, None, None, **kwargs)
+
+    monkeypatch.setattr(attention, "forward", forgetful)
     with pytest.raises(RuntimeError, match="never updated"):
         run(fusion, signal_tokens(1))
 
@@ -338,7 +344,8 @@ def test_an_unknown_family_and_odd_sizes_are_refused() -> None:
     with pytest.raises(MedReportError, match="gpt2"):
         PrefixKV(GPT2LMHeadModel(GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=2)))
     with pytest.raises(MedReportError, match="no multiple"):
-        PrefixKV(Qwen3ForCausalLM(Qwen3Config(**SIZES | {"num_attention_heads": 5, "num_key_value_heads": 5}, head_dim=8)))
+        odd = SIZES | {"num_attention_heads": 5, "num_key_value_heads": 5}
+        PrefixKV(Qwen3ForCausalLM(Qwen3Config(**odd, head_dim=8)))
 
 
 def test_detaching_gives_the_plain_model_back() -> None:

@@ -1,34 +1,41 @@
-"""The width adapter between encoder and backbone: features (B, E) to unit-norm signal tokens (B, N, dim)."""
+"""The width adapter between encoder and backbone: features (B, E) to signal tokens (B, N, dim) of one length."""
 
 from __future__ import annotations
+
+import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Projector(nn.Module):
-    """Wraps `layers` (B, E) -> (B, N * dim) and normalises each token to length 1 (MEIT, spec A3.2)."""
+    """Wraps `layers` (B, E) -> (B, N * dim) and gives each token one length.
 
-    def __init__(self, layers: nn.Module, tokens: int, dim: int) -> None:
+    "unit" is length 1 (MEIT, spec A3.2). "rms" is length sqrt(dim), as long as a normed text state: a unit token tiled
+    over the heads is far shorter, which pretrained projections may bear and random ones learn to hear slowly.
+    """
+
+    def __init__(self, layers: nn.Module, tokens: int, dim: int, norm: str) -> None:
         super().__init__()
         self.layers = layers
         self.tokens = tokens
         self.dim = dim
+        self.length = {"unit": 1.0, "rms": math.sqrt(dim)}[norm]
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, E) -> (B, N, dim), each token of length 1."""
+        """(B, E) -> (B, N, dim)."""
         projected = self.layers(features).unflatten(-1, (self.tokens, self.dim))  # (B, N * dim) -> (B, N, dim)
-        return F.normalize(projected, dim=-1)
+        return F.normalize(projected, dim=-1) * self.length
 
 
-def mlp_projector(width: int, tokens: int, dim: int) -> Projector:
+def mlp_projector(width: int, tokens: int, dim: int, norm: str = "unit") -> Projector:
     """MEIT's projector: Linear E -> E, BatchNorm, ReLU, Linear E -> N * dim, BatchNorm."""
     out = tokens * dim
     return Projector(nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True),
-                                   nn.Linear(width, out), nn.BatchNorm1d(out)), tokens, dim)
+                                   nn.Linear(width, out), nn.BatchNorm1d(out)), tokens, dim, norm)
 
 
-def linear_projector(width: int, tokens: int, dim: int) -> Projector:
+def linear_projector(width: int, tokens: int, dim: int, norm: str = "unit") -> Projector:
     """One linear layer and a BatchNorm without scale: enough for a backbone that learns to read it from scratch."""
     out = tokens * dim
-    return Projector(nn.Sequential(nn.Linear(width, out), nn.BatchNorm1d(out, affine=False)), tokens, dim)
+    return Projector(nn.Sequential(nn.Linear(width, out), nn.BatchNorm1d(out, affine=False)), tokens, dim, norm)

@@ -54,7 +54,7 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
         tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
         backbone = _load_backbone(run, settings, dtype)
         model = build_report_model(backbone, encoder=settings["encoder"], fusion=settings["fusion"],
-                                   signal_tokens=settings["signal_tokens"], seed=0)
+                                   signal_tokens=settings["signal_tokens"], token_norm=settings["token_norm"], seed=0)
         weights = load_file(run / SIGNAL_FILE)
         expected = model.signal_parts()
         wrong = sorted(set(weights) ^ set(expected)) or \

@@ -26,7 +26,7 @@ class PrefixKV:
     Raises MedReportError for a family it does not know and RuntimeError where a prefix would be lost silently.
     """
 
-    def __init__(self, backbone: nn.Module, layers: Collection[int] | None = None) -> None:
+    def __init__(self, backbone: Any, layers: Collection[int] | None = None) -> None:
         self.backbone = backbone
         base: Any = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
         self.config = base.config.get_text_config()

@@ -1,0 +1,59 @@
+"""The loss of one batch: report tokens, and what the encoder is asked to predict besides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emgecg_cli.core.instructions.render import IGNORE_INDEX
+from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.training.data import Batch
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalars of one batch: `total` is differentiated, the others are its parts before weighting."""
+
+    total: Tensor
+    report: Tensor
+    encoder: Tensor
+
+
+class Objective(nn.Module):
+    """The model with the linear head that supervises its features; the head is not part of a finished run.
+
+    `shares` (K) are the shares of training records that hold each target, none without an encoder loss; `weight` is that
+    loss's. `eos` and `eos_weight` say which token counts differently, and how much.
+    """
+
+    def __init__(self, model: ReportModel, shares: Tensor, *, weight: float, eos: int, eos_weight: float) -> None:
+        super().__init__()
+        self.model = model
+        self.head: nn.Linear | None = None
+        if len(shares):
+            self.head = nn.Linear(model.encoder.width, len(shares))  # type: ignore[arg-type]
+            # Rare targets start as rare: AdamW would move a bias there by one learning rate a step.
+            self.head.bias.data.copy_(torch.logit(shares, eps=0.01))
+        self.weight = weight
+        self.eos = eos
+        self.eos_weight = eos_weight
+
+    def forward(self, signal: Tensor, batch: Batch, tokens: int, records: int) -> Losses:
+        """Losses of a batch as its share of a step.
+
+        `signal` (B, C, L) is network input; `tokens` and `records` count the whole step, so that accumulated batches of
+        unlike size weigh as one large batch does.
+        """
+        logits, features = self.model(signal, batch.input_ids, batch.attention_mask)
+        labels = batch.labels[:, 1:].flatten()
+        predicted = logits[:, :-1].flatten(0, 1).float()  # (B, T - 1, V) -> (B * (T - 1), V)
+        each = F.cross_entropy(predicted, labels, ignore_index=IGNORE_INDEX, reduction="none")
+        report = torch.where(labels == self.eos, each * self.eos_weight, each).sum() / tokens
+        if self.head is None:
+            return Losses(report, report.detach(), report.new_zeros(()))
+        summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum")
+        encoder = summed / batch.targets.shape[1] / records
+        return Losses(report + self.weight * encoder, report.detach(), encoder.detach())

@@ -1,0 +1,68 @@
+"""A small pipeline for tests: a simulated store with instructions, a short run, and processes that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from emgecg_cli.core.config import TrainConfig, resolve_train_config
+from emgecg_cli.core.datasets import open_dataset
+from emgecg_cli.core.instructions.build import build_instructions
+from emgecg_cli.core.store import prepare_store
+
+SHORT = dict(backbone="tiny", steps=9, batch_size=8, checkpoint_every=4)
+
+
+def make_store(folder: Path, records: int = 60, seed: int = 0, fs: int = 100) -> Path:
+    """A finished store of simulated records."""
+    source = open_dataset("synthetic", seed, records=records, fs=fs)
+    prepare_store(source, folder, clean="lower", min_words=0, split=None, seed=seed)
+    return folder
+
+
+def make_inputs(folder: Path, records: int = 60) -> tuple[Path, Path]:
+    """Store and instructions under `folder`, in the default places."""
+    store = make_store(folder / "stores/synthetic", records)
+    build_instructions(store, folder / "instructions/synthetic", pool_size=32)
+    return store, folder / "instructions/synthetic"
+
+
+def short_config(**changes: object) -> TrainConfig:
+    """A training of a few steps."""
+    return resolve_train_config(**SHORT | changes)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by relative path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def medreport(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONHASHSEED": "random"}
+    return subprocess.Popen([sys.executable, "-m", "emgecg_cli", *arguments], cwd=cwd, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for a process that must succeed; returns its stderr."""
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """SIGKILL a process as soon as the condition holds; it must not have ended before."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "the moment to kill never came"
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL

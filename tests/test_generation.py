@@ -1,0 +1,161 @@
+"""Generation: batch size and padding do not matter, what the model is shown is what was asked, kills lose nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from pipeline import contents, finish, kill_when, make_inputs, make_store, medreport, short_config
+
+from emgecg_cli.core import generation
+from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
+from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.generation import generate_reports, shuffle_between_patients
+from emgecg_cli.core.manifest import read_manifest
+from emgecg_cli.core.store import open_store
+from emgecg_cli.core.training.run import train
+
+FEW = GenerateConfig(max_new_tokens=12, batch_size=5)
+
+
+def write(run: Path, out: Path, **changes: object) -> list[PredictionRow]:
+    config = GenerateConfig(**{"max_new_tokens": 12, "batch_size": 5, **changes})  # type: ignore[arg-type]
+    generate_reports(run, out, config)
+    return read_rows(out, PredictionRow)
+
+
+def test_each_test_record_once_with_its_whole_reference(short_run: Path, inputs: tuple[Path, Path],
+                                                        tmp_path: Path) -> None:
+    rows = write(short_run, tmp_path / "p.jsonl")
+    store = open_store(inputs[0])
+    expected = {store.row(i).record_id: store.row(i) for i in store.indices("test")}
+    assert sorted(row.record_id for row in rows) == sorted(expected)
+    for row in rows:
+        record = expected[row.record_id]
+        assert (row.reference, row.codes, row.subject_id, row.dataset) == \
+            (record.report, record.codes, record.subject_id, "synthetic")
+        assert row.signal == "real" and row.signal_from == row.record_id
+    assert read_manifest(tmp_path / "p.jsonl", "predictions").counts["records"] == len(rows)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_batch_size_does_not_change_a_report(short_run: Path, tmp_path: Path, beams: int) -> None:
+    texts = [{row.record_id: row.prediction for row in write(short_run, tmp_path / f"{size}.jsonl", batch_size=size,
+                                                             num_beams=beams)} for size in (1, 5, 64)]
+    assert texts[0] == texts[1] == texts[2] and len(set(texts[0].values())) > 0
+
+
+def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp_path: Path,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[torch.Tensor | None] = []
+
+    def spy(self: object, signal: torch.Tensor | None, input_ids: torch.Tensor, *args: object,
+            **kwargs: object) -> torch.Tensor:
+        shown.append(signal)
+        return input_ids
+
+    monkeypatch.setattr(generation.ReportModel, "generate", spy)
+    store = open_store(inputs[0])
+    by_id = {store.row(i).record_id: i for i in range(len(store))}
+    for signal in generation.SIGNALS:
+        shown.clear()
+        rows = write(short_run, tmp_path / f"{signal}.jsonl", signal=signal, batch_size=1)
+        for row, tensor in zip(rows, shown, strict=True):
+            if signal == "none":
+                assert tensor is None and row.signal_from is None
+            elif signal == "zeros":
+                assert tensor is not None and not tensor.any() and row.signal_from is None
+            else:
+                assert tensor is not None and row.signal_from is not None
+                source = store.row(by_id[row.signal_from])
+                expected = torch.tensor(store.signal(by_id[row.signal_from])).float() / 250
+                torch.testing.assert_close(tensor[0], expected)
+                assert (source.subject_id == row.subject_id) == (signal == "real")
+
+
+def test_shuffling_gives_everybody_another_patients_recording() -> None:
+    subjects = [f"p{i // 3}" for i in range(30)] + ["lone"]
+    for seed in range(20):
+        shown = shuffle_between_patients(list(range(31)), subjects, seed)
+        assert sorted(shown) == sorted(shown.values()) == list(range(31))
+        assert all(subjects[a] != subjects[b] for a, b in shown.items())
+    first, again, other = (shuffle_between_patients(list(range(31)), subjects, seed) for seed in (0, 0, 1))
+    assert first == again != other
+    with pytest.raises(MedReportError, match="3 of 5"):
+        shuffle_between_patients([0, 1, 2, 3, 30], subjects, 0)
+
+
+def test_the_pipe_gives_the_same_lines(short_run: Path, tmp_path: Path) -> None:
+    pipe = io.StringIO()
+    generate_reports(short_run, pipe, FEW)
+    piped = list(parse_rows(pipe.getvalue().splitlines(), PredictionRow, "pipe"))
+    assert piped == write(short_run, tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4, 5, 7, 12])
+@pytest.mark.parametrize("torn", [b"", b'{"record_id": "syn-0', b'{"record_id": "syn-000003", "prediction": "\xc3'])
+def test_an_unfinished_file_is_completed_to_the_same_bytes(short_run: Path, tmp_path: Path, kept: int,
+                                                           torn: bytes) -> None:
+    whole = tmp_path / "whole.jsonl"
+    rows = write(short_run, whole)
+    assert len(rows) >= 12
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:kept]) + torn)
+    plan = generation.json_hash([generation.asdict(FEW), read_manifest(whole, "predictions").inputs])
+    generation._mark(cut).write_text(plan)
+    result = generate_reports(short_run, cut, FEW)
+    assert result.written == len(rows) - kept // 5 * 5
+    assert cut.read_bytes() == whole.read_bytes() and not generation._mark(cut).exists()
+    assert (tmp_path / "cut.manifest.json").read_bytes() == (tmp_path / "whole.manifest.json").read_bytes()
+
+
+def test_what_is_not_ours_or_of_other_settings_is_refused(short_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.jsonl"
+    write(short_run, out)
+    assert generate_reports(short_run, out, FEW).already_finished
+    with pytest.raises(MedReportError, match="other settings"):
+        write(short_run, out, signal="zeros")
+    (tmp_path / "mine.jsonl").write_text("precious\n")
+    with pytest.raises(MedReportError, match="not written by"):
+        write(short_run, tmp_path / "mine.jsonl")
+    assert (tmp_path / "mine.jsonl").read_text() == "precious\n"
+    with pytest.raises(MedReportError, match="no signal 'noise'"):
+        write(short_run, tmp_path / "n.jsonl", signal="noise")
+    slow = make_store(tmp_path / "slow", 20, fs=50)
+    with pytest.raises(MedReportError, match="50 Hz"):
+        generate_reports(short_run, tmp_path / "s.jsonl", FEW, store_path=slow)
+    other = make_store(tmp_path / "other", 60, seed=1)
+    with pytest.raises(MedReportError, match="patients seen in training"):
+        generate_reports(short_run, tmp_path / "o.jsonl", FEW, store_path=other)
+
+
+def test_a_damaged_run_says_so(short_run: Path, tmp_path: Path) -> None:
+    for victim in ("signal.safetensors", "backbone/model.safetensors", "tokenizer/tokenizer.json"):
+        run = tmp_path / victim.replace("/", "-")
+        shutil.copytree(short_run, run)
+        (run / victim).write_bytes((run / victim).read_bytes()[:100])
+        with pytest.raises(MedReportError, match=str(run)):
+            generate_reports(run, tmp_path / "x.jsonl", FEW)
+
+
+def test_killed_generation_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    monkeypatch.chdir(whole)
+    inputs = make_inputs(Path(), 80)
+    train(inputs[1], Path("runs/a"), short_config(steps=2))
+    shutil.copytree(whole, killed)
+    arguments = ["generate", "runs/a", "--batch-size", "1", "--max-new-tokens", "40"]
+    finish(medreport(arguments, whole))
+    out = killed / "predictions/a.jsonl"
+    for lines in (0, 3, 9):
+        kill_when(medreport(arguments, killed), lambda n=lines: out.exists() and out.read_bytes().count(b"\n") >= n)
+    finish(medreport(arguments, killed))
+    assert contents(killed / "predictions") == contents(whole / "predictions")
+    ids = [json.loads(line)["record_id"] for line in out.read_text().splitlines()]
+    assert len(set(ids)) == len(ids)

@@ -1,0 +1,234 @@
+"""Batches, schedule, what trains, what a run holds, and that a killed run ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pipeline import contents, finish, kill_when, make_inputs, medreport, short_config
+from safetensors.torch import load_file
+
+from emgecg_cli.core.config import resolve_train_config
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import read_manifest
+from emgecg_cli.core.models.run_files import load_run
+from emgecg_cli.core.training.augment import gain, noise, parse_augmentations, roll
+from emgecg_cli.core.training.batches import BatchPlan
+from emgecg_cli.core.training.encoder_targets import encoder_targets
+from emgecg_cli.core.training.loop import count_steps, learning_rate_factor
+from emgecg_cli.core.training.run import train
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+@pytest.mark.parametrize(("records", "size", "batches"), [(64, 8, 8), (65, 8, 8), (66, 8, 9), (3, 8, 1), (9, 8, 1)])
+def test_every_epoch_holds_each_record_once(records: int, size: int, batches: int) -> None:
+    plan = BatchPlan(list(range(records)), size, seed=3)
+    assert plan.per_epoch == batches
+    epochs = [[plan.batch(e * batches + i) for i in range(batches)] for e in range(3)]
+    for epoch in epochs:
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(records))
+        assert all(len(batch) > 1 for batch in epoch)
+    if batches > 1:
+        assert [b.tolist() for b in epochs[0]] != [b.tolist() for b in epochs[1]]
+
+
+def test_a_batch_depends_on_its_position_alone() -> None:
+    lengths = np.random.default_rng(0).integers(10, 90, 500).tolist()
+    whole = list(BatchPlan(lengths, 8, seed=1).iterate(0, 130))
+    assert list(BatchPlan(lengths, 8, seed=1).iterate(77, 130)) == whole[77:]
+    assert list(BatchPlan(lengths, 8, seed=2).iterate(0, 130)) != whole
+
+
+def test_batches_hold_records_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(10, 90, 1024)
+    plan = BatchPlan(lengths.tolist(), 16, seed=0)
+    padded = sum(lengths[plan.batch(i)].max() * 16 for i in range(plan.per_epoch))
+    assert padded < 1.1 * lengths.sum()
+
+
+def test_one_record_or_batches_of_one_are_refused() -> None:
+    for lengths, size in (([5], 8), ([5] * 9, 1)):
+        with pytest.raises(MedReportError, match="training records in batches"):
+            BatchPlan(lengths, size, seed=0)
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+@pytest.mark.parametrize(("step", "schedule", "factor"), [
+    (0, "linear", 1 / 3), (2, "linear", 1.0), (3, "linear", 1.0), (51, "linear", 1 - 48 / 97), (99, "linear", 1 / 97),
+    (3, "cosine", 1.0), (99, "cosine", 0.05 + 0.95 * (1 + np.cos(np.pi * 96 / 97)) / 2)])
+def test_learning_rate_warms_up_then_falls(step: int, schedule: str, factor: float) -> None:
+    assert learning_rate_factor(step, 100, schedule, 0.03) == pytest.approx(factor)
+
+
+def test_steps_come_from_epochs_and_accumulation() -> None:
+    plan = BatchPlan([1] * 100, 10, seed=0)
+    three = resolve_train_config(backbone="x", epochs=3.0, gradient_accumulation=4, batch_size=10)
+    assert count_steps(three, plan) == 8
+    assert count_steps(resolve_train_config(backbone="x", steps=5), plan) == 5
+
+
+def test_the_papers_settings_are_the_default_and_the_tiny_recipe_is_not() -> None:
+    paper = resolve_train_config(backbone="llama-3-8b")
+    assert (paper.recipe, paper.tuning, paper.lora_rank, paper.lora_alpha, paper.lora_dropout) == \
+        ("meit", "lora", 128, 64, 0.1)
+    assert (paper.signal_tokens, paper.token_norm, paper.schedule, paper.warmup, paper.encoder_loss, paper.augment) == \
+        (1, "unit", "linear", 0.03, "none", "none")
+    assert resolve_train_config(backbone="tiny").recipe == "tiny-from-scratch"
+    assert resolve_train_config(backbone="tiny", recipe="meit", signal_tokens=2).signal_tokens == 2
+
+
+@pytest.mark.parametrize("wrong", [dict(batch_size=1), dict(steps=0), dict(epochs=-1.0), dict(lora_dropout=1.0),
+                                   dict(schedule="step"), dict(token_norm="l1"), dict(learning_rate=0.0),
+                                   dict(signal_tokens=0), dict(recipe="none")])
+def test_senseless_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(MedReportError):
+        resolve_train_config(**{"backbone": "tiny"} | wrong)
+
+
+# -------------------------------------------------------------------------------------------- augmentation and targets
+def test_augmentations_keep_what_a_report_says() -> None:
+    signal = torch.randn(4, 12, 200)
+    generator = torch.Generator().manual_seed(0)
+    rolled = roll(signal, generator)
+    for before, after in zip(signal, rolled, strict=True):
+        shifts = [s for s in range(200) if torch.equal(before.roll(-s, 1), after)]
+        assert len(shifts) == 1  # the same shift in all leads
+    assert not torch.equal(rolled, signal)
+    factors = gain(signal, generator) / signal
+    assert factors.flatten(1).std(1).max() < 1e-5 and ((factors > 0.949) & (factors < 1.051)).all()
+    assert (noise(signal, generator) - signal).std(dim=(1, 2)).max() < 0.11
+    assert parse_augmentations("none") == [] and parse_augmentations("gain, roll") == [gain, roll]
+    with pytest.raises(MedReportError, match="rol"):
+        parse_augmentations("rol")
+
+
+def test_encoder_targets_leave_out_the_rare_and_the_universal() -> None:
+    codes = [["sr", "a"]] * 6 + [["sr"]] * 2 + [["sr", "rare"]] * 4
+    names, matrix = encoder_targets("labels", codes, [])
+    assert names == ["a"] and matrix[:, 0].tolist() == [1.0] * 6 + [0.0] * 6
+    names, matrix = encoder_targets("words", [], [[7, 8, 8]] * 5 + [[9]])
+    assert names == ["7", "8"] and matrix.sum(0).tolist() == [5.0, 5.0]
+    assert encoder_targets("none", codes, [])[1].shape == (12, 0)
+    with pytest.raises(MedReportError, match="no code occurs"):
+        encoder_targets("labels", [[]] * 20, [])
+
+
+# -------------------------------------------------------------------------------------------------------------- a run
+def test_a_run_says_what_it_is(short_run: Path) -> None:
+    manifest = read_manifest(short_run, "run")
+    assert manifest.details["recipe"] == "tiny-from-scratch" and manifest.counts["steps"] == 9
+    assert [(row["part"], row["tuning"]) for row in manifest.details["trains"]] == \
+        [("encoder", "full"), ("projector", "full"), ("backbone", "full"), ("total", "")]
+    steps = [json.loads(line) for line in (short_run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in steps] == list(range(1, 10)) and steps[-1]["report"] < steps[0]["report"]
+    assert not (short_run / "checkpoints").exists() and not list(short_run.rglob("*.bin"))
+    for name, tensor in load_file(short_run / "signal.safetensors").items():
+        assert name.startswith(("encoder.", "projector.")) and torch.isfinite(tensor.float()).all()
+
+
+def test_a_loaded_run_gives_the_logits_of_the_trained_model(inputs: tuple[Path, Path], tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    from emgecg_cli.core.training import run as module
+    kept = []
+    original = module.save_run_files
+    monkeypatch.setattr(module, "save_run_files", lambda *args: (kept.append(args[1]), original(*args)))
+    train(inputs[1], tmp_path / "run", short_config(steps=2))
+    loaded, _, _ = load_run(tmp_path / "run", torch.device("cpu"))
+    signal, ids = torch.randn(2, 12, 1000), torch.tensor([[5, 9, 20], [7, 8, 9]])
+    with torch.no_grad():
+        expected = kept[0].eval()(signal, ids, torch.ones_like(ids))[0]
+        assert torch.equal(loaded(signal, ids, torch.ones_like(ids))[0], expected)
+
+
+def test_accumulated_batches_weigh_as_one_large_batch(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    """The report loss of a step is the mean over its tokens, however they were cut into batches."""
+    first = {}
+    for name, size, accumulate in (("one", 16, 1), ("four", 4, 4)):
+        config = short_config(steps=1, batch_size=size, gradient_accumulation=accumulate, augment="none")
+        train(inputs[1], tmp_path / name, config)
+        first[name] = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["report"]
+    assert first["four"] == pytest.approx(first["one"], rel=0.05)  # other records, near-uniform predictions
+
+
+def test_lora_on_a_local_llama_trains_adapter_and_encoder_only(inputs: tuple[Path, Path], tmp_path: Path,
+                                                               short_run: Path) -> None:
+    backbone = tmp_path / "llama"
+    shutil.copytree(short_run / "backbone", backbone)
+    shutil.copytree(short_run / "tokenizer", backbone, dirs_exist_ok=True)
+    config = resolve_train_config(backbone=str(backbone), encoder="resnet18-tiny", steps=2, batch_size=4,
+                                  gradient_accumulation=2, lora_rank=4)
+    result = train(inputs[1], tmp_path / "lora", config)
+    rows = {row.part: row for row in result.trains}
+    assert rows["backbone"].tuning == "lora"
+    per_layer = 4 * (4 * (128 + 128) + 3 * (128 + 352))  # rank · (in + out) of q, k, v, o and gate, up, down
+    assert rows["backbone"].trainable == 4 * per_layer
+    assert not (tmp_path / "lora/backbone").exists()
+    adapter = load_file(tmp_path / "lora/adapter/adapter_model.safetensors")
+    assert any(tensor.abs().max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
+    model, _, _ = load_run(tmp_path / "lora", torch.device("cpu"))
+    loaded = dict(model.backbone.named_parameters())
+    for name, tensor in adapter.items():
+        key = name.replace(".weight", ".default.weight")
+        assert torch.equal(loaded[key], tensor), name
+
+
+def test_a_finished_run_is_left_alone_and_other_settings_are_refused(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(inputs[1], run, short_config(steps=1))
+    before = contents(run)
+    assert train(inputs[1], run, short_config(steps=1)).loop is None
+    with pytest.raises(MedReportError, match="steps 1 -> 2"):
+        train(inputs[1], run, short_config(steps=2))
+    assert contents(run) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("do not touch")
+    with pytest.raises(MedReportError, match="not a run"):
+        train(inputs[1], tmp_path / "mine", short_config(steps=1))
+
+
+def test_lora_on_random_weights_is_refused(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(MedReportError, match="random weights"):
+        train(inputs[1], tmp_path / "run", short_config(tuning="lora"))
+
+
+def test_a_backbone_that_cannot_be_had_says_what_to_do(inputs: tuple[Path, Path], tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, message in (("llama-9", "did you mean"), ("./nowhere", "no such folder"), (str(tmp_path), "cannot load")):
+        with pytest.raises(MedReportError, match=message):
+            train(inputs[1], tmp_path / "run" / name.strip("./"), resolve_train_config(backbone=name))
+
+
+# -------------------------------------------------------------------------------------------------------------- kills
+ARGUMENTS = ["train", "--backbone", "tiny", "--steps", "9", "--batch-size", "8", "--checkpoint-every", "2", "--out",
+             "runs/a"]
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_killed_run_ends_with_the_same_bytes(tuning: str, tmp_path: Path, short_run: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = list(ARGUMENTS)
+    whole.mkdir()
+    monkeypatch.chdir(whole)
+    make_inputs(Path())
+    if tuning == "lora":
+        shutil.copytree(short_run / "backbone", whole / "llama")
+        shutil.copytree(short_run / "tokenizer", whole / "llama", dirs_exist_ok=True)
+        arguments[2] = "./llama"
+        arguments += ["--encoder", "resnet18-tiny", "--gradient-accumulation", "2", "--lora-rank", "4"]
+    shutil.copytree(whole, killed)
+    finish(medreport(arguments, whole))
+    run = killed / "runs/a"
+    moments = [lambda: (run / "plan.json").exists(),
+               lambda: (run / "checkpoints/step-00000002").exists(),
+               lambda: any(run.glob("checkpoints/.step-00000006.tmp")) or (run / "checkpoints/step-00000006").exists(),
+               lambda: (run / "signal.safetensors").exists()]
+    for moment in moments if tuning == "full" else moments[2:3]:
+        kill_when(medreport(arguments, killed), moment)
+    assert "going on from the newest checkpoint" in finish(medreport(arguments, killed))
+    assert contents(run) == contents(whole / "runs/a")
