@@ -1,0 +1,139 @@
+"""How long `score` takes beside the libraries whose numbers it gives, in one run on one process.
+
+    python benchmarks/score_speed.py [--pairs 10000]
+
+Reports are drawn from statements of the kind an ECG machine prints; hypotheses are edited references. pycocoevalcap is
+timed where it is installed. Times are processor seconds: compare the ratios, not the seconds, between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import time
+from collections.abc import Callable
+
+from nltk.tokenize.destructive import NLTKWordTokenizer
+from nltk.translate.meteor_score import meteor_score
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
+
+from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics import Metric
+from emgecg_cli.core.metrics.bleu import Bleu
+from emgecg_cli.core.metrics.cider import CiderD
+from emgecg_cli.core.metrics.meteor import Meteor
+from emgecg_cli.core.metrics.rouge import Rouge
+from emgecg_cli.core.metrics.score import score_predictions
+from emgecg_cli.core.metrics.tokens import split_sentences
+from emgecg_cli.core.metrics.wordnet import load_lexicons, synonyms
+
+PARTS = (("sinus rhythm", "atrial fibrillation", "sinus bradycardia", "ectopic atrial rhythm", "paced rhythm"),
+         ("with first degree block", "with premature ventricular complexes", "with rapid ventricular response", ""),
+         ("left axis deviation", "normal axis", "rightward axis", "indeterminate axis"),
+         ("inferior infarct, age undetermined", "possible anterior infarct", "nonspecific st-t changes",
+          "left ventricular hypertrophy", "prolonged qt interval", "low voltage qrs", "right bundle branch block"),
+         ("abnormal ecg", "borderline ecg", "otherwise normal ecg", "normal ecg"))
+
+
+class Lemmas:
+    """What NLTK's METEOR asks of WordNet, from the packaged table."""
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
+
+    def name(self) -> str:
+        return self._name
+
+    def lemmas(self) -> list[Lemmas]:
+        return [Lemmas(word) for word in synonyms(self._name)]
+
+    def synsets(self, word: str) -> list[Lemmas]:
+        return [Lemmas(word)]
+
+
+def make_rows(n: int, seed: int = 0) -> list[PredictionRow]:
+    """Rows of about 20 words a side."""
+    rng = random.Random(seed)
+
+    def report() -> list[str]:
+        statements = [f"{rng.choice(PARTS[0])} {rng.choice(PARTS[1])}".strip(), rng.choice(PARTS[2]),
+                      *rng.sample(PARTS[3], rng.randrange(1, 4)), f"rate {rng.randrange(45, 140)} bpm",
+                      rng.choice(PARTS[4])]
+        return ". ".join(statements).split(" ")
+
+    rows = []
+    for number in range(n):
+        reference = report()
+        hypothesis = [word for word in reference if rng.random() < 0.85] if rng.random() < 0.7 else report()
+        rows.append(PredictionRow(str(number), " ".join(hypothesis), " ".join(reference), language="en"))
+    return rows
+
+
+def nltk_meteor(hypotheses: list[str], references: list[str]) -> None:
+    """NLTK's METEOR over word_tokenize's tokens."""
+    cut, wordnet = NLTKWordTokenizer().tokenize, Lemmas()
+    for texts in zip(references, hypotheses, strict=True):
+        right, left = ([word for sentence in split_sentences(text) for word in cut(sentence)] for text in texts)
+        meteor_score([right], left, wordnet=wordnet)
+
+
+def sacrebleu_all(hypotheses: list[str], references: list[str]) -> None:
+    """BLEU-1..4, one call each."""
+    for n in (1, 2, 3, 4):
+        BLEU(lowercase=True, max_ngram_order=n).corpus_score(hypotheses, [references])
+
+
+def rouge_score_all(hypotheses: list[str], references: list[str]) -> None:
+    """ROUGE-1, ROUGE-2 and ROUGE-L."""
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        scorer.score(reference, hypothesis)
+
+
+def pycocoevalcap_cider(hypotheses: list[str], references: list[str]) -> None:
+    """CIDEr-D, whitespace tokens."""
+    from pycocoevalcap.cider.cider import Cider
+
+    Cider().compute_score({i: [text] for i, text in enumerate(references)},
+                          {i: [text] for i, text in enumerate(hypotheses)})
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of one call, which other work on the machine disturbs less than the clock's."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Time every metric and its library, then the whole command's work."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=10_000)
+    rows = make_rows(parser.parse_args().pairs)
+    hypotheses, references = [row.prediction for row in rows], [row.reference for row in rows]
+    jobs: list[tuple[str, Metric, Callable[[list[str], list[str]], None] | None]] = [
+        ("sacrebleu", Bleu(), sacrebleu_all), ("rouge-score", Rouge(), rouge_score_all),
+        ("nltk", Meteor(), nltk_meteor),
+        ("pycocoevalcap", CiderD(), pycocoevalcap_cider if importlib.util.find_spec("pycocoevalcap") else None)]
+    print(f"{len(rows)} pairs, {len(set(zip(hypotheses, references, strict=True)))} different")
+    print(f"{'metric':8} {'medreport':>10} {'library':>10} {'ratio':>7}")
+    print(f"{'wordnet':8} {seconds(load_lexicons):9.2f}s  (read once)")
+    for library, metric, theirs in jobs:
+        ours = seconds(lambda metric=metric: metric.segment_statistics(hypotheses, references, rows))
+        line = f"{metric.name:8} {ours:9.2f}s"
+        if theirs is not None:
+            other = seconds(lambda theirs=theirs: theirs(hypotheses, references))
+            line += f" {other:9.2f}s {other / ours:6.1f}x  {library}"
+        print(line)
+    train = [row.reference for row in make_rows(2000, seed=1)]
+    text = ["bleu", "meteor", "rouge", "cider"]
+    for resamples in (0, 1000):
+        took = seconds(lambda resamples=resamples: score_predictions(rows, metrics=text, train_reports=train,
+                                                                     resamples=resamples))
+        print(f"all text metrics, model and two baselines, {resamples} resamples: {took:.2f}s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""BERTScore (Zhang et al. 2020) with a model given by a local path; nothing is ever downloaded.
+
+The matching is bert-score's own. Loading and encoding are not, because bert-score 0.3.13 under transformers 5 loses the
+prefix blank of RoBERTa's first word, fails on empty text and on tokenizers without a length limit, and keeps the
+embeddings of the whole set in memory. Weights are read from safetensors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics.bert_model import (
+    Encoder,
+    check_folder,
+    file_hash,
+    known_layers,
+    load_encoder,
+    read_baseline,
+)
+from emgecg_cli.core.metrics.ngrams import unique_pairs
+from emgecg_cli.core.metrics.tokens import language_label
+
+_VALUES = ("BERTScore-P", "BERTScore-R", "BERTScore-F1")
+# Pairs per chunk, whose embeddings are in memory together, and per matrix product.
+_CHUNK, _BATCH = 512, 32
+
+
+class BertScore:
+    """Greedy cosine matching of contextual embeddings, mean over the reports; P, R and F1, raw and rescaled.
+
+    `layers` is the number of encoder layers to run; known for the models that bert-score knows by name. `baseline` is a
+    file of bert-score's rescale_baseline; with it rescaled values stand beside the raw ones.
+    """
+
+    name = "bertscore"
+
+    def __init__(self, languages: Sequence[str] = ("en",), model: Path | None = None, layers: int | None = None,
+                 baseline: Path | None = None) -> None:
+        self.languages = tuple(languages)
+        self.model, self.baseline = model, baseline
+        self.layers, self.offsets = 0, None
+        self._encoder: Encoder | None = None
+        if model is not None:
+            check_folder(model)
+            self.layers = layers if layers is not None else known_layers(model)
+            self.offsets = read_baseline(baseline, self.layers) if baseline is not None else None
+
+    def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
+        """Needs a model."""
+        return "needs model weights: --bertscore-model PATH" if self.model is None else None
+
+    def segment_statistics(self, hypotheses: list[str], references: list[str],
+                           rows: Sequence[PredictionRow]) -> np.ndarray:
+        """(n, 4), or (n, 7) with a baseline: P, R, F1, then rescaled; and 1 to count the pair. An empty side is 0."""
+        pairs = unique_pairs([text.strip() for text in hypotheses], [text.strip() for text in references])
+        filled = np.array([bool(pairs.texts[h]) and bool(pairs.texts[r])
+                           for h, r in zip(pairs.hypothesis, pairs.reference, strict=True)], dtype=bool)
+        raw = np.zeros((len(filled), 3))
+        raw[filled] = self._score([pairs.texts[h] for h in pairs.hypothesis[filled]],
+                                  [pairs.texts[r] for r in pairs.reference[filled]])
+        columns = [raw]
+        if self.offsets is not None:
+            columns.append(np.where(filled[:, None], (raw - self.offsets) / (1 - self.offsets), 0.0))
+        columns.append(np.ones((len(filled), 1)))
+        return np.concatenate(columns, axis=1)[pairs.pair]
+
+    def _score(self, hypotheses: list[str], references: list[str]) -> np.ndarray:
+        """P, R, F1 of pairs without empty sides, (P, 3)."""
+        if self._encoder is None:
+            self._encoder = load_encoder(self.model, self.layers)  # type: ignore[arg-type]
+        chunks = [score_chunk(self._encoder, hypotheses[start:start + _CHUNK], references[start:start + _CHUNK])
+                  for start in range(0, len(hypotheses), _CHUNK)]
+        return np.concatenate([np.zeros((0, 3)), *chunks])
+
+    def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """`BERTScore-P`, `-R`, `-F1`, and the same rescaled where a baseline file was given."""
+        names = [*_VALUES, *(f"{name} rescaled" for name in _VALUES)][:sums.shape[-1] - 1]
+        return {name: sums[..., column] / sums[..., -1] for column, name in enumerate(names)}
+
+    def signature(self) -> str:
+        """Model and hash of its weights, layers, baseline, treatment of empty text, versions."""
+        if self.model is None:
+            return "model:none"
+        scale = f"{self.baseline.name}@{file_hash([self.baseline])}" if self.baseline is not None else "none"
+        weights = file_hash(sorted(self.model.glob("*.safetensors")))
+        return (f"model:{self.model.name}@{weights}|layers:{self.layers}|idf:no|baseline:{scale}|empty:0|precision:fp32"
+                f"|lang:{language_label(self.languages)}|bert-score:{version('bert-score')}"
+                f"|transformers:{version('transformers')}")
+
+
+def score_chunk(encoder: Encoder, hypotheses: list[str], references: list[str]) -> np.ndarray:
+    """P, R, F1 of a few pairs of stripped, non-empty texts, (P, 3)."""
+    import torch
+    from bert_score.utils import greedy_cos_idf
+
+    embedded = encoder.embed(list(dict.fromkeys(references + hypotheses)))
+    rows = []
+    for start in range(0, len(hypotheses), _BATCH):
+        sides = [part for texts in (references, hypotheses)
+                 for part in encoder.pad([embedded[text] for text in texts[start:start + _BATCH]])]
+        rows.append(torch.nan_to_num(torch.stack(greedy_cos_idf(*sides), dim=-1)))
+    return torch.cat(rows).double().numpy()

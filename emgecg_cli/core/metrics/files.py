@@ -1,0 +1,57 @@
+"""`score`: a predictions file or a stream in, `scores.json` and a page out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import input_of, is_finished
+from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, train_reports
+from emgecg_cli.core.metrics.page import write_page
+from emgecg_cli.core.metrics.score import Scores, score_predictions, write_scores
+
+
+def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Path | None = None,
+               page: Path | None = None, examples: int = 6, metrics: Sequence[str] | None = None,
+               **settings: Any) -> Scores:
+    """Score predictions, write the scores if `out` is given and a page if `page` is.
+
+    The store, for the baselines and the drawings, is the one the predictions name unless `store_path` gives another.
+    `settings` are those of `score_predictions`. Raises MedReportError for unreadable predictions, or a page without a
+    store.
+    """
+    if isinstance(predictions, Path):
+        rows = read_rows(predictions, PredictionRow)
+        store_path = store_path or store_of(predictions)
+        if not rows:
+            raise MedReportError(f"{predictions}: holds no predictions", "run `medreport generate`")
+    else:
+        rows = list(parse_rows(predictions, PredictionRow, "stdin"))
+        if not rows:
+            raise MedReportError("stdin: holds no predictions", "pipe `medreport generate RUN --out -` into it")
+    store = open_store_for(rows, store_path) if store_path else None
+    scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None, **settings)
+    if out:
+        inputs = {"store": input_of(store.path)} if store else {}
+        if isinstance(predictions, Path):
+            inputs["predictions"] = input_of(predictions) if is_finished(predictions) else _plain_input(predictions)
+        write_scores(out, scores, inputs=inputs, arguments={"metrics": metrics, **_jsonable(settings)})
+    if page:
+        if store is None:
+            raise MedReportError(f"{page}: drawing ECGs needs their store", "give --store")
+        write_page(page, examples=page_examples(store, {"model": rows}, examples), scores=asdict(scores))
+    return scores
+
+
+def _plain_input(path: Path) -> dict[str, str]:
+    """How a manifest names predictions that medreport did not make, or has not finished."""
+    return {"path": path.as_posix(), "hash": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _jsonable(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.as_posix() if isinstance(value, Path) else value for key, value in settings.items()}

@@ -1,0 +1,51 @@
+"""What scoring needs besides the predictions: the train reports of their store, and recordings to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import is_finished, manifest_hash, read_manifest
+from emgecg_cli.core.metrics.page import PageExample
+from emgecg_cli.core.store import Store, open_store
+
+
+def store_of(predictions: Path) -> Path | None:
+    """The store that predictions were made from, if they are finished and it is still there unchanged."""
+    if not is_finished(predictions):
+        return None
+    made_from = read_manifest(predictions, "predictions").inputs["store"]
+    path = Path(made_from["path"])
+    return path if is_finished(path) and manifest_hash(path) == made_from["hash"] else None
+
+
+def open_store_for(rows: Sequence[PredictionRow], path: Path) -> Store:
+    """Open the store whose train reports are to be the baselines; raises MedReportError when it is of other data."""
+    store = open_store(path)
+    others = sorted({row.dataset for row in rows if row.dataset} - {store.dataset})
+    if others:
+        raise MedReportError(f"{path}: holds {store.dataset}, the predictions are of {', '.join(others)}",
+                             "give their own store with --store")
+    return store
+
+
+def train_reports(store: Store) -> list[str]:
+    """The reports of the train split, in record order."""
+    reports = store.records["report"].to_list()
+    return [reports[i] for i in store.indices("train")]
+
+
+def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], count: int) -> list[PageExample]:
+    """The first `count` recordings, in store order, that every system wrote about; `rows` by name of the system."""
+    texts = {name: {row.record_id: row for row in given} for name, given in rows.items()}
+    examples: list[PageExample] = []
+    for index, record_id in enumerate(store.records["record_id"].to_list()):
+        if len(examples) == count:
+            break
+        if all(record_id in known for known in texts.values()):
+            reference = next(iter(texts.values()))[record_id].reference
+            examples.append(PageExample(record_id, store.signal(index), store.fs, reference,
+                                        {name: known[record_id].prediction for name, known in texts.items()}))
+    return examples

@@ -1,0 +1,50 @@
+"""How the report page looks: light, readable, and fit for printing."""
+
+STYLE = """
+:root { --ink: #1d2230; --soft: #5c6474; --line: #d9dde5; --tint: #f5f7fa; --accent: #1f5f8b; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 74rem; padding: 1.5rem clamp(.8rem, 3vw, 2.5rem) 3rem; background: #fff;
+  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .2rem 0 .6rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-bottom: .25rem; border-bottom: 2px solid var(--accent); }
+h3 { font-size: 1rem; margin: 0 0 .6rem; overflow-wrap: anywhere; }
+h4 { font-size: .78rem; margin: 0 0 .2rem; color: var(--soft); text-transform: uppercase; letter-spacing: .05em; }
+p { margin: 0 0 .6rem; }
+.warning { margin: 0; padding: .5rem .8rem; border-left: 4px solid #b3541e; background: #fdf4ee; }
+.key, .notes { color: var(--soft); font-size: .875rem; }
+.key mark { margin-right: .6rem; }
+.notes { padding-left: 1.2rem; }
+.scroll { overflow-x: auto; margin-bottom: .6rem; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 100%; }
+th, td { padding: .45rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; min-width: 6.5rem; }
+th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+td { white-space: nowrap; }
+td small { display: block; color: var(--soft); font-size: .83em; }
+td.none { color: var(--soft); }
+tbody tr:hover > * { background: var(--tint); }
+td b { font-weight: 700; }
+dl { margin: 0; font-size: .875rem; }
+dt { font-weight: 600; margin-top: .3rem; }
+dd { margin: 0 0 0 1rem; font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .75rem;
+  overflow-wrap: anywhere; }
+article { margin: 0 0 1.6rem; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem; }
+figure { margin: 0 0 .9rem; overflow-x: auto; }
+svg { display: block; width: 100%; min-width: 40rem; height: auto; }
+.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: .8rem 1.6rem; }
+.texts p { margin: 0; overflow-wrap: anywhere; }
+mark { padding: .05em .15em; border-radius: .2em; color: inherit; }
+mark.missing { background: #fde6c8; text-decoration: underline dotted #9a5b00 2px; text-underline-offset: .2em; }
+mark.extra { background: #dfe3fb; text-decoration: underline solid #4450b5 2px; text-underline-offset: .2em; }
+@page { margin: 10mm; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  article { break-inside: avoid; padding: .5rem; margin-bottom: .5rem; }
+  h2, h3, .key { break-after: avoid; }
+  svg { min-width: 0; }
+  .scroll, figure { overflow: visible; margin-bottom: .4rem; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .25rem .35rem; }
+  mark, svg, .warning { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+}
+"""

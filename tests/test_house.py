@@ -1,0 +1,179 @@
+"""The house rules that can be checked: who may import whom, what stays light, that every name stands for something."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from emgecg_cli.commands import app as frame
+from emgecg_cli.core import names
+
+PACKAGE = Path(__file__).resolve().parents[1] / "emgecg_cli"
+TESTS = Path(__file__).resolve().parent
+
+# The rooms in their order; a room may import those of earlier rows, and itself.
+ROWS = [("errors",), ("artifacts",), ("manifest",), ("names",), ("config",), ("signals",), ("datasets", "references"),
+        ("store",), ("llm",), ("instructions", "perturbations"), ("models",), ("training",), ("generation",)]
+FIRST = {room for row in ROWS[:5] for room in row}
+MAY_IMPORT = {room: {other for earlier in ROWS[:i] for other in earlier} | {room}
+              for i, row in enumerate(ROWS) for room in row}
+MAY_IMPORT["metrics"] = FIRST | {"signals", "store", "llm", "metrics"}
+MAY_IMPORT["demo"] = {room for row in ROWS for room in row} | {"metrics", "demo"}  # the whole pipeline in one call
+HEAVY = {"torch", "transformers", "peft", "accelerate", "polars", "numpy", "wfdb", "scipy", "nltk", "sacrebleu",
+         "bert_score", "rouge_score", "openai", "safetensors"}
+
+
+def modules(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, anywhere in it, by absolute name; `from a import b` counts as a and as a.b."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield str(node.module)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE / "core").parts[0].removesuffix(".py")
+
+
+def wrong_imports(path: Path) -> set[str]:
+    """The rooms a file of core imports and may not."""
+    rooms = {name.split(".")[2] for name in imports(path) if name.startswith("emgecg_cli.core.")}
+    known = {room for room in rooms if (PACKAGE / "core" / room).exists() or (PACKAGE / "core" / f"{room}.py").exists()}
+    return known - MAY_IMPORT[room_of(path)]
+
+
+@pytest.mark.parametrize("path", modules(PACKAGE / "core"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_only_rooms_before_them(path):
+    if room_of(path) == "__init__":
+        assert not list(imports(path)) or set(imports(path)) <= {"__future__", "__future__.annotations"}
+        return
+    assert room_of(path) in MAY_IMPORT, "a room that architecture.md does not know"
+    assert not wrong_imports(path)
+
+
+def test_the_order_is_seen_inside_functions_and_in_every_spelling(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    room = tmp_path / "core" / "signals"
+    room.mkdir(parents=True)
+    (tmp_path / "core" / "store.py").touch()
+    for line in ("import emgecg_cli.core.store", "from emgecg_cli.core import store",
+                 "from emgecg_cli.core.store import x", "def f():\n    from emgecg_cli.core.store import x"):
+        (room / "x.py").write_text(line)
+        assert wrong_imports(room / "x.py") == {"store"}, line
+
+
+@pytest.mark.parametrize("path", modules(PACKAGE / "core"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_core_neither_talks_nor_knows_the_command_line(path):
+    found = set(imports(path))
+    assert not {name for name in found if name.split(".")[0] in ("typer", "rich", "click")}
+    assert not {name for name in found if name.startswith("emgecg_cli.commands")}
+    calls = [node.func.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert not {"print", "input", "eval", "exec"} & set(calls)
+
+
+@pytest.mark.parametrize("path", modules(PACKAGE / "commands"), ids=lambda path: path.name)
+def test_commands_use_only_the_public_face_of_typer(path):
+    found = set(imports(path))
+    assert not {name for name in found if name.split(".")[0] == "click"}
+    assert not {name for name in found if name.startswith("typer.") and any(part.startswith("_")
+                                                                          for part in name.split("."))}
+
+
+@pytest.mark.parametrize("path", modules(PACKAGE), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_pickle_no_unsafe_load(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not {name.split(".")[0] for name in imports(path)} & {"pickle", "dill", "joblib", "shelve", "marshal"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
+                assert not (keyword.arg == "allow_pickle" and value is not False), f"{path}:{node.lineno}"
+                assert not (keyword.arg == "trust_remote_code" and value is not False), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", [*modules(PACKAGE), *modules(TESTS)], ids=lambda path: path.name)
+def test_no_file_is_longer_than_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", [path for path in modules(PACKAGE) if path.stat().st_size],
+                         ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_file_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["prepare", "--help"],
+                                       ["perturb", "--help"], ["score", "--help"], ["generate", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = ("import sys; from emgecg_cli.commands.app import run\n"
+            f"status = run({arguments!r}); print('status', status); print('modules', *sys.modules)")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    *_, status, loaded = result.stdout.splitlines()
+    assert status == "status 0", result.stderr
+    assert not HEAVY & set(loaded.split())
+
+
+def test_the_tables_of_names_import_nothing_heavy():
+    code = "import sys; from emgecg_cli.core import config, manifest, names; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(result.stdout.split())
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in names._TABLES for name in names.choices(kind)])
+def test_every_name_stands_for_something(kind, name):
+    assert names.resolve(kind, name) is not None
+
+
+# The commands
+
+COMMANDS = {str(command.name or getattr(command.callback, "__name__", "?")): command.callback
+            for command in frame.app.registered_commands}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_does_and_so_does_every_option(name):
+    function = COMMANDS[name]
+    assert inspect.getdoc(function)
+    help_page = subprocess.run([sys.executable, "-m", "emgecg_cli", name.replace("_", "-"), "--help"], timeout=60,
+                               capture_output=True, text=True, env=os.environ | {"COLUMNS": "200", "TERM": "dumb"})
+    assert help_page.returncode == 0, help_page.stderr
+    for parameter, annotation in inspect.get_annotations(function, eval_str=True).items():
+        if parameter == "return":
+            continue
+        infos = [info for info in getattr(annotation, "__metadata__", ()) if getattr(info, "help", None)]
+        assert infos, f"{name}: {parameter} has no help"
+        for flag in getattr(infos[0], "param_decls", None) or ():
+            if flag.startswith("--"):
+                assert flag.split("/")[0] in help_page.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_takes_an_option_it_ignores(name):
+    function = COMMANDS[name]
+    tree = ast.parse(inspect.getsource(function))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    takes_all = {"locals"} & used
+    ignored = set(inspect.signature(function).parameters) - used
+    assert takes_all or not ignored
+
+
+def test_console_script_and_module_are_the_same_program():
+    from emgecg_cli import __main__
+
+    assert __main__.main is frame.main and isinstance(frame.app, typer.Typer)

@@ -1,0 +1,97 @@
+"""CIDEr-D against a second implementation in plain Python, and against published values of two pairs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from metric_corpora import DEGENERATE, columns, random_pairs, rows_of
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+from emgecg_cli.core.metrics.cider import CiderD
+
+FIXTURE = [("sinus rhythm. normal ecg", "sinus bradycardia. otherwise normal ecg"),
+           ("atrial fibrillation. abnormal ecg", "atrial fibrillation with rapid ventricular response. abnormal ecg")]
+# strings left in both texts -> CIDEr-D with the idf of the two references
+PUBLISHED = {"": 2.3919, "<|assistant|>\n": 2.7678}
+
+
+def tokens_13a(text: str) -> list[str]:
+    return Tokenizer13a()(text.lower().rstrip()).split()
+
+
+def period_split(text: str) -> list[str]:
+    return text.replace(".", " .").split()
+
+
+def plain_cider(pairs: Sequence[tuple[str, str]], documents: Sequence[str], tokenize: Callable[[str], list[str]]
+                ) -> list[float]:
+    """CIDEr-D as Vedantam et al. write it, one pair at a time."""
+    def grams(text: str) -> dict[int, Counter[tuple[str, ...]]]:
+        words = tokenize(text)
+        return {n: Counter(tuple(words[i:i + n]) for i in range(len(words) - n + 1)) for n in (1, 2, 3, 4)}
+
+    frequency: dict[tuple[str, ...], int] = defaultdict(int)
+    for document in documents:
+        for counter in grams(document).values():
+            for gram in counter:
+                frequency[gram] += 1
+    scores = []
+    for hypothesis, reference in pairs:
+        left, right = grams(hypothesis), grams(reference)
+        total = 0.0
+        for n in (1, 2, 3, 4):
+            weigh = [{gram: count * (math.log(len(documents)) - math.log(max(1, frequency[gram])))
+                      for gram, count in side[n].items()} for side in (left, right)]
+            product = sum(min(weight, weigh[1].get(gram, 0.0)) * weigh[1].get(gram, 0.0)
+                          for gram, weight in weigh[0].items())
+            norms = [math.sqrt(sum(weight**2 for weight in side.values())) for side in weigh]
+            total += product / (norms[0] * norms[1]) if norms[0] and norms[1] else 0.0
+        difference = sum(left[2].values()) - sum(right[2].values())
+        scores.append(10 * total / 4 * math.exp(-difference**2 / (2 * 6**2)))
+    return scores
+
+
+@pytest.mark.parametrize("leftover", PUBLISHED)
+def test_published_values_of_two_pairs(leftover: str) -> None:
+    pairs = [(leftover + hypothesis, leftover + reference) for hypothesis, reference in FIXTURE]
+    metric = CiderD(tokenize=period_split, tokenizer="period-split")
+    statistics = metric.segment_statistics(*columns(pairs), rows_of(pairs))
+    assert float(metric.aggregate(statistics.sum(axis=0))["CIDEr-D"]) == pytest.approx(PUBLISHED[leftover], abs=5e-5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_idf_of_the_references_equals_the_plain_one(seed: int) -> None:
+    pairs = random_pairs([3, 60][seed % 2], seed) + DEGENERATE * (seed % 2) + random_pairs(3, seed)
+    statistics = CiderD().segment_statistics(*columns(pairs), rows_of(pairs))
+    expected = plain_cider(pairs, [reference for _, reference in pairs], tokens_13a)
+    np.testing.assert_allclose(statistics[:, 0], expected, atol=1e-10, rtol=0)
+
+
+def test_idf_of_train_reports_equals_the_plain_one_and_counts_repeats() -> None:
+    pairs = DEGENERATE + random_pairs(40, 9)
+    train = [reference for _, reference in random_pairs(30, 8)] * 2 + [pairs[3][1]] * 5
+    metric = CiderD(reports=train)
+    statistics = metric.segment_statistics(*columns(pairs), rows_of(pairs))
+    np.testing.assert_allclose(statistics[:, 0], plain_cider(pairs, train, tokens_13a), atol=1e-10, rtol=0)
+    assert "|df:train|docs:65" in metric.signature()
+    metric = CiderD()
+    metric.segment_statistics(*columns(pairs), rows_of(pairs))
+    assert f"|df:refs|docs:{len(pairs)}" in metric.signature()
+
+
+def test_identical_texts_score_ten_and_empty_ones_zero() -> None:
+    pairs = [("atrial flutter with block", "atrial flutter with block"), ("", "left axis deviation noted"),
+             ("normal", "normal")]
+    scores = CiderD().segment_statistics(*columns(pairs), rows_of(pairs))[:, 0]
+    assert scores.tolist() == [pytest.approx(10), 0, pytest.approx(2.5)]
+
+
+def test_without_two_different_reports_there_is_no_idf() -> None:
+    rows = rows_of([("a", "sinus rhythm"), ("b", "sinus rhythm")])
+    assert "two different references" in str(CiderD().applicable(rows))
+    assert "two different train reports" in str(CiderD(reports=["a", "a"]).applicable(rows))
+    assert CiderD(reports=["a", "b"]).applicable(rows) is None
