@@ -59,9 +59,10 @@ class ScoreDefaults:
 class DemoDefaults:
     """Defaults of `demo`: sizes that end within five minutes on two cores."""
 
-    records: int = 3000
-    steps: int | None = None
-    snr_db: float = 10.0
+    records: int = 3600
+    split: str = "80/10/10"
+    steps: int = 1200
+    snr_db: float = 0.0
     examples: int = 4
 
 
@@ -116,7 +117,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tiny-from-scratch": {
         "encoder": "resnet18-tiny", "signal_tokens": 8, "token_norm": "rms", "tuning": "full", "batch_size": 32,
         "gradient_accumulation": 1,
-        "steps": 900, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
+        "steps": 2000, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
         "eos_loss_weight": 0.3, "encoder_loss": "labels", "augment": "roll,gain,noise",
     },
 }

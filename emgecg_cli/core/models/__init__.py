@@ -6,3 +6,7 @@ G key/value heads, K cached plus new text tokens. A head is D / H wide.
 
     signal (B, C, L) -> encoder -> features (B, E) -> projector -> signal tokens (B, N, D / H) -> fusion -> backbone
 """
+
+from transformers.utils import logging
+
+logging.disable_progress_bar()  # loading weights is quick, and stderr is for what the commands say

@@ -25,8 +25,8 @@ class Losses:
 class Objective(nn.Module):
     """The model with the linear head that supervises its features; the head is not part of a finished run.
 
-    `shares` (K) are the shares of training records that hold each target, none without an encoder loss; `weight` is that
-    loss's. `eos` and `eos_weight` say which token counts differently, and how much.
+    `shares` (K) are the shares of training records that hold each target, none without an encoder loss; `weight` is
+    that loss's. `eos` and `eos_weight` say which token counts differently, and how much.
     """
 
     def __init__(self, model: ReportModel, shares: Tensor, *, weight: float, eos: int, eos_weight: float) -> None:

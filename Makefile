@@ -1,0 +1,38 @@
+# `make demo` and `make test` do all the set-up on a fresh machine: a virtual environment in .venv, then the rest.
+PYTHON ?= python3
+# One exact version: a range would take the newest build with gigabytes of CUDA where a CPU build is at hand.
+# On a GPU machine: make demo TORCH='torch --index-url https://download.pytorch.org/whl/cu128'
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint completions benchmarks clean
+
+demo: .venv/ready
+	$(BIN)/medreport demo
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
+
+test-all: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q -m "long or not long"
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+completions: .venv/ready
+	$(BIN)/python -m emgecg_cli.commands.completion completions
+
+benchmarks: .venv/ready
+	for each in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$each || exit; done
+
+.venv/ready: pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo

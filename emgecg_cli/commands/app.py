@@ -1,0 +1,143 @@
+"""`medreport`: the commands in the order of the pipeline, and the one place where errors end.
+
+Nothing heavy is imported here; a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.completion import completion_init
+
+from emgecg_cli import __version__
+from emgecg_cli.commands import console
+from emgecg_cli.commands.build_instructions import build_instructions
+from emgecg_cli.commands.completion import COMPLETE_VARIABLE, completion
+from emgecg_cli.commands.demo import demo
+from emgecg_cli.commands.generate import generate
+from emgecg_cli.commands.perturb import perturb
+from emgecg_cli.commands.prepare import prepare
+from emgecg_cli.commands.score import score
+from emgecg_cli.commands.train import train
+from emgecg_cli.core.errors import MedReportError
+
+PIPELINE, AROUND = "The pipeline, in order", "Around it"
+RESUME = "run the same command again: it goes on where it stopped"
+
+_HINTS = {
+    errno.ENOSPC: f"free some space, then {RESUME}",
+    errno.EDQUOT: f"free some space, then {RESUME}",
+    errno.EACCES: "choose a place you may read and write",
+    errno.EPERM: "choose a place you may read and write",
+    errno.EROFS: "choose a place you may write to with --out",
+    errno.ENOENT: "check the path",
+}
+
+app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
+for function in (prepare, build_instructions, train, generate, perturb, score):
+    app.command(rich_help_panel=PIPELINE)(function)
+for function in (demo, completion):
+    app.command(rich_help_panel=AROUND)(function)
+
+
+def _print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"medreport {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def medreport(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
+                                                    help="Print the version.")] = False) -> None:
+    """From raw ECG recordings to clinical reports whose every score can be reproduced. A research tool, not a medical
+    device."""
+
+
+def main() -> None:
+    """The console script: run what was typed and exit with its status."""
+    # Two OpenMP threads that spin beside any other load wait for each other: a convolution takes 30 ms instead of 1.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
+    completion_init()
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status; every error of every command ends here, in one line.
+
+    0: done. 1: a bug. 2: something to be put right by whoever typed it, with a hint. 130: interrupted.
+    `MEDREPORT_DEBUG=1` shows the traceback as well.
+    """
+    try:
+        status = app(list(arguments) or ["--help"], prog_name="medreport", standalone_mode=False)
+        sys.stdout.flush()
+    except MedReportError as error:
+        return _fail(error.message, error.hint)
+    except typer.TyperException as error:
+        return _fail(_usage_message(error), f"see `{_help_command(arguments)}`")
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    except BrokenPipeError:
+        return _quiet()
+    except OSError as error:
+        return _fail(*_describe(error))
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        _fail(f"this is a bug in medreport: {what}; run again with MEDREPORT_DEBUG=1 to see where", None)
+        return 1
+    except SystemExit:
+        if COMPLETE_VARIABLE in os.environ:
+            raise
+        return _quiet()  # typer's own answer to a closed pipe
+    if status == 130:
+        console.error("interrupted", RESUME)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, hint: str | None) -> int:
+    """Say what is wrong; with MEDREPORT_DEBUG also where in the code."""
+    if os.environ.get("MEDREPORT_DEBUG"):
+        traceback.print_exc()
+    console.error(message, hint)
+    return 2
+
+
+def _quiet() -> int:
+    """Whoever read our output has gone (`| head`); let the interpreter's last flush go nowhere instead of failing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _usage_message(error: typer.TyperException) -> str:
+    """What is wrong with the command line, with a suggestion where something near exists."""
+    message = " ".join(error.format_message().split())
+    return re.sub(r"\.? \(Possible options: (.*)\)$", r"; did you mean \1?", message)
+
+
+def _help_command(arguments: Sequence[str]) -> str:
+    """The help page that fits: of the command that was typed, if it is one."""
+    known = {str(command.name or getattr(command.callback, "__name__", "")).replace("_", "-")
+             for command in app.registered_commands}
+    typed = arguments[0] if arguments and arguments[0] in known else ""
+    return f"medreport {typed} --help".replace("  ", " ")
+
+
+def _describe(error: OSError) -> tuple[str, str | None]:
+    """An error of the operating system in one line, and what helps against the common ones."""
+    where = ", ".join(os.fspath(name) if isinstance(name, (str, os.PathLike)) else str(name)
+                      for name in (error.filename, error.filename2) if name is not None)
+    what = error.strerror or str(error) or type(error).__name__
+    return (f"{where}: {what}" if where else what), _HINTS.get(error.errno or 0)

@@ -1,0 +1,41 @@
+"""`medreport build-instructions`: a store in, one instruction for each of its records out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emgecg_cli.commands import console
+from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one
+from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
+
+PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=32, help="Prompts in the pool: 128, 256, 512 …")]
+BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", show_default=False,
+                                                help=f"openai: the endpoint. [{InstructionDefaults.base_url}]")]
+ModelOpt = Annotated[str | None, typer.Option("--model", metavar="NAME", show_default=False,
+                                              help=f"openai: the model. [{InstructionDefaults.model}]")]
+
+
+def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionDefaults.pool_size,
+                       rephraser: RephraserOpt = InstructionDefaults.rephraser,
+                       base_url: BaseUrlOpt = None, model: ModelOpt = None,
+                       seed: SeedOpt = InstructionDefaults.seed,
+                       out: OutOpt = None, as_json: JsonOpt = False) -> None:
+    """Write a pool of prompts and draw one for every record, as chat messages."""
+    from emgecg_cli.core.instructions.build import build_instructions as build
+
+    store = store or find_one("store")
+    with console.progress("build instructions", unit="prompts") as progress:
+        result = build(store, out or Path(INSTRUCTIONS) / store.resolve().name, pool_size=pool_size,
+                       rephraser=rephraser, seed=seed, base_url=base_url, model=model, progress=progress)
+    if result.already_finished:
+        console.note(f"{result.path.as_posix()} is finished already")
+    if as_json:
+        console.print_json({"path": result.path, "counts": result.manifest.counts, "requests": result.requests})
+        return
+    counts = result.manifest.counts
+    console.table(["instructions", "prompts", "records"],
+                  [[result.path.as_posix(), counts["prompts"], counts["records"]]])
+    console.note(f"next: medreport train {result.path.as_posix()} --backbone tiny")

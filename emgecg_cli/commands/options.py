@@ -1,0 +1,126 @@
+"""The options several commands share, and where a command looks when it is not told.
+
+An alias says what an option is called and means; its default stays with the command, which borrows it from
+`core.config`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emgecg_cli.commands import console
+from emgecg_cli.core import config, names
+from emgecg_cli.core.errors import MedReportError
+
+
+def complete(kind: str) -> Callable[[str], list[str]]:
+    """The TAB completion of an option that takes a name of this kind."""
+    known = list(names.BACKBONES) if kind == "backbone" else names.choices(kind)
+
+    def complete_name(incomplete: str) -> list[str]:
+        return [name for name in known if name.startswith(incomplete)]
+
+    return complete_name
+
+
+OutOpt = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", show_default=False,
+                                             help="Where to write; a sensible place in this folder if not given.")]
+OutOrPipeOpt = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH|-", show_default=False,
+                                                  help="Where to write; - writes JSON lines to stdout.")]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice made here.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+SplitOpt = Annotated[str | None, typer.Option("--split", metavar="train|val|test", show_default=False,
+                                              autocompletion=lambda: ["train", "val", "test"],
+                                              help="Only the records of this split.")]
+StoreArg = Annotated[Path | None, typer.Argument(metavar="STORE", show_default=False,
+                                                 help="A store; the only one under stores/ if not given.")]
+StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
+                                               help="A store; the one it was built from if not given.")]
+InstructionsArg = Annotated[Path | None, typer.Argument(
+    metavar="INSTRUCTIONS", show_default=False, help="Instructions; the only ones under instructions/ if not given.")]
+InstructionsOpt = Annotated[Path | None, typer.Option(
+    "--instructions", metavar="PATH", show_default=False,
+    help="Instructions; the only ones under instructions/ if not given.")]
+RunArg = Annotated[Path | None, typer.Argument(metavar="RUN", show_default=False,
+                                               help="A run of train; the only one under runs/ if not given.")]
+PredictionsArg = Annotated[str | None, typer.Argument(
+    metavar="PREDICTIONS|-", show_default=False,
+    help="A predictions file, or - for JSON lines on stdin; the only one under predictions/ if not given.")]
+DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", autocompletion=complete("dataset"),
+                                           help=f"One of {', '.join(names.choices('dataset'))}.")]
+BackboneOpt = Annotated[str, typer.Option("--backbone", metavar="NAME|PATH", autocompletion=complete("backbone"),
+                                          help=f"{', '.join(names.BACKBONES)}, a folder, or a hub id.")]
+EncoderOpt = Annotated[str | None, typer.Option("--encoder", metavar="NAME", autocompletion=complete("encoder"),
+                                                show_default=False, help=f"{', '.join(names.choices('encoder'))}.")]
+FusionOpt = Annotated[str | None, typer.Option("--fusion", metavar="NAME", autocompletion=complete("fusion"),
+                                               show_default=False, help=f"{', '.join(names.choices('fusion'))}.")]
+RephraserOpt = Annotated[str, typer.Option("--rephraser", metavar="NAME", autocompletion=complete("rephraser"),
+                                           help=f"{' or '.join(names.choices('rephraser'))}.")]
+MetricsOpt = Annotated[list[str] | None, typer.Option(
+    "--metric", metavar="NAME", autocompletion=complete("metric"), show_default=False,
+    help=f"A metric to compute, may be repeated; all if not given: {', '.join(names.choices('metric'))}.")]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where artefacts of a kind lie by default, how they look there, and what makes one."""
+
+    folder: str
+    pattern: str
+    made_by: str
+
+
+PLACES = {
+    "store": _Place(config.STORES, "*", "prepare ptb-xl --root DIR"),
+    "instructions": _Place(config.INSTRUCTIONS, "*", "build-instructions"),
+    "run": _Place(config.RUNS, "*", "train --backbone tiny"),
+    "predictions": _Place(config.PREDICTIONS, "*.jsonl", "generate"),
+}
+
+
+def find_one(kind: str, flag: str = "") -> Path:
+    """The only finished artefact of this kind in its default place, and say so on stderr.
+
+    `flag` is the option that names it where it is not an argument. A store made by `perturb` is never picked up on its
+    own: it is an input only where it is named. Raises MedReportError when there is none, or a choice to make; it lists
+    what there is and says the next command to type.
+    """
+    from emgecg_cli.core import manifest
+
+    place = PLACES[kind]
+    there = sorted(path for path in Path(place.folder).glob(place.pattern) if not path.name.startswith("."))
+    finished = [path for path in there if manifest.is_finished(path)]
+    found = [path for path in finished if kind != "store" or manifest.read_manifest(path, kind).command != "perturb"]
+    if len(found) == 1:
+        console.note(f"using {found[0].as_posix()}")
+        return found[0]
+    if finished:
+        what = f"several {_plural(kind)}" if found else f"only perturbed stores under {place.folder}/"
+        choice = found or finished
+        command = shlex.join(["medreport", *sys.argv[1:], *flag.split(), choice[0].as_posix()])
+        raise MedReportError(f"{what}: {_listed(choice)}", f"name one: `{command}`")
+    if there:
+        raise MedReportError(f"no finished {_singular(kind)} under {place.folder}/, only {_listed(there)}",
+                             "run the command that makes it again: it goes on where it stopped")
+    raise MedReportError(f"no {_singular(kind)} under {place.folder}/", f"make one: `medreport {place.made_by}`")
+
+
+def _listed(paths: list[Path]) -> str:
+    """Paths in a line, not more than eight."""
+    shown = ", ".join(path.as_posix() for path in paths[:8])
+    return shown if len(paths) <= 8 else f"{shown} and {len(paths) - 8} more"
+
+
+def _plural(kind: str) -> str:
+    return kind if kind.endswith("s") else f"{kind}s"
+
+
+def _singular(kind: str) -> str:
+    return "predictions file" if kind == "predictions" else kind

@@ -1,0 +1,83 @@
+"""`medreport score`: predictions in, scores out, beside baselines that see no signal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emgecg_cli.commands import console
+from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, PredictionsArg, SeedOpt, find_one
+from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
+from emgecg_cli.core.errors import MedReportError
+
+StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
+                                               help="Whose train reports make baselines; else the predictions' own.")]
+ModelOpt = Annotated[Path | None, typer.Option("--bertscore-model", metavar="PATH", show_default=False,
+                                               help="A local folder of weights; without it BERTScore is left out.")]
+LayersOpt = Annotated[int | None, typer.Option("--bertscore-layers", metavar="N", show_default=False,
+                                               help="Its layers to use; known for the usual models.")]
+BaselineOpt = Annotated[Path | None, typer.Option("--bertscore-baseline", metavar="TSV", show_default=False,
+                                                  help="Rescale with this baseline file.")]
+LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="en|de|…", show_default=False,
+                                                 help="Language of all reports; else each row's own.")]
+ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, help="Bootstrap draws of the intervals.")]
+PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
+                                              help="Also write a page with a few ECGs and their reports.")]
+ExamplesOpt = Annotated[int, typer.Option("--examples", min=0, help="ECGs on that page.")]
+
+
+def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: StoreOpt = None,
+          bertscore_model: ModelOpt = None, bertscore_layers: LayersOpt = None, bertscore_baseline: BaselineOpt = None,
+          language: LanguageOpt = None, resamples: ResamplesOpt = ScoreDefaults.resamples,
+          seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = ScoreDefaults.examples,
+          out: OutOpt = None, as_json: JsonOpt = False) -> None:
+    """Score reports against their references; every value has a confidence interval and says how it was computed."""
+    from emgecg_cli.core.metrics.files import score_file
+
+    source = predictions or find_one("predictions").as_posix()
+    target = out or (None if source == "-" else Path(SCORES) / f"{Path(source).stem}.json")
+    if source == "-" and store is None:
+        store = _only_store()
+    scores = score_file(sys.stdin if source == "-" else Path(source), target, store_path=store, page=page,
+                        examples=examples, metrics=metric, bertscore_model=bertscore_model,
+                        bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
+                        resamples=resamples, language=language)
+    if as_json:
+        console.print_json(scores)
+    else:
+        show_scores(scores)
+    for written in (target, page):
+        if written:
+            console.note(f"wrote {written.as_posix()}")
+
+
+def _only_store() -> Path | None:
+    """For predictions on the pipe, which cannot say where they come from."""
+    try:
+        return find_one("store") if Path(STORES).is_dir() else None
+    except MedReportError as error:
+        console.note(f"no baselines: {error.message}")
+        return None
+
+
+def show_scores(scores: Any) -> None:
+    """Print the table, values down and systems across, then signatures and notes on stderr."""
+    names = [value.name for value in scores.systems[0].values]
+    cells = {(system.name, value.name): value for system in scores.systems for value in system.values}
+    rows = [[name, *(_cell(cells.get((system.name, name))) for system in scores.systems)] for name in names]
+    console.table(["score", *(system.name for system in scores.systems)], rows, title=f"{scores.n} reports")
+    for note in scores.notes:
+        console.note(note)
+    for signature in dict.fromkeys(f"{value.name}: {value.signature}" for value in scores.systems[0].values
+                                   if value.signature):
+        console.note(signature)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value.value is None:
+        return "-"
+    interval = "" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]"
+    return f"{value.value:.3f}{interval}"
