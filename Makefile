@@ -24,8 +24,10 @@ lint: .venv/ready
 completions: .venv/ready
 	$(BIN)/python -m emgecg_cli.commands.completion completions
 
+# make benchmarks ROOT=DIR, a PTB-XL root
 benchmarks: .venv/ready
-	for each in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$each || exit; done
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/score_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/read_speed.py $(ROOT)
 
 .venv/ready: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'

@@ -22,6 +22,7 @@ from emgecg_cli.core.signals.paper import draw_ecg
 
 DISCLAIMER = ("medreport is a research tool and not a medical device. Nothing on this page may be used to diagnose or "
               "treat anyone.")
+LOWER_IS_BETTER = ("findings-unread",)  # no value of these is marked as the best
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -65,7 +66,8 @@ def _scores(scores: Mapping[str, Any]) -> str:
     rows = []
     for name in dict.fromkeys(name for values in by_system for name in values):
         found = [values.get(name, {}) for values in by_system]
-        best = max((value["value"] for value in found if value.get("value") is not None), default=None)
+        best = None if name in LOWER_IS_BETTER else \
+            max((value["value"] for value in found if value.get("value") is not None), default=None)
         cells = "".join(_cell(value, best) for value in found)
         rows.append(f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>")
     head = "".join(f"<th scope=col>{escape(str(system['name']))}</th>" for system in systems)

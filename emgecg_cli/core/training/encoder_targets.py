@@ -33,5 +33,5 @@ def encoder_targets(kind: str, codes: Sequence[Sequence[str]], tokens: Sequence[
     if not chosen:
         what = "code" if kind == "labels" else "word"
         raise MedReportError(f"encoder loss '{kind}': no {what} occurs in {LEAST_RECORDS} of the {len(bags)} training "
-                             "records", "give --encoder-loss words, or none")
+                             "records", f"give --encoder-loss {'words, or none' if kind == 'labels' else 'none'}")
     return chosen, np.array([[item in bag for item in chosen] for bag in bags], np.float32)

@@ -1,0 +1,138 @@
+"""The six commands in order, as typed: on a small PTB-XL root, on real PTB-XL where it is there, and through pipes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pipeline import contents
+from ptbxl_fixture import build_root
+
+from emgecg_cli.commands.app import run
+from emgecg_cli.core.store import open_store
+
+Typed = Callable[[str], tuple[str, str]]
+TRAIN = "train --backbone tiny --steps 3 --batch-size 4"
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Run a command line that must succeed, in a folder of its own; returns stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_typed(line: str) -> tuple[str, str]:
+        status = run(line.split())
+        out, err = capsys.readouterr()
+        assert status == 0, err
+        return out, err
+
+    return run_typed
+
+
+def refused(line: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Run a command line that must be refused; returns the lines of stderr."""
+    assert run(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[-1].startswith("hint: ") and lines[-2].startswith("error: ") and "Traceback" not in err
+    return lines
+
+
+def test_the_six_commands_in_order_find_each_others_artefacts(typed: Typed, tmp_path: Path) -> None:
+    build_root(tmp_path / "data", n_records=20)
+    out, _ = typed("prepare ptb-xl --root data")
+    assert out.split()[-7:-6] == ["stores/ptb-xl"]
+    _, err = typed("build-instructions --pool-size 64")
+    assert "using stores/ptb-xl" in err
+    out, err = typed(f"{TRAIN} --encoder-loss none")
+    assert "using instructions/ptb-xl" in err and "tiny-from-scratch" in out
+    parts = [line.split()[0] for line in err.splitlines() if line.endswith("%")]
+    assert parts == ["encoder", "projector", "backbone", "total"]
+    out, err = typed("generate --max-new-tokens 8")
+    assert "using runs/tiny-ptb-xl" in err and "predictions/tiny-ptb-xl.jsonl" in out
+    typed("perturb --kind gaussian --snr-db 5")
+    out, err = typed("score --resamples 50")
+    assert "using predictions/tiny-ptb-xl.jsonl" in err
+    for word in ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D", "most frequent train report", "random train report"):
+        assert word in out
+    assert json.loads((tmp_path / "scores/tiny-ptb-xl.json").read_text())["n"] == len(
+        (tmp_path / "predictions/tiny-ptb-xl.jsonl").read_text().splitlines())
+    noisy = typed("generate --store stores/ptb-xl-gaussian-5 --max-new-tokens 8 --json")[0]
+    assert json.loads(noisy)["path"] == "predictions/tiny-ptb-xl-ptb-xl-gaussian-5.jsonl"
+
+
+def test_generate_pipes_into_score(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed("prepare synthetic --records 60")
+    typed("build-instructions --pool-size 32")
+    typed(TRAIN)
+    piped, err = typed("generate --out - --signal shuffled --max-new-tokens 8")
+    assert all(json.loads(line)["signal"] == "shuffled" for line in piped.splitlines())
+    monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+    out, err = typed("score - --json --resamples 20")
+    scores = json.loads(out)
+    assert "using stores/synthetic" in err and len(scores["systems"]) == 3
+    assert {"findings-F1", "BLEU-4"} <= {value["name"] for value in scores["systems"][0]["values"]}
+
+
+def test_a_page_is_written_and_json_is_all_there_is_on_stdout(typed: Typed, tmp_path: Path) -> None:
+    typed("prepare synthetic --records 60")
+    typed("build-instructions --pool-size 32")
+    assert json.loads(typed(f"{TRAIN} --json")[0])["config"]["recipe"] == "tiny-from-scratch"
+    typed("generate --max-new-tokens 8")
+    json.loads(typed("score --json --resamples 0 --page page.html --examples 2 --metric bleu --metric rouge")[0])
+    assert (tmp_path / "page.html").read_text().count("<svg") == 2
+    before = contents(tmp_path)
+    for line in ("prepare synthetic --records 60", "build-instructions --pool-size 32", TRAIN,
+                 "generate --max-new-tokens 8"):
+        assert "finished already" in typed(line)[1]
+    assert contents(tmp_path) == before
+
+
+def test_the_demo_ends_with_a_table_and_a_page(typed: Typed, tmp_path: Path) -> None:
+    out, err = typed("demo --records 60 --steps 2")
+    for system in ("real signal", "another patient's signal", "zero signal", "most frequent", "random train report"):
+        assert system in out
+    assert "demo/report.html" in err and (tmp_path / "demo/report.html").read_text().count("<svg") == 4
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ("prepare ptb-xk", "did you mean 'ptb-xl'"),
+    ("prepare ptb-xl", "needs --root"),
+    ("prepare ptb-xl --root .", "ptbxl_database.csv"),
+    ("prepare ptb-xl --root . --records 5", "takes no --records"),
+    ("prepare synthetic --records 1", "records"),
+    ("prepare synthetic --records 30 --clean lowercase", "lowercase"),
+    ("prepare synthetic --records 30 --split 70/30", "70/30"),
+    ("build-instructions", "no store under stores/"),
+    ("build-instructions nowhere", "nowhere"),
+    ("train --backbone tiny", "no instructions under instructions/"),
+    ("train", "--backbone"),
+    ("train --backbone tiny --recipe paper", "no recipe 'paper'"),
+    ("train --backbone tiny --steps -1", "--steps is -1"),
+    ("generate", "no run under runs/"),
+    ("generate runs/none", "runs/none"),
+    ("perturb --kind gausian --snr-db 5", "did you mean 'gaussian'"),
+    ("score nowhere.jsonl", "nowhere.jsonl: no such file"),
+    ("score", "no predictions file under predictions/"),
+    ("scroe", "Did you mean 'score'"),
+    ("score --frobnicate", "frobnicate"),
+])
+def test_what_is_wrong_is_said_in_one_line(line: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert says in "\n".join(refused(line, capsys)[-2:])
+    assert not contents(tmp_path)
+
+
+def test_400_real_records_from_the_disk_to_a_score_table(typed: Typed, shared_data: Path) -> None:
+    typed(f"prepare ptb-xl --root {shared_data / 'ptb-xl'} --reports {shared_data / 'ptb-xl/reports_en.csv'}")
+    store = open_store(Path("stores/ptb-xl"))
+    assert len(store) == 337 and set(store.records["language"]) == {"en"}
+    typed("build-instructions")
+    typed("train --backbone tiny --steps 2 --batch-size 8")
+    typed("generate --max-new-tokens 6 --limit 6")
+    assert "CIDEr-D" in typed("score --resamples 20")[0]
