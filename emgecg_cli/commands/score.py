@@ -78,6 +78,6 @@ def show_scores(scores: Any) -> None:
 
 def _cell(value: Any) -> str:
     if value is None or value.value is None:
-        return "-"
+        return "-" if value is None or not value.reason else value.reason.partition(":")[0]
     interval = "" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]"
     return f"{value.value:.3f}{interval}"

@@ -120,12 +120,8 @@ def _plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: 
     chosen = [int(i) for i in store.indices(config.split)][:config.limit]
     if not chosen:
         raise MedReportError(f"{store.path}: no record in the {config.split} split", "choose another --split")
-    ids = store.records["record_id"].to_list()
-    missing = [ids[i] for i in chosen if ids[i] not in instructions.rows]
-    if missing:
-        raise MedReportError(f"{instructions.path}: no instruction for record {missing[0]} and {len(missing) - 1} more",
-                             f"run `medreport build-instructions {store.path}` and give --instructions")
-    prompts = {i: render_prompt(instructions.rows[ids[i]].messages, tokenizer) for i in chosen}
+    rows = instructions.of(store.records["record_id"].gather(chosen).to_list())
+    prompts = {i: render_prompt(row.messages, tokenizer) for i, row in zip(chosen, rows, strict=True)}
     shown = dict(zip(chosen, chosen, strict=True))
     if config.signal == "shuffled":
         shown = shuffle_between_patients(chosen, store.records["subject_id"].to_list(), config.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +44,14 @@ class Instructions:
     manifest: Manifest
     prompts: list[str]
     rows: dict[str, InstructionRow]
+
+    def of(self, record_ids: Sequence[str]) -> list[InstructionRow]:
+        """The instruction of each record; raises MedReportError when one has none."""
+        missing = [record_id for record_id in record_ids if record_id not in self.rows]
+        if missing:
+            raise MedReportError(f"{self.path}: no instruction for record {missing[0]} and {len(missing) - 1} more",
+                                 "build instructions for that store, and give them with --instructions")
+        return [self.rows[record_id] for record_id in record_ids]
 
 
 def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,

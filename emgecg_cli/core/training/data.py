@@ -44,12 +44,8 @@ def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_l
     indices = store.indices("train")
     if len(indices) == 0:
         raise MedReportError(f"{store.path}: no record in the train split", "prepare it with another --split")
-    ids = store.records["record_id"].to_list()
-    missing = [ids[i] for i in indices if ids[i] not in instructions.rows]
-    if missing:
-        raise MedReportError(f"{instructions.path}: no instruction for record {missing[0]} and {len(missing) - 1} more",
-                             f"run `medreport build-instructions {store.path}`")
-    return indices, [render(instructions.rows[ids[i]].messages, tokenizer, max_length) for i in indices]
+    rows = instructions.of(store.records["record_id"].gather(indices).to_list())
+    return indices, [render(row.messages, tokenizer, max_length) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+"""Encoders, projector, tokenizer and backbones: sizes of the paper, and the contract every encoder keeps."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from emgecg_cli.core import names
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.models.backbones import build_tiny_llama, load_backbone, train_tokenizer
+from emgecg_cli.core.models.builders import build_report_model
+from emgecg_cli.core.models.projector import linear_projector, mlp_projector
+from emgecg_cli.core.models.report_model import left_pad, to_input
+from emgecg_cli.core.models.tuning import count_parameters, table_of_what_trains, tune_backbone
+from emgecg_cli.core.signals.leads import MISSING
+
+
+@pytest.mark.parametrize(("name", "width", "parameters"), [
+    ("resnet18", 512, 3_848_832), ("resnet34", 512, 7_223_168), ("resnet50", 2048, 15_959_168)])
+def test_resnets_have_the_published_sizes(name: str, width: int, parameters: int) -> None:
+    encoder = names.resolve("encoder", name)()
+    assert (encoder.width, count_parameters(encoder)) == (width, parameters)
+
+
+def test_resnet50_with_its_projector_is_the_papers_20_4_million() -> None:
+    encoder = names.resolve("encoder", "resnet50")()
+    projector = mlp_projector(encoder.width, 1, 128)
+    assert count_parameters(projector) == 4_462_976
+    assert count_parameters(encoder) + count_parameters(projector) == 20_422_144
+
+
+def test_resnet50_halves_time_as_the_paper_says() -> None:
+    encoder = names.resolve("encoder", "resnet50")()
+    lengths = [encoder.stem(torch.zeros(1, 12, 5000)).shape[-1]]
+    assert lengths == [2500] and encoder.stages(torch.zeros(1, 64, 2500)).shape == (1, 2048, 313)
+
+
+@pytest.mark.parametrize("name", names.choices("encoder"))
+def test_every_encoder_keeps_the_contract(name: str) -> None:
+    encoder = names.resolve("encoder", name)()
+    signal = torch.randn(3, 12, 400)
+    features = encoder.eval()(signal)
+    assert features.shape == (3, encoder.width) and torch.isfinite(features).all()
+    torch.testing.assert_close(encoder(signal[1:2]), features[1:2], atol=1e-4, rtol=1e-3)  # no row sees another
+    encoder.train()(signal).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("build", [mlp_projector, linear_projector])
+@pytest.mark.parametrize(("norm", "length"), [("unit", 1.0), ("rms", math.sqrt(32))])
+def test_signal_tokens_have_one_length(build, norm: str, length: float) -> None:
+    tokens = build(64, 8, 32, norm)(torch.randn(5, 64))
+    assert tokens.shape == (5, 8, 32)
+    torch.testing.assert_close(tokens.norm(dim=-1), torch.full((5, 8), length))
+
+
+def test_network_input_is_in_quarter_millivolts_and_missing_is_the_baseline() -> None:
+    signal = torch.tensor([[[1000, -250, int(MISSING), 0]]], dtype=torch.int16)
+    assert to_input(signal).tolist() == [[[4.0, -1.0, 0.0, 0.0]]]
+
+
+def test_left_padding() -> None:
+    ids, mask = left_pad([[1, 2, 3], [4]], 9)
+    assert ids.tolist() == [[1, 2, 3], [9, 9, 4]] and mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_the_tokenizer_is_deterministic_and_reads_back_any_text() -> None:
+    texts = ["sinus rhythm. normal ecg.", "vorhofflimmern, überleitung"] * 20
+    one, other = train_tokenizer(texts), train_tokenizer(texts)
+    assert one.get_vocab() == other.get_vocab()
+    for text in (*texts, "ünseen 中文 <|user|> \n tabs\t", ""):
+        ids = one(text, add_special_tokens=False)["input_ids"]
+        assert one.decode(ids, clean_up_tokenization_spaces=False) == text
+    assert len(one("<|assistant|>")["input_ids"]) == 1
+
+
+def test_new_weights_depend_on_the_seed_alone() -> None:
+    tokenizer = train_tokenizer(["normal ecg"] * 5)
+
+    def weights(seed: int, noise: int) -> torch.Tensor:
+        torch.manual_seed(noise)
+        model = build_report_model(build_tiny_llama(tokenizer, seed), encoder="resnet18-tiny", fusion="prefix-kv",
+                                   signal_tokens=2, token_norm="unit", seed=seed)
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert torch.equal(weights(0, 1), weights(0, 2)) and not torch.equal(weights(0, 1), weights(3, 1))
+
+
+@pytest.mark.parametrize(("tuning", "trains"), [("full", True), ("frozen", False)])
+def test_the_table_of_what_trains(tuning: str, trains: bool) -> None:
+    backbone = tune_backbone(build_tiny_llama(train_tokenizer(["a b c"]), 0), tuning, rank=4, alpha=8, dropout=0.0)
+    row, total = table_of_what_trains({"backbone": (backbone, tuning)})
+    assert row.trainable == (row.parameters if trains else 0) and total.parameters == row.parameters
+    assert row.parameters == sum(p.numel() for p in backbone.parameters())  # the tied head is counted once
+    with pytest.raises(MedReportError, match="no tuning 'half'"):
+        tune_backbone(backbone, "half", rank=4, alpha=8, dropout=0.0)
+
+
+def test_a_local_folder_needs_no_name(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a b c"])
+    build_tiny_llama(tokenizer, 0).save_pretrained(tmp_path)
+    with pytest.raises(MedReportError, match="cannot load"):
+        load_backbone(str(tmp_path), torch.float32)
+    tokenizer.save_pretrained(tmp_path)
+    model, loaded = load_backbone(str(tmp_path), torch.float32)
+    assert loaded.eos_token_id == tokenizer.eos_token_id and model.config.model_type == "llama"
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a b c"])
+    model = build_tiny_llama(tokenizer, 0)
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(MedReportError, match="cannot load"):
+        load_backbone(str(tmp_path), torch.float32)
+
+
