@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fuse import Fuse
 from pipeline import make_inputs, short_config
 
 from emgecg_cli.core.training.run import train
@@ -32,3 +33,9 @@ def short_run(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     run = tmp_path_factory.mktemp("runs") / "short"
     train(inputs[1], run, short_config())
     return run
+
+
+@pytest.fixture(scope="session")
+def fuse() -> Fuse:
+    """One for the whole session, since an audit hook cannot be taken off."""
+    return Fuse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from pipeline import contents, finish, kill_when, make_inputs, make_store, medre
 
 from emgecg_cli.core import generation
 from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
+from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports, shuffle_between_patients
-from emgecg_cli.core.manifest import read_manifest
+from emgecg_cli.core.manifest import package_versions, read_manifest
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.training.run import train
 
@@ -47,7 +49,7 @@ def test_each_test_record_once_with_its_whole_reference(short_run: Path, inputs:
 def test_batch_size_does_not_change_a_report(short_run: Path, tmp_path: Path, beams: int) -> None:
     texts = [{row.record_id: row.prediction for row in write(short_run, tmp_path / f"{size}.jsonl", batch_size=size,
                                                              num_beams=beams)} for size in (1, 5, 64)]
-    assert texts[0] == texts[1] == texts[2] and len(set(texts[0].values())) > 0
+    assert texts[0] == texts[1] == texts[2] and len(set(texts[0].values())) > 1
 
 
 def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp_path: Path,
@@ -106,41 +108,68 @@ def test_an_unfinished_file_is_completed_to_the_same_bytes(short_run: Path, tmp_
     assert len(rows) >= 12
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:kept]) + torn)
-    plan = generation.json_hash([generation.asdict(FEW), read_manifest(whole, "predictions").inputs])
-    generation._mark(cut).write_text(plan)
+    finished = read_manifest(whole, "predictions")
+    plan = {"settings": asdict(FEW), "inputs": finished.inputs, "machine": finished.details["machine"],
+            "versions": package_versions()}
+    Claim(mark_path(cut), plan, False).begin()
     result = generate_reports(short_run, cut, FEW)
     assert result.written == len(rows) - kept // 5 * 5
-    assert cut.read_bytes() == whole.read_bytes() and not generation._mark(cut).exists()
-    assert (tmp_path / "cut.manifest.json").read_bytes() == (tmp_path / "whole.manifest.json").read_bytes()
+    assert cut.read_bytes() == whole.read_bytes() and not mark_path(cut).exists()
+    made = read_manifest(cut, "predictions")
+    assert made.details["files"]["cut.jsonl"] == finished.details["files"]["whole.jsonl"]
+    with pytest.raises(MedReportError, match=r"batch_size: 5 \(now 6\)"):
+        write(short_run, cut, batch_size=6)
 
 
 def test_what_is_not_ours_or_of_other_settings_is_refused(short_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.jsonl"
     write(short_run, out)
     assert generate_reports(short_run, out, FEW).already_finished
-    with pytest.raises(MedReportError, match="other settings"):
+    with pytest.raises(MedReportError, match=r"signal: real \(now zeros\)"):
         write(short_run, out, signal="zeros")
     (tmp_path / "mine.jsonl").write_text("precious\n")
-    with pytest.raises(MedReportError, match="not written by"):
+    with pytest.raises(MedReportError, match="did not make"):
         write(short_run, tmp_path / "mine.jsonl")
     assert (tmp_path / "mine.jsonl").read_text() == "precious\n"
     with pytest.raises(MedReportError, match="no signal 'noise'"):
         write(short_run, tmp_path / "n.jsonl", signal="noise")
+    with pytest.raises(MedReportError, match=r"written to a \.jsonl"):
+        write(short_run, tmp_path / "p.txt")
     slow = make_store(tmp_path / "slow", 20, fs=50)
     with pytest.raises(MedReportError, match="50 Hz"):
         generate_reports(short_run, tmp_path / "s.jsonl", FEW, store_path=slow)
     other = make_store(tmp_path / "other", 60, seed=1)
-    with pytest.raises(MedReportError, match="patients seen in training"):
+    with pytest.raises(MedReportError, match="were trained on"):
         generate_reports(short_run, tmp_path / "o.jsonl", FEW, store_path=other)
 
 
-def test_a_damaged_run_says_so(short_run: Path, tmp_path: Path) -> None:
-    for victim in ("signal.safetensors", "backbone/model.safetensors", "tokenizer/tokenizer.json"):
-        run = tmp_path / victim.replace("/", "-")
-        shutil.copytree(short_run, run)
-        (run / victim).write_bytes((run / victim).read_bytes()[:100])
-        with pytest.raises(MedReportError, match=str(run)):
-            generate_reports(run, tmp_path / "x.jsonl", FEW)
+@pytest.mark.parametrize("victim", ["signal.safetensors", "backbone/model.safetensors", "tokenizer/tokenizer.json"])
+def test_a_damaged_run_says_so(short_run: Path, tmp_path: Path, victim: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    (run / victim).write_bytes((run / victim).read_bytes()[:100])
+    with pytest.raises(MedReportError, match=str(run)):
+        generate_reports(run, tmp_path / "x.jsonl", FEW)
+    shutil.rmtree((run / victim).parent)
+    with pytest.raises(MedReportError, match=str(run)):
+        generate_reports(run, tmp_path / "x.jsonl", FEW)
+    assert not list(tmp_path.glob("x.jsonl*"))
+
+
+def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(short_run, run)
+    settings = {"do_sample": True, "temperature": 3.0, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1,
+                "num_beams": 2}
+    (run / "backbone/generation_config.json").write_text(json.dumps(settings))
+    assert [row.prediction for row in write(run, tmp_path / "a.jsonl")] == \
+        [row.prediction for row in write(short_run, tmp_path / "b.jsonl")]
+
+
+def test_two_processes_do_not_write_one_file(short_run: Path, tmp_path: Path) -> None:
+    with claim(tmp_path / "p.jsonl", {}), pytest.raises(MedReportError, match="another process"):
+        write(short_run, tmp_path / "p.jsonl")
+    write(short_run, tmp_path / "p.jsonl")
 
 
 def test_killed_generation_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_places_that_hold_something_else(store: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("")
-    for place, says in ((tmp_path / "mine", "not empty"), (tmp_path / "file", "is a file"), (store, "a store, where"),
+    for place, says in ((tmp_path / "mine", "not empty"), (tmp_path / "file", "is a file"), (store, "kind is store"),
                         (tmp_path / "file/below", "cannot be")):
         before = contents(tmp_path)
         with pytest.raises(MedReportError, match=says):

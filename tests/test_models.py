@@ -82,8 +82,9 @@ def test_new_weights_depend_on_the_seed_alone() -> None:
 
     def weights(seed: int, noise: int) -> torch.Tensor:
         torch.manual_seed(noise)
-        model = build_report_model(build_tiny_llama(tokenizer, seed), encoder="resnet18-tiny", fusion="prefix-kv",
-                                   signal_tokens=2, token_norm="unit", seed=seed)
+        model = build_report_model(build_tiny_llama(tokenizer, seed), encoder="resnet18-tiny",
+                                   projector="linear", fusion="prefix-kv", signal_tokens=2, token_norm="unit",
+                                   seed=seed)
         return torch.cat([p.flatten() for p in model.parameters()])
 
     assert torch.equal(weights(0, 1), weights(0, 2)) and not torch.equal(weights(0, 1), weights(3, 1))

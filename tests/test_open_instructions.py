@@ -86,7 +86,7 @@ def test_rows_that_do_not_fit(edit: Callable[[dict], object], says: str, store: 
 def test_instructions_that_are_none(store: Path, tmp_path: Path) -> None:
     with pytest.raises(MedReportError, match="no such instructions"):
         open_instructions(tmp_path / "none")
-    with pytest.raises(MedReportError, match="a store, where"):
+    with pytest.raises(MedReportError, match="kind is store"):
         open_instructions(store)
     result = build_instructions(store, tmp_path / "i", pool_size=33)
     (result.path / "manifest.json").unlink()

@@ -251,7 +251,7 @@ def test_default_place_and_finished_before(store):
     assert first.path == store.parent / "toy-gaussian-7.5"
     again = perturb(store, None, level=7.5)
     assert again.already_finished and again.manifest == first.manifest
-    with pytest.raises(MedReportError, match=r"seed 0 \(now 5\)"):
+    with pytest.raises(MedReportError, match=r"seed: 0 \(now 5\)"):
         perturb(store, None, level=7.5, seed=5)
 
 

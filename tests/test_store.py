@@ -97,9 +97,9 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     source = open_source(build_root(tmp_path / "root", 2, rates=(100,)))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
-    with pytest.raises(MedReportError, match="not empty, and not a store"):
+    with pytest.raises(MedReportError, match="not empty, and not made by"):
         prepare(source, tmp_path / "full")
-    with pytest.raises(MedReportError, match="is a file, a store is a folder"):
+    with pytest.raises(MedReportError, match="a file that this command did not make"):
         prepare(source, tmp_path / "full" / "mine.txt")
     assert hashes(tmp_path / "full").keys() == {"mine.txt"}
 

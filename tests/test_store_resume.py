@@ -9,9 +9,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from fuse import Fuse
 from store_helpers import damaged_root, hashes, prepare
 
 from emgecg_cli.core.datasets import Source
@@ -19,41 +19,9 @@ from emgecg_cli.core.datasets.ptb_xl import open_source
 from emgecg_cli.core.errors import MedReportError
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: no handler of ours catches it."""
-
-
-class Fuse:
-    """An audit hook that raises `Killed` before the n-th file operation under a folder; hooks cannot be taken off."""
-
-    def __init__(self) -> None:
-        self.folder, self.left, self.events = "", -1, 0
-        sys.addaudithook(self.hook)
-
-    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.folder or event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"):
-            return
-        if str(arguments[0]).startswith(self.folder):
-            self.events += 1
-            if self.events == self.left:
-                raise Killed
-
-
-@pytest.fixture(scope="module")
-def fuse() -> Fuse:
-    return Fuse()
-
-
 def run_until(fuse: Fuse, source: Source, out: Path, left: int) -> int:
     """Prepare with a fuse that blows before operation `left` (-1: never); returns the operations seen."""
-    fuse.folder, fuse.left, fuse.events = str(out), left, 0
-    try:
-        prepare(source, out)
-    except Killed:
-        pass
-    finally:
-        fuse.folder = ""
-    return fuse.events
+    return fuse.burn(lambda: prepare(source, out), out, left)
 
 
 def test_killed_before_any_file_operation_ends_with_the_same_bytes(tmp_path: Path, fuse: Fuse) -> None:
@@ -115,13 +83,13 @@ def test_the_same_bytes_wherever_it_lies(tmp_path: Path) -> None:
 def test_other_arguments_are_refused(tmp_path: Path, fuse: Fuse) -> None:
     source, out = open_source(damaged_root(tmp_path / "root")), tmp_path / "store"
     run_until(fuse, source, out, 12)
-    with pytest.raises(MedReportError, match=r"an unfinished store, begun with min_words 0 \(now 3\)") as caught:
+    with pytest.raises(MedReportError, match=r"unfinished, and begun with other min_words: 0 \(now 3\)") as caught:
         prepare(source, out, min_words=3)
-    assert "choose another --out" in (caught.value.hint or "")
+    assert "give another --out" in (caught.value.hint or "")
     prepare(source, out)
-    with pytest.raises(MedReportError, match=r"a finished store made with seed 0 \(now 1\)"):
+    with pytest.raises(MedReportError, match=r"a finished store, made with other seed: 0 \(now 1\)"):
         prepare(source, out, seed=1)
-    with pytest.raises(MedReportError, match="a finished store made from other input"):
+    with pytest.raises(MedReportError, match="a finished store, made with other input"):
         prepare(replace(source, refs=source.refs[1:]), out)
     before = hashes(out)
     assert prepare(source, out).already_finished and hashes(out) == before

@@ -11,7 +11,8 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one
 from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
 
-PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=32, help="Prompts in the pool: 128, 256, 512 …")]
+PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=1,
+                                       help="Prompts in the pool: 128, 256, 512 …; 1 is MEIT's fixed prompt.")]
 BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", show_default=False,
                                                 help=f"openai: the endpoint. [{InstructionDefaults.base_url}]")]
 ModelOpt = Annotated[str | None, typer.Option("--model", metavar="NAME", show_default=False,

@@ -34,7 +34,8 @@ OutOpt = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", show
                                              help="Where to write; a sensible place in this folder if not given.")]
 OutOrPipeOpt = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH|-", show_default=False,
                                                   help="Where to write; - writes JSON lines to stdout.")]
-SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice made here.")]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, max=config.LARGEST_SEED,
+                                       help="Seed of every random choice made here.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="train|val|test", show_default=False,
                                               autocompletion=lambda: ["train", "val", "test"],
@@ -47,7 +48,7 @@ InstructionsArg = Annotated[Path | None, typer.Argument(
     metavar="INSTRUCTIONS", show_default=False, help="Instructions; the only ones under instructions/ if not given.")]
 InstructionsOpt = Annotated[Path | None, typer.Option(
     "--instructions", metavar="PATH", show_default=False,
-    help="Instructions; the only ones under instructions/ if not given.")]
+    help="Other instructions, of a store that the run was not trained on; else the run's own.")]
 RunArg = Annotated[Path | None, typer.Argument(metavar="RUN", show_default=False,
                                                help="A run of train; the only one under runs/ if not given.")]
 PredictionsArg = Annotated[str | None, typer.Argument(

@@ -9,7 +9,7 @@ import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import DatasetArg, JsonOpt, OutOpt
-from emgecg_cli.core.config import STORES, PrepareDefaults
+from emgecg_cli.core.config import LARGEST_SEED, STORES, PrepareDefaults
 
 RootOpt = Annotated[Path | None, typer.Option("--root", metavar="DIR", show_default=False,
                                               help="ptb-xl: the folder as PhysioNet lays it out.")]
@@ -26,7 +26,8 @@ SplitOpt = Annotated[str | None, typer.Option("--split", metavar="70/10/20", sho
                                                    "else the official folds, or 70/10/20.")]
 CleanOpt = Annotated[str, typer.Option("--clean", metavar="RULES", help="Text rules to apply, or none.")]
 MinWordsOpt = Annotated[int, typer.Option("--min-words", min=0, help="Set aside shorter reports (the paper: 5).")]
-SeedOpt = Annotated[int, typer.Option("--seed", min=0, help="Seed of the split, and of a simulated cohort.")]
+SeedOpt = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED,
+                                      help="Seed of the split, and of a simulated cohort.")]
 
 
 def prepare(dataset: DatasetArg, root: RootOpt = None, fs: FsOpt = None, reports: ReportsOpt = None,

@@ -16,8 +16,10 @@ from emgecg_cli.commands.options import (
     JsonOpt,
     OutOpt,
     StoreOpt,
+    complete,
     find_one,
 )
+from emgecg_cli.core import names
 from emgecg_cli.core.config import RECIPES, RUNS, resolve_train_config
 
 
@@ -45,7 +47,9 @@ ScheduleOpt = _option("--schedule", str, "linear or cosine.")
 WarmupOpt = _option("--warmup", float, "Share of the steps that warm up (paper: 0.03).")
 ClipOpt = _option("--max-grad-norm", float, "Clip gradients at this norm; 0 does not.")
 LengthOpt = _option("--max-length", int, "Longest prompt and report, in tokens (paper: 256).")
-EncoderLossOpt = _option("--encoder-loss", str, "Supervise the encoder directly: none, labels or words.")
+EncoderLossOpt = _option("--encoder-loss", str, "Supervise the encoder directly: none, codes or words.")
+ProjectorOpt = _option("--projector", str, f"{' or '.join(names.choices('projector'))}.",
+                       autocompletion=complete("projector"))
 EncoderWeightOpt = _option("--encoder-loss-weight", float, "Weight of that loss.")
 EosOpt = _option("--eos-loss-weight", float, "Weight of the token that ends a report.")
 AugmentOpt = _option("--augment", str, "none, or any of roll,gain,noise.")
@@ -57,10 +61,11 @@ SeedOpt = _option("--seed", int, "Seed of every random choice.")
 
 
 def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: StoreOpt = None,
-          recipe: RecipeOpt = None, tuning: TuningOpt = None, encoder: EncoderOpt = None, fusion: FusionOpt = None,
-          signal_tokens: TokensOpt = None, token_norm: NormOpt = None, lora_rank: RankOpt = None,
-          lora_alpha: AlphaOpt = None, lora_dropout: DropoutOpt = None, epochs: EpochsOpt = None,
-          steps: StepsOpt = None, batch_size: BatchOpt = None, gradient_accumulation: AccumulationOpt = None,
+          recipe: RecipeOpt = None, tuning: TuningOpt = None, encoder: EncoderOpt = None,
+          projector: ProjectorOpt = None, fusion: FusionOpt = None, signal_tokens: TokensOpt = None,
+          token_norm: NormOpt = None, lora_rank: RankOpt = None, lora_alpha: AlphaOpt = None,
+          lora_dropout: DropoutOpt = None, epochs: EpochsOpt = None, steps: StepsOpt = None,
+          batch_size: BatchOpt = None, gradient_accumulation: AccumulationOpt = None,
           learning_rate: RateOpt = None, encoder_learning_rate: EncoderRateOpt = None,
           weight_decay: DecayOpt = None, adam_beta2: BetaOpt = None, schedule: ScheduleOpt = None,
           warmup: WarmupOpt = None, max_grad_norm: ClipOpt = None, max_length: LengthOpt = None,

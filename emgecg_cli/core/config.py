@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
 
+LARGEST_SEED = 2**32 - 1  # what numpy and torch both take
 SCHEDULES = ("linear", "cosine")
 TOKEN_NORMS = ("unit", "rms")
 STORES, INSTRUCTIONS, RUNS, PREDICTIONS, SCORES = "stores", "instructions", "runs", "predictions", "scores"
@@ -69,9 +71,10 @@ class DemoDefaults:
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of `train`. The defaults are MEIT's paper (spec A5): LoRA 128/64/0.1 on all linear layers, one
-    unit-norm signal token, linear schedule with 3 % warm-up.
+    unit-norm signal token, linear schedule with 3 % warm-up. Two are ours: gradients are clipped, and the signal enters
+    in millivolts rather than scaled to each record's own range, which would erase voltage.
 
-    `encoder_loss` supervises the encoder directly besides the report loss: "labels" (the record's codes), "words" (a
+    `encoder_loss` supervises the encoder directly besides the report loss: "codes" (the record's codes), "words" (a
     bag of the report's tokens) or "none". `augment` names what is done to a training signal: any of "roll", "gain",
     "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`, when
     set, overrides `epochs`.
@@ -81,6 +84,7 @@ class TrainConfig:
     backbone: str = ""
     fusion: str = "prefix-kv"
     encoder: str = "resnet50"
+    projector: str = "mlp"
     signal_tokens: int = 1
     token_norm: str = "unit"
     tuning: str = "lora"
@@ -115,10 +119,10 @@ class TrainConfig:
 RECIPES: dict[str, dict[str, Any]] = {
     "meit": {},
     "tiny-from-scratch": {
-        "encoder": "resnet18-tiny", "signal_tokens": 8, "token_norm": "rms", "tuning": "full", "batch_size": 32,
-        "gradient_accumulation": 1,
+        "encoder": "resnet18-tiny", "projector": "linear", "signal_tokens": 8, "token_norm": "rms", "tuning": "full",
+        "batch_size": 32, "gradient_accumulation": 1,
         "steps": 2000, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
-        "eos_loss_weight": 0.3, "encoder_loss": "labels", "augment": "roll,gain,noise",
+        "eos_loss_weight": 0.3, "encoder_loss": "codes", "augment": "roll,gain,noise",
     },
 }
 
@@ -144,15 +148,20 @@ def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig
 
 def _check(config: TrainConfig) -> None:
     for key, least in {"signal_tokens": 1, "lora_rank": 1, "batch_size": 2, "gradient_accumulation": 1,
-                       "max_length": 8, "checkpoint_every": 1, "workers": 0, "seed": 0}.items():
-        if getattr(config, key) < least:
+                       "max_length": 8, "checkpoint_every": 1, "workers": 0, "seed": 0, "weight_decay": 0,
+                       "max_grad_norm": 0}.items():
+        if not least <= getattr(config, key) < math.inf:
             raise MedReportError(f"{_option(key)} is {getattr(config, key)}", f"give {least} or more")
-    for key in ("epochs", "learning_rate", "lora_alpha", "encoder_loss_weight", "eos_loss_weight"):
-        if not getattr(config, key) > 0:
-            raise MedReportError(f"{_option(key)} is {getattr(config, key)}", "give a number above 0")
+    if config.seed > LARGEST_SEED:
+        raise MedReportError(f"--seed is {config.seed}", f"give {LARGEST_SEED} or less")
+    for key in ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",
+                "eos_loss_weight"):
+        value = getattr(config, key)
+        if value is not None and not 0 < value < math.inf:
+            raise MedReportError(f"{_option(key)} is {value}", "give a number above 0")
     if config.steps is not None and config.steps < 1:
         raise MedReportError(f"--steps is {config.steps}", "give 1 or more, or --epochs instead")
-    for key in ("lora_dropout", "warmup"):
+    for key in ("lora_dropout", "warmup", "adam_beta2"):
         if not 0 <= getattr(config, key) < 1:
             raise MedReportError(f"{_option(key)} is {getattr(config, key)}", "give a share from 0 to below 1")
     for key, known in {"schedule": SCHEDULES, "token_norm": TOKEN_NORMS}.items():

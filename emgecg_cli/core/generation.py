@@ -14,25 +14,27 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from transformers import GenerationConfig
 
 from emgecg_cli.core.artifacts import SPLITS, PredictionRow, read_rows, to_json
+from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import (
     Manifest,
+    file_hashes,
     input_of,
     input_path,
     is_finished,
-    json_hash,
-    manifest_path,
+    package_versions,
     read_manifest,
     write_manifest,
 )
 from emgecg_cli.core.models.report_model import ReportModel, left_pad, to_input
-from emgecg_cli.core.models.run_files import load_run
-from emgecg_cli.core.store import Store, open_store
+from emgecg_cli.core.models.run_files import load_run, train_subjects
+from emgecg_cli.core.store import Store, open_store, subject_hashes
 
 SIGNALS = ("real", "shuffled", "zeros", "none")
 Progress = Callable[..., None]
@@ -67,41 +69,70 @@ class Job:
 
 def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, store_path: Path | None = None,
                      instructions_path: Path | None = None, progress: Progress | None = None) -> GenerateResult:
-    """Generate a report for each record of a split and write them to `out`, a path or an open text stream.
+    """Generate a report for each record of a split and write them to `out`, a `.jsonl` file or an open text stream.
 
     Store and instructions default to those the run was trained on. Raises MedReportError when they do not fit the run,
     or when `out` belongs to other settings.
     """
+    if isinstance(out, Path) and out.suffix != ".jsonl":
+        raise MedReportError(f"{out}: predictions are written to a .jsonl file",
+                             f"give --out {out.with_suffix('.jsonl')}")
     manifest = read_manifest(run, "run", made_by="train")
     store = open_store(store_path or input_path(manifest, "store"))
     instructions = open_instructions(instructions_path or input_path(manifest, "instructions"))
-    _check_fits(manifest, store, config)
+    _check_fits(run, manifest, store, config)
     inputs = {"run": input_of(run), "store": input_of(store.path), "instructions": input_of(instructions.path)}
-    details = {"dataset": store.dataset, "run": run.name}
-    arguments = asdict(config)
-    plan = json_hash([arguments, inputs])
+    device, dtype = _machine()
+    machine = {"device": device.type, "precision": "bf16" if dtype == torch.bfloat16 else "fp32"}
+    plan = {"settings": asdict(config), "inputs": inputs, "machine": machine, "versions": package_versions()}
     if isinstance(out, Path) and is_finished(out):
-        old = read_manifest(out, "predictions", made_by="generate")
-        if json_hash([old.arguments, old.inputs]) != plan:
-            raise MedReportError(f"{out}: holds predictions of other settings or inputs", "give another --out")
-        return GenerateResult(out, old.counts["records"], 0, already_finished=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    model, tokenizer, _ = load_run(run, device, torch.bfloat16 if bf16 else torch.float32)
-    job = _plan_job(store, instructions, tokenizer, config)
+        return _finished(out, plan)
+
+    def writer() -> Writer:
+        model, tokenizer, _ = load_run(run, device, dtype)
+        return Writer(model, tokenizer, _plan_job(store, instructions, tokenizer, config), device)
+
     if not isinstance(out, Path):
-        for batch in job.batches():
-            out.writelines(to_json(row) + "\n" for row in _generate_batch(model, tokenizer, job, batch, device))
+        write, total = writer(), 0
+        for batch in write.job.batches():
+            out.writelines(to_json(row) + "\n" for row in write.batch(batch))
             out.flush()
-        return GenerateResult(None, len(job.order), len(job.order))
-    written = _append(out, plan, job, model, tokenizer, device, progress)
-    counts = {"records": len(job.order), "empty": _count_empty(out)}
-    write_manifest(out, Manifest("predictions", "generate", arguments, config.seed, counts, inputs, details))
-    _mark(out).unlink(missing_ok=True)
-    return GenerateResult(out, len(job.order), written)
+            total += len(batch)
+            if progress:
+                progress(total, len(write.job.order))
+        return GenerateResult(None, total, total)
+    with claim(out, plan) as claimed:
+        write = writer()
+        claimed.begin()
+        written = _append(out, write, progress)
+        rows = read_rows(out, PredictionRow)
+        counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows)}
+        details = {"dataset": store.dataset, "run": run.name, "machine": machine,
+                   "files": file_hashes(out.parent, [out.name])}
+        write_manifest(out, Manifest("predictions", "generate", asdict(config), config.seed, counts, inputs, details))
+        claimed.finish()
+    return GenerateResult(out, len(rows), written)
 
 
-def _check_fits(manifest: Manifest, store: Store, config: GenerateConfig) -> None:
+def _machine() -> tuple[torch.device, torch.dtype]:
+    """The device at hand, and bf16 where it has it."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu"), torch.float32
+    return torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _finished(out: Path, plan: dict[str, Any]) -> GenerateResult:
+    manifest = read_manifest(out, "predictions", made_by="generate")
+    before = {"settings": manifest.arguments, "inputs": manifest.inputs, "machine": manifest.details["machine"]}
+    now = {key: plan[key] for key in before}
+    if before != now:
+        raise MedReportError(f"{out}: finished predictions, made with other {difference(before, now)}",
+                             "give another --out")
+    sweep(out)
+    return GenerateResult(out, manifest.counts["records"], 0, already_finished=True)
+
+
+def _check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:
     if config.signal not in SIGNALS:
         raise MedReportError(f"no signal '{config.signal}'", f"available: {', '.join(SIGNALS)}")
     if config.split not in SPLITS:
@@ -110,10 +141,11 @@ def _check_fits(manifest: Manifest, store: Store, config: GenerateConfig) -> Non
     if (store.fs, store.sig_len) != (trained["fs"], trained["sig_len"]):
         raise MedReportError(f"{store.path}: {store.fs} Hz and {store.sig_len} samples; the run was trained on "
                              f"{trained['fs']} Hz and {trained['sig_len']}", f"prepare it with --fs {trained['fs']}")
-    if store.dataset == trained["dataset"] and store.manifest.details["split_hash"] != trained["split_hash"]:
-        raise MedReportError(f"{store.path}: split otherwise than the store the run was trained on, so its "
-                             f"{config.split} split may hold patients seen in training",
-                             "prepare it with the same --split and --seed")
+    if config.split != "train":
+        shared = subject_hashes(store, config.split) & train_subjects(run)
+        if shared:
+            raise MedReportError(f"{store.path}: {len(shared)} patients of its {config.split} split were trained on",
+                                 "prepare it with the split and the seed of the store the run was trained on")
 
 
 def _plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: GenerateConfig) -> Job:
@@ -148,58 +180,63 @@ def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int)
     return dict(zip(ordered, ordered[largest:] + ordered[:largest], strict=True))
 
 
-def _generate_batch(model: ReportModel, tokenizer: Any, job: Job, batch: list[int], device: torch.device) \
-        -> Iterator[PredictionRow]:
-    prompts = [job.prompts[i] for i in batch]
-    input_ids, mask = left_pad(prompts, tokenizer.pad_token_id)
-    signal = None
-    if job.config.signal != "none":
-        signal = to_input(torch.from_numpy(np.stack([job.store.signal(job.shown[i]) for i in batch])).to(device))
-    if signal is not None and job.config.signal == "zeros":
-        signal = torch.zeros_like(signal)
-    # Every setting that decides the text is given here: a checkpoint's own generation_config may ask for sampling.
-    output = model.generate(signal, input_ids.to(device), mask.to(device), max_new_tokens=job.config.max_new_tokens,
-                            num_beams=job.config.num_beams, do_sample=False, temperature=None, top_p=None, top_k=None,
-                            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
-    for i, ids in zip(batch, output[:, input_ids.shape[1]:].tolist(), strict=True):
-        row = job.store.row(i)
-        text = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-        shown = job.store.row(job.shown[i]).record_id if job.config.signal in ("real", "shuffled") else None
-        yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
-                            row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown)
+@dataclass(frozen=True)
+class Writer:
+    """A loaded model and what it is to write."""
+
+    model: ReportModel
+    tokenizer: Any
+    job: Job
+    device: torch.device
+
+    @property
+    def settings(self) -> GenerationConfig:
+        """Greedy or beam search and nothing else; `load_run` has put a checkpoint's own settings aside."""
+        return GenerationConfig(max_new_tokens=self.job.config.max_new_tokens, num_beams=self.job.config.num_beams,
+                                do_sample=False, pad_token_id=self.tokenizer.pad_token_id,
+                                bos_token_id=self.tokenizer.bos_token_id, eos_token_id=self.tokenizer.eos_token_id)
+
+    def batch(self, indices: list[int]) -> Iterator[PredictionRow]:
+        """The reports of some records, generated together."""
+        job = self.job
+        input_ids, mask = left_pad([job.prompts[i] for i in indices], self.tokenizer.pad_token_id)
+        output = self.model.generate(self._signal(indices), input_ids.to(self.device), mask.to(self.device),
+                                     generation_config=self.settings)
+        for i, ids in zip(indices, output[:, input_ids.shape[1]:].tolist(), strict=True):
+            row = job.store.row(i)
+            text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+            shown = job.store.row(job.shown[i]).record_id if job.config.signal in ("real", "shuffled") else None
+            yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
+                                row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown)
+
+    def _signal(self, indices: list[int]) -> torch.Tensor | None:
+        """What the model is shown, (B, C, L), or None for text alone."""
+        if self.job.config.signal == "none":
+            return None
+        stored = np.stack([self.job.store.signal(self.job.shown[i]) for i in indices])
+        signal = to_input(torch.from_numpy(stored).to(self.device))
+        return torch.zeros_like(signal) if self.job.config.signal == "zeros" else signal
 
 
-def _append(out: Path, plan: str, job: Job, model: ReportModel, tokenizer: Any, device: torch.device,
-            progress: Progress | None) -> int:
+def _append(out: Path, write: Writer, progress: Progress | None) -> int:
     """Write the batches that `out` lacks; returns how many records that were."""
-    batches = job.batches()
-    done = _resume(out, plan, [len(batch) for batch in batches])
-    written, total = sum(map(len, batches[:done])), len(job.order)
-    before = written
+    batches = write.job.batches()
+    done = _keep_whole_batches(out, [len(batch) for batch in batches])
+    before = written = sum(map(len, batches[:done]))
     with out.open("ab") as stream:
         for batch in batches[done:]:
-            rows = _generate_batch(model, tokenizer, job, batch, device)
-            stream.write("".join(to_json(row) + "\n" for row in rows).encode())
+            stream.write("".join(to_json(row) + "\n" for row in write.batch(batch)).encode())
             stream.flush()
             os.fsync(stream.fileno())
             written += len(batch)
             if progress:
-                progress(written, total)
+                progress(written, len(write.job.order))
     return written - before
 
 
-def _resume(out: Path, plan: str, sizes: list[int]) -> int:
-    """Cut an unfinished file back to whole batches and return how many it holds; start a new one if there is none."""
-    mark = _mark(out)
-    if out.exists() and not mark.exists():
-        raise MedReportError(f"{out}: exists, but was not written by `generate`", "give another --out")
-    if mark.exists() and mark.read_text().strip() != plan:
-        raise MedReportError(f"{out}: unfinished predictions of other settings or inputs",
-                             f"give another --out, or remove {out} and {mark}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(plan + "\n")
-    data = out.read_bytes() if out.exists() else b""
-    lines = data.splitlines(keepends=True)
+def _keep_whole_batches(out: Path, sizes: list[int]) -> int:
+    """Cut an unfinished file back to whole batches and return how many it holds."""
+    lines = out.read_bytes().splitlines(keepends=True) if out.exists() else []
     whole = sum(line.endswith(b"\n") for line in lines)
     done = kept = 0
     while done < len(sizes) and kept + sizes[done] <= whole:
@@ -208,12 +245,3 @@ def _resume(out: Path, plan: str, sizes: list[int]) -> int:
     with out.open("ab") as stream:
         stream.truncate(sum(map(len, lines[:kept])))
     return done
-
-
-def _mark(out: Path) -> Path:
-    """Beside unfinished predictions: the hash of what they are made from."""
-    return manifest_path(out).with_suffix(".unfinished")
-
-
-def _count_empty(out: Path) -> int:
-    return sum(not row.prediction for row in read_rows(out, PredictionRow))

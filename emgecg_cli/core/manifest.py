@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,15 @@ class Manifest:
 
 
 def manifest_path(artefact: Path) -> Path:
-    """`DIR/manifest.json` of a folder; `NAME.manifest.json` beside a single file."""
-    if artefact.suffix in (".jsonl", ".json"):
-        return artefact.with_name(f"{artefact.stem}.manifest.json")
+    """`DIR/manifest.json` of a folder; `NAME.jsonl.manifest.json` beside a single file."""
+    if is_single_file(artefact):
+        return artefact.with_name(f"{artefact.name}.manifest.json")
     return artefact / "manifest.json"
+
+
+def is_single_file(artefact: Path) -> bool:
+    """Whether an artefact is one file (predictions, scores) rather than a folder; decided by its name."""
+    return artefact.suffix in (".jsonl", ".json")
 
 
 def is_finished(artefact: Path) -> bool:
@@ -66,14 +72,15 @@ def read_manifest(artefact: Path, kind: str, made_by: str | None = None) -> Mani
                              "run the command that makes it again: it goes on where it stopped")
     try:
         values = json.loads(path.read_bytes())
+        written = int(values["format_version"])
+        if written > FORMAT_VERSION:
+            raise MedReportError(f"{path}: format {written}, this medreport reads {FORMAT_VERSION}",
+                                 "install a newer medreport")
         manifest = Manifest(**values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise MedReportError(f"{path}: not a manifest of medreport ({error})", hint) from None
     if manifest.kind != kind:
-        raise MedReportError(f"{artefact}: a {manifest.kind}, where a {kind} is needed", hint)
-    if manifest.format_version > FORMAT_VERSION:
-        raise MedReportError(f"{path}: format {manifest.format_version}, this medreport reads {FORMAT_VERSION}",
-                             "install a newer medreport")
+        raise MedReportError(f"{artefact}: its kind is {manifest.kind}, needed is {kind}", hint)
     return manifest
 
 
@@ -108,6 +115,15 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of files below a folder, so that an artefact's identity covers its content."""
+    hashes = {}
+    for name in sorted(names):
+        with (folder / name).open("rb") as stream:
+            hashes[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
 
 
 def json_hash(value: Any) -> str:

@@ -35,6 +35,11 @@ ENCODERS = {
     "resnet50": _CORE + "models.encoders.resnet1d:resnet50",
     "resnet18-tiny": _CORE + "models.encoders.resnet1d:resnet18_tiny",
 }
+# name -> build(width, tokens, dim, norm) -> Projector
+PROJECTORS = {
+    "mlp": _CORE + "models.projector:mlp_projector",
+    "linear": _CORE + "models.projector:linear_projector",
+}
 # name -> Fusion class
 FUSIONS = {
     "prefix-kv": _CORE + "models.fusion.prefix_kv:PrefixKV",
@@ -59,6 +64,7 @@ _TABLES = {
     "labeler": LABELERS,
     "rephraser": REPHRASERS,
     "encoder": ENCODERS,
+    "projector": PROJECTORS,
     "fusion": FUSIONS,
     "perturbation": PERTURBATIONS,
     "metric": METRICS,

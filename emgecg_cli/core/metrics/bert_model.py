@@ -71,7 +71,7 @@ def load_encoder(folder: Path, layers: int) -> Encoder:
     logging.disable_progress_bar()
     try:
         model, info = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True,
-                                                dtype="float32", output_loading_info=True)
+                                                trust_remote_code=False, dtype="float32", output_loading_info=True)
         tokenizer = _load_tokenizer(folder)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -96,7 +96,8 @@ def _load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     # Without the prefix blank RoBERTa's first word becomes another token; other tokenizers ignore the setting.
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, add_prefix_space=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False,
+                                              add_prefix_space=True)
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
         raise ValueError("its tokenizer has no CLS, SEP or padding token")
     return tokenizer

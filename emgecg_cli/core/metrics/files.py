@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
+from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import input_of, is_finished
+from emgecg_cli.core.manifest import input_of, is_finished, manifest_path
 from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, train_reports
 from emgecg_cli.core.metrics.page import write_page
 from emgecg_cli.core.metrics.score import Scores, score_predictions, write_scores
@@ -25,25 +26,30 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     `settings` are those of `score_predictions`. Raises MedReportError for unreadable predictions, or a page without a
     store.
     """
+    if out and out.suffix != ".json":
+        raise MedReportError(f"{out}: scores are written to a .json file", f"give --out {out.with_suffix('.json')}")
     if isinstance(predictions, Path):
+        if mark_path(predictions).exists() and not is_finished(predictions):
+            raise MedReportError(f"{predictions}: `generate` has not finished it",
+                                 "repeat that command: it goes on where it stopped")
         rows = read_rows(predictions, PredictionRow)
         store_path = store_path or store_of(predictions)
-        if not rows:
-            raise MedReportError(f"{predictions}: holds no predictions", "run `medreport generate`")
     else:
         rows = list(parse_rows(predictions, PredictionRow, "stdin"))
-        if not rows:
-            raise MedReportError("stdin: holds no predictions", "pipe `medreport generate RUN --out -` into it")
+    if not rows:
+        raise MedReportError(f"{predictions if isinstance(predictions, Path) else 'stdin'}: holds no predictions",
+                             "run `medreport generate`, or pipe `medreport generate RUN --out -` into it")
+    if page and store_path is None:
+        raise MedReportError(f"{page}: drawing ECGs needs their store", "give --store")
     store = open_store_for(rows, store_path) if store_path else None
     scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None, **settings)
     if out:
         inputs = {"store": input_of(store.path)} if store else {}
         if isinstance(predictions, Path):
             inputs["predictions"] = input_of(predictions) if is_finished(predictions) else _plain_input(predictions)
+        manifest_path(out).unlink(missing_ok=True)  # of earlier scores; new ones without a manifest are not finished
         write_scores(out, scores, inputs=inputs, arguments={"metrics": metrics, **_jsonable(settings)})
-    if page:
-        if store is None:
-            raise MedReportError(f"{page}: drawing ECGs needs their store", "give --store")
+    if page and store:
         write_page(page, examples=page_examples(store, {"model": rows}, examples), scores=asdict(scores))
     return scores
 

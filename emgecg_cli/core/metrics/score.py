@@ -101,7 +101,7 @@ def score_predictions(
     if not usable:
         first, reason = next(iter(reasons.items()))
         raise MedReportError(f"none of the metrics asked for can be computed ({first}: {reason})",
-                             "ask for others, or leave --metrics out")
+                             "ask for others, or leave --metric out")
     clusters, clustered_by = _clusters(checked)
     values = _compute(usable, hypotheses, checked, clusters, resamples, seed)
     missing = [Value(name, None, None, None, "", len(checked), reason) for name, reason in reasons.items() if reason]

@@ -16,15 +16,17 @@ from emgecg_cli.core.errors import MedReportError
 ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>")
 
 
-def load_backbone(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None) -> tuple[Any, Any]:
     """Load model and tokenizer of a known name, a hub id or a local folder; only safetensors, no remote code.
 
+    `revision` is the commit of a hub model, None for its newest.
     Raises MedReportError saying what is missing: files, access, or a tokenizer without EOS.
     """
     where = _location(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision or "main", trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(where, revision=revision or "main", dtype=dtype,
+                                                     use_safetensors=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise _cannot_load(name, where, error) from None
     if tokenizer.eos_token_id is None:

@@ -7,20 +7,18 @@ from typing import Any
 import torch
 
 from emgecg_cli.core import names
-from emgecg_cli.core.models.projector import linear_projector, mlp_projector
 from emgecg_cli.core.models.report_model import ReportModel
 
 
-def build_report_model(backbone: Any, *, encoder: str, fusion: str, signal_tokens: int, token_norm: str,
-                       seed: int) -> ReportModel:
-    """Put a named encoder and fusion on a loaded (and tuned) backbone; the projector's width is read from the fusion.
+def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
+                       token_norm: str, seed: int) -> ReportModel:
+    """Put a named encoder, projector and fusion on a loaded (and tuned) backbone.
 
-    A narrow encoder gets the plain projector, every other one MEIT's. New weights depend on `seed` alone.
+    The width of a signal token is read from the fusion, and so from the backbone. New weights depend on `seed` alone.
     """
     attached = names.resolve("fusion", fusion)(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         signal_encoder = names.resolve("encoder", encoder)()
-        build_projector = linear_projector if signal_encoder.width < 512 else mlp_projector
-        projector = build_projector(signal_encoder.width, signal_tokens, attached.dim, token_norm)
-    return ReportModel(signal_encoder, projector, backbone, attached)
+        adapter = names.resolve("projector", projector)(signal_encoder.width, signal_tokens, attached.dim, token_norm)
+    return ReportModel(signal_encoder, adapter, backbone, attached)

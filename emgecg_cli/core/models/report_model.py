@@ -18,7 +18,10 @@ MICROVOLTS_PER_UNIT = 250.0
 
 
 def to_input(signal: Tensor) -> Tensor:
-    """int16 microvolts (B, C, L), missing marked, to float32 network input; a missing sample is at the baseline."""
+    """int16 microvolts (B, C, L), missing marked, to float32 network input.
+
+    A missing sample, and so an absent lead, is shown at the baseline; which ones were missing is not.
+    """
     return torch.where(signal == int(MISSING), 0, signal).float() / MICROVOLTS_PER_UNIT
 
 
@@ -36,11 +39,16 @@ class ReportModel(nn.Module):
         self.backbone = backbone
         self.fusion = fusion
 
-    def forward(self, signal: Tensor | None, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """input_ids and attention_mask (B, T) -> logits (B, T, vocabulary), features (B, E)."""
+    def forward(self, signal: Tensor | None, input_ids: Tensor, attention_mask: Tensor,
+                logits_to_keep: int = 0) -> tuple[Tensor, Tensor | None]:
+        """input_ids and attention_mask (B, T) -> logits (B, T, vocabulary), features (B, E).
+
+        `logits_to_keep` > 0 gives the logits of the last so many positions only.
+        """
         features = None if signal is None else self.encoder(signal)
         signal_tokens = None if features is None else self.projector(features)
-        output = self.fusion.forward(signal_tokens, input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        output = self.fusion.forward(signal_tokens, input_ids=input_ids, attention_mask=attention_mask, use_cache=False,
+                                     logits_to_keep=logits_to_keep)
         return output.logits, features
 
     @torch.no_grad()

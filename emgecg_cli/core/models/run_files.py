@@ -6,6 +6,7 @@ A LoRA run holds an adapter and names its backbone; a fully tuned one holds the 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
@@ -23,10 +24,16 @@ from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.report_model import ReportModel
 
 SIGNAL_FILE = "signal.safetensors"
+SUBJECTS_FILE = "train_subjects.txt"
+ADAPTER_FILE = "adapter/adapter_model.safetensors"
 
 
-def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str) -> None:
-    """Write what `load_run` needs, besides the manifest."""
+def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, subjects: Iterable[str]) -> list[str]:
+    """Write what `load_run` needs besides the manifest, and whom the run was trained on, as hashes of patients.
+
+    Returns the names of the files that decide what the run writes.
+    """
+    write_atomically(run / SUBJECTS_FILE, "".join(f"{subject}\n" for subject in sorted(subjects)).encode())
     save_file({name: tensor.contiguous().cpu() for name, tensor in model.signal_parts().items()}, run / SIGNAL_FILE)
     tokenizer.save_pretrained(run / "tokenizer")
     if tuning == "lora":
@@ -34,6 +41,14 @@ def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str) -
         _sort_lists(run / "adapter" / "adapter_config.json")
     elif tuning == "full":
         model.backbone.save_pretrained(run / "backbone")  # type: ignore[operator]
+    weights = [path.relative_to(run).as_posix() for folder in ("adapter", "backbone")
+               for path in (run / folder).glob("*.safetensors")]
+    return [SIGNAL_FILE, SUBJECTS_FILE, "tokenizer/tokenizer.json", *weights]
+
+
+def train_subjects(run: Path) -> set[str]:
+    """Hashes of the patients a run was trained on, as `store.subject_hashes` makes them."""
+    return set((run / SUBJECTS_FILE).read_text().split())
 
 
 def _sort_lists(config: Path) -> None:
@@ -51,9 +66,14 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
     manifest = read_manifest(run, "run", made_by="train")
     settings = manifest.details["model"]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+        tokenizer = AutoTokenizer.from_pretrained(_folder(run / "tokenizer"), trust_remote_code=False,
+                                                  local_files_only=True)
         backbone = _load_backbone(run, settings, dtype)
-        model = build_report_model(backbone, encoder=settings["encoder"], fusion=settings["fusion"],
+        for holder in {backbone, getattr(backbone, "get_base_model", lambda: backbone)()}:
+            # Many checkpoints bring sampling or penalties, which would fill in whatever generate is not told.
+            holder.generation_config = GenerationConfig()
+        model = build_report_model(backbone, encoder=settings["encoder"], projector=settings["projector"],
+                                   fusion=settings["fusion"],
                                    signal_tokens=settings["signal_tokens"], token_norm=settings["token_norm"], seed=0)
         weights = load_file(run / SIGNAL_FILE)
         expected = model.signal_parts()
@@ -74,8 +94,18 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
 
 def _load_backbone(run: Path, settings: dict[str, Any], dtype: torch.dtype) -> Any:
     if settings["tuning"] == "full":
-        return AutoModelForCausalLM.from_pretrained(run / "backbone", dtype=dtype, use_safetensors=True)
-    backbone, _ = load_backbone(settings["backbone"], dtype)
+        return AutoModelForCausalLM.from_pretrained(_folder(run / "backbone"), dtype=dtype, use_safetensors=True,
+                                                    trust_remote_code=False, local_files_only=True)
+    backbone, _ = load_backbone(settings["backbone"], dtype, revision=settings["revision"])
     if settings["tuning"] == "lora":
-        return PeftModel.from_pretrained(backbone, run / "adapter")
+        if not (run / ADAPTER_FILE).is_file():  # peft would look for a pickle, or on the hub
+            raise FileNotFoundError(f"{ADAPTER_FILE} is missing")
+        return PeftModel.from_pretrained(backbone, run / "adapter", local_files_only=True)
     return backbone
+
+
+def _folder(path: Path) -> Path:
+    """The folder, if it is one: a missing one must not be taken for a name on the hub."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path.name}/ is missing")
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
+        """Pickle the path alone, for loader workers: the maps themselves would be copied whole."""
+        return open_store, (self.path,)
 
     def indices(self, split: str | None = None) -> np.ndarray:
         """Row numbers of a split, in record order; all rows when `split` is None."""

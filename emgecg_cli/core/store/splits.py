@@ -10,6 +10,7 @@ from typing import Protocol
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.datasets import RecordRef
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.store.reader import Store
 
 OFFICIAL = "official"
 DEFAULT_SHARES = "70/10/20"
@@ -90,6 +91,16 @@ def check_splits(rows: Sequence[_Row], splits: Sequence[str]) -> None:
             raise MedReportError(
                 f"patient {row.subject_id} is in {other} (record {other_id}) and in {split} (record {row.record_id})",
                 "a score on such a split is worth nothing: split by patient with --split 70/10/20")
+
+
+def subject_hashes(store: Store, split: str) -> set[str]:
+    """The patients of a split, each as the first 16 hex digits of SHA-256 of dataset and subject_id.
+
+    Enough to tell whether two sets share a patient, too little to name one.
+    """
+    rows = store.indices(split)
+    subjects = store.records["subject_id"].gather(rows).unique().to_list()
+    return {hashlib.sha256(f"{store.dataset}/{subject}".encode()).hexdigest()[:16] for subject in subjects}
 
 
 def split_hash(records: Iterable[tuple[str, str]]) -> str:

@@ -2,7 +2,7 @@
 
 A shard is a pure function of its number; it is written under a temporary name and renamed. A run that is killed at any
 moment and started again with the same arguments goes on with the first shard that is not written, and ends with the
-same bytes as an unbroken run. Unfinished work is known by `.partial/plan.json`; the manifest is written last.
+same bytes as an unbroken run. Unfinished shards' rows lie in `.partial/`; the manifest is written last.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import polars
 
 from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, write_atomically, write_rows
+from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, is_finished, json_hash, package_versions, read_manifest, write_manifest
 from emgecg_cli.core.store.shards import Shard, is_written, read_shard_rows, write_shard
@@ -64,10 +65,34 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
     Raises MedReportError when `out` holds something else, or when no record was kept (then only `quarantine.jsonl` is
     left there).
     """
-    plan = json.loads(json.dumps(identity))
     if is_finished(out):
-        return WriteResult(_finished_before(out, plan), True, len(sizes))
-    partial = _start(out, plan)
+        return WriteResult(_finished_before(out, identity), True, len(sizes))
+    plan = dict(identity) | {"versions": package_versions()}
+    with claim(out, plan, own=(PARTIAL, QUARANTINE, f".{QUARANTINE}.tmp")) as claimed:
+        partial = out / PARTIAL
+        if not claimed.resuming:  # without a plan nobody knows what the shards there belong to
+            shutil.rmtree(partial, ignore_errors=True)
+        with _writing(out):
+            partial.mkdir(parents=True, exist_ok=True)
+            claimed.begin()
+        n_reused = _write_shards(out, partial, sizes, build_shard, progress)
+        shards = [read_shard_rows(partial, number) for number in range(len(sizes))]
+        quarantine = [*set_aside, *(row for shard in shards for row in shard.quarantine)]
+        with _writing(out):
+            write_rows(out / QUARANTINE, quarantine)
+            rows = [row for shard in shards for row in shard.rows]
+            if rows:
+                _finish(out, rows, quarantine, shards, identity, make_manifest)
+            shutil.rmtree(partial)
+            claimed.finish()
+        if not rows:
+            raise _nothing_kept(out, quarantine)
+        return WriteResult(read_manifest(out, "store"), False, n_reused)
+
+
+def _write_shards(out: Path, partial: Path, sizes: Sequence[int], build_shard: Callable[[int], Shard],
+                  progress: Progress | None) -> int:
+    """Write the shards that are not there yet; returns how many were."""
     done, n_reused = 0, 0
     for number, size in enumerate(sizes):
         if is_written(out, partial, number):
@@ -79,8 +104,7 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
         done += size
         if progress is not None:
             progress(done, sum(sizes))
-    with _writing(out):
-        return WriteResult(_finish(out, partial, plan, len(sizes), make_manifest, set_aside), False, n_reused)
+    return n_reused
 
 
 @contextmanager
@@ -92,77 +116,36 @@ def _writing(out: Path) -> Iterator[None]:
                              "free or mend the disk and repeat the command: it goes on where it stopped") from None
 
 
-def _finished_before(out: Path, identity: dict[str, Any]) -> Manifest:
+def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
     manifest = read_manifest(out, "store")
-    if manifest.details.get("plan_hash") != json_hash(identity):
-        given = identity.get("arguments", {})
-        raise MedReportError(f"{out}: a finished store made {_difference(manifest.arguments, given)}",
-                             "choose another --out, or remove the folder to make it anew")
+    if manifest.details.get("plan_hash") != _plan_hash(identity):
+        changed = difference(manifest.arguments, identity.get("arguments", {})) or "input"
+        raise MedReportError(f"{out}: a finished store, made with other {changed}",
+                             "give another --out, or remove the folder to make it anew")
     shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    sweep(out)
     return manifest
 
 
-def _start(out: Path, identity: dict[str, Any]) -> Path:
-    partial = out / PARTIAL
-    plan_path = partial / "plan.json"
-    plan = {"identity": identity, "versions": package_versions()}
-    if out.exists() and not out.is_dir():
-        raise MedReportError(f"{out}: is a file, a store is a folder", "choose another --out")
-    if plan_path.is_file():
-        _check_plan(out, json.loads(plan_path.read_bytes()), plan)
-        return partial
-    # Without a plan nobody knows what the shards there belong to.
-    shutil.rmtree(partial, ignore_errors=True)
-    left_over = {PARTIAL, QUARANTINE, f".{QUARANTINE}.tmp"}
-    if out.is_dir() and any(entry.name not in left_over for entry in out.iterdir()):
-        raise MedReportError(f"{out}: not empty, and not a store", "choose another --out, or remove the folder")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MedReportError(f"{out}: cannot be made ({error.strerror})", "choose another --out") from None
-    write_atomically(plan_path, json.dumps(plan, ensure_ascii=False).encode())
-    return partial
-
-
-def _check_plan(out: Path, started: dict[str, Any], now: dict[str, Any]) -> None:
-    if started == now:
-        return
-    if started["identity"] == now["identity"]:
-        how = f"by other packages {_difference(started['versions'], now['versions'])}"
-    else:
-        how = _difference(started["identity"].get("arguments", {}), now["identity"].get("arguments", {}))
-    raise MedReportError(f"{out}: an unfinished store, begun {how}",
-                         "repeat the first command to finish it, choose another --out, or remove the folder")
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if not keys:
-        return "from other input"
-    return "with " + ", ".join(f"{key} {before.get(key)} (now {now.get(key)})" for key in keys)
-
-
-def _finish(out: Path, partial: Path, identity: dict[str, Any], n_shards: int, make_manifest: MakeManifest,
-            set_aside: Sequence[QuarantineRow]) -> Manifest:
-    shards = [read_shard_rows(partial, number) for number in range(n_shards)]
-    rows = [row for shard in shards for row in shard.rows]
-    quarantine = [*set_aside, *(row for shard in shards for row in shard.quarantine)]
+def _finish(out: Path, rows: Sequence[RecordRow], quarantine: Sequence[QuarantineRow], shards: Sequence[Shard],
+            identity: Mapping[str, Any], make_manifest: MakeManifest) -> None:
     counts: Counter[str] = Counter()
     for shard in shards:
         counts.update(shard.counts)
-    write_rows(out / QUARANTINE, quarantine)
-    if not rows:
-        shutil.rmtree(partial)
-        reasons = Counter(row.reason for row in quarantine).most_common(3)
-        why = ", ".join(f"{reason}: {n}" for reason, n in reasons) or "the source is empty"
-        raise MedReportError(f"no record could be read ({why})", f"the reason for each is in {out / QUARANTINE}")
     check_splits(rows, [row.split for row in rows])
     write_atomically(out / "records.parquet", _parquet(rows))
     manifest = make_manifest(rows, quarantine, counts)
-    manifest = replace(manifest, details=manifest.details | {"plan_hash": json_hash(identity)})
-    write_manifest(out, manifest)
-    shutil.rmtree(partial)
-    return read_manifest(out, "store")
+    write_manifest(out, replace(manifest, details=manifest.details | {"plan_hash": _plan_hash(identity)}))
+
+
+def _nothing_kept(out: Path, quarantine: Sequence[QuarantineRow]) -> MedReportError:
+    reasons = Counter(row.reason for row in quarantine).most_common(3)
+    why = ", ".join(f"{reason}: {n}" for reason, n in reasons) or "the source is empty"
+    return MedReportError(f"no record could be read ({why})", f"the reason for each is in {out / QUARANTINE}")
+
+
+def _plan_hash(identity: Mapping[str, Any]) -> str:
+    return json_hash(json.loads(json.dumps(identity)))
 
 
 def _parquet(rows: Sequence[RecordRow]) -> bytes:

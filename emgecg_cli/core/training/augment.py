@@ -9,6 +9,8 @@ from torch import Generator, Tensor
 
 from emgecg_cli.core.errors import MedReportError
 
+Augmentation = Callable[[Tensor, Generator], Tensor]
+
 
 def roll(signal: Tensor, generator: Generator) -> Tensor:
     """Shift each recording circularly in time, all leads alike: (B, C, L) -> (B, C, L)."""
@@ -30,10 +32,10 @@ def noise(signal: Tensor, generator: Generator) -> Tensor:
     return signal + strength * torch.randn(signal.shape, generator=generator, device=signal.device)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {"roll": roll, "gain": gain, "noise": noise}
+AUGMENTATIONS: dict[str, Augmentation] = {"roll": roll, "gain": gain, "noise": noise}
 
 
-def parse_augmentations(text: str) -> list[Callable[[Tensor, Generator], Tensor]]:
+def parse_augmentations(text: str) -> list[Augmentation]:
     """"roll,gain" -> functions, in the order given; "none" -> none. Raises MedReportError on an unknown name."""
     chosen = [] if text == "none" else [name.strip() for name in text.split(",")]
     for name in chosen:

@@ -19,7 +19,7 @@ class BatchPlan:
     A leftover single record joins the batch before it, since BatchNorm cannot train on one.
     """
 
-    lengths: Sequence[int]
+    lengths: Sequence[int] | np.ndarray
     batch_size: int
     seed: int
     _epoch: int = field(default=-1, init=False)
@@ -43,11 +43,6 @@ class BatchPlan:
             self._batches, self._epoch = self._make_epoch(epoch), epoch
         return self._batches[within]
 
-    def iterate(self, start: int, stop: int) -> Iterator[list[int]]:
-        """The batches from `start` to `stop`, as a batch sampler wants them."""
-        for position in range(start, stop):
-            yield self.batch(position).tolist()
-
     def _make_epoch(self, epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.lengths))
@@ -57,3 +52,19 @@ class BatchPlan:
                                   for part in np.split(order, range(bucket, len(order), bucket))])
         batches = np.split(ordered, range(self.batch_size, self.batch_size * self.per_epoch, self.batch_size))
         return [batches[i] for i in rng.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class BatchSampler:
+    """The batches of a plan from position `start` to `stop`, as torch's loader wants them."""
+
+    plan: BatchPlan
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for position in range(self.start, self.stop):
+            yield self.plan.batch(position).tolist()

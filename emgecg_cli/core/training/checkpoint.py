@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
 
+CHECKPOINTS = "checkpoints"
 KEPT = 2
 
 

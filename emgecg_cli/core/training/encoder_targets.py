@@ -6,32 +6,65 @@ Not part of any published fusion: a small backbone that learns from scratch read
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.store import Store
+from emgecg_cli.core.training.data import RenderedSplit
 
-LOSSES = ("none", "labels", "words")
+LOSSES = ("none", "codes", "words")
 LEAST_RECORDS = 5
+MOST_TARGETS = 1000
 
 
-def encoder_targets(kind: str, codes: Sequence[Sequence[str]], tokens: Sequence[Sequence[int]]) \
-        -> tuple[list[str], np.ndarray]:
-    """Names of the targets and a float32 0/1 matrix (records, targets) for the training records.
+@dataclass(frozen=True)
+class Targets:
+    """Names of the K targets and which of them each training record holds: bool (records, K)."""
 
-    "labels": the records' codes. "words": which tokens a report holds. Those of fewer than 5 records, or of all, are
-    left out. Raises MedReportError when none remains.
+    names: list[str]
+    matrix: np.ndarray
+
+    @property
+    def shares(self) -> Tensor:
+        """Share of the records that hold each target, (K)."""
+        return torch.from_numpy(self.matrix.mean(0, dtype=np.float32))
+
+
+def encoder_targets(kind: str, store: Store, rendered: RenderedSplit) -> Targets:
+    """Targets of the training records: their "codes", or the "words" (tokens) of their reports.
+
+    Those of fewer than 5 records, or of all, are left out, and of the rest the 1,000 most frequent kept. Raises
+    MedReportError when none remains.
     """
     if kind not in LOSSES:
         raise MedReportError(f"no encoder loss '{kind}'", f"available: {', '.join(LOSSES)}")
+    count = len(rendered.indices)
     if kind == "none":
-        return [], np.zeros((len(codes), 0), np.float32)
-    bags = [set(c) for c in codes] if kind == "labels" else [set(map(str, t)) for t in tokens]
-    counts = Counter(item for bag in bags for item in bag)
-    chosen = sorted(item for item, count in counts.items() if LEAST_RECORDS <= count < len(bags))
+        return Targets([], np.zeros((count, 0), bool))
+    codes = store.records["codes"]
+
+    def bags() -> Iterator[set[str]]:
+        for i, index in enumerate(rendered.indices.tolist()):
+            yield set(codes[index]) if kind == "codes" else set(map(str, rendered.answer(i).tolist()))
+
+    chosen = _choose(bags, count)
     if not chosen:
-        what = "code" if kind == "labels" else "word"
-        raise MedReportError(f"encoder loss '{kind}': no {what} occurs in {LEAST_RECORDS} of the {len(bags)} training "
-                             "records", f"give --encoder-loss {'words, or none' if kind == 'labels' else 'none'}")
-    return chosen, np.array([[item in bag for item in chosen] for bag in bags], np.float32)
+        raise MedReportError(f"encoder loss '{kind}': none of the {kind} occurs in {LEAST_RECORDS} of the {count} "
+                             "training records",
+                             f"give --encoder-loss {'words, or none' if kind == 'codes' else 'none'}")
+    matrix = np.zeros((count, len(chosen)), bool)
+    column = {name: k for k, name in enumerate(chosen)}
+    for row, bag in zip(matrix, bags(), strict=True):
+        row[[column[name] for name in bag if name in column]] = True
+    return Targets(chosen, matrix)
+
+
+def _choose(bags: Callable[[], Iterator[set[str]]], count: int) -> list[str]:
+    counts = Counter(name for bag in bags() for name in bag)
+    usable = [(-n, name) for name, n in counts.items() if LEAST_RECORDS <= n < count]
+    return sorted(name for _, name in sorted(usable)[:MOST_TARGETS])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,11 +17,10 @@ from torch.utils.data import DataLoader
 
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.models.report_model import to_input
-from emgecg_cli.core.training.augment import parse_augmentations
-from emgecg_cli.core.training.batches import BatchPlan
-from emgecg_cli.core.training.checkpoint import load_checkpoint, save_checkpoint
+from emgecg_cli.core.training.augment import Augmentation
+from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
 from emgecg_cli.core.training.data import Batch, Collate, TrainingRecords
 from emgecg_cli.core.training.objective import Losses, Objective
 
@@ -42,9 +41,10 @@ class StepLog:
     last_loss: float = math.nan
 
     def resume_at(self, step: int) -> None:
-        """Drop the lines after `step`."""
-        lines = self.path.read_text().splitlines(keepends=True)[:step] if self.path.exists() else []
-        self.path.write_text("".join(lines))
+        """Drop the lines after `step`, by cutting the file there: a kill meanwhile loses none before it."""
+        with self.path.open("ab+") as stream:
+            stream.seek(0)
+            stream.truncate(sum(len(line) for line in islice(stream, step)))
 
     def add(self, step: int, epoch: float, losses: list[Losses], learning_rate: float) -> None:
         """Remember a step; its losses stay on the device."""
@@ -118,25 +118,26 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup: float) ->
 
 
 def run_loop(accelerator: Accelerator, objective: Objective, optimizer: torch.optim.Optimizer, records: TrainingRecords,
-             pad: int, config: TrainConfig, run: Path, progress: Progress | None = None) -> LoopResult:
+             plan: BatchPlan, pad: int, config: TrainConfig, augmentations: Sequence[Augmentation], run: Path,
+             progress: Progress | None = None) -> LoopResult:
     """Train `objective` until its last step, from the newest checkpoint under `run` if there is one."""
-    plan = BatchPlan([len(r.input_ids) for r in records.rendered], config.batch_size, config.seed)
     steps, accumulate = count_steps(config, plan), config.gradient_accumulation
     objective, optimizer = accelerator.prepare(objective, optimizer)
-    checkpoints = run / "checkpoints"
+    checkpoints = run / CHECKPOINTS
     start = load_checkpoint(checkpoints, accelerator.unwrap_model(objective), optimizer)
     log = StepLog(run / "metrics.jsonl")
     log.resume_at(start)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     clock = Clock()
-    batches = clock.timed(iter(_loader(records, plan.iterate(start * accumulate, steps * accumulate), pad,
-                                       config.workers, accelerator.device)))
+    sampler = BatchSampler(plan, start * accumulate, steps * accumulate)
+    batches = clock.timed(iter(_loader(records, sampler, pad, config.workers, accelerator.device)))
     objective.train()
     for step in range(start, steps):
         factor = learning_rate_factor(step, steps, config.schedule, config.warmup)
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
-        losses = _one_step(accelerator, objective, optimizer, list(islice(batches, accumulate)), step, config)
+        losses = _one_step(accelerator, objective, optimizer, list(islice(batches, accumulate)), step, config,
+                           augmentations)
         log.add(step + 1, (step + 1) * accumulate / plan.per_epoch, losses, base_rates[0] * factor)
         if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
             log.flush()
@@ -150,19 +151,18 @@ def run_loop(accelerator: Accelerator, objective: Objective, optimizer: torch.op
                       clock.waited / clock.seconds)
 
 
-def _loader(records: TrainingRecords, batches: Iterator[list[int]], pad: int, workers: int,
+def _loader(records: TrainingRecords, sampler: BatchSampler, pad: int, workers: int,
             device: torch.device) -> DataLoader[Batch]:
     # Its own generator: starting a loader draws from the global one, and a resumed run starts one more.
-    return DataLoader(records, batch_sampler=list(batches), collate_fn=Collate(pad),  # type: ignore[arg-type]
+    return DataLoader(records, batch_sampler=sampler, collate_fn=Collate(pad),  # type: ignore[arg-type]
                       num_workers=workers, pin_memory=device.type == "cuda", generator=torch.Generator())
 
 
 def _one_step(accelerator: Accelerator, objective: Any, optimizer: Any, batches: list[Batch], step: int,
-              config: TrainConfig) -> list[Losses]:
-    tokens = sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in batches)
+              config: TrainConfig, augmentations: Sequence[Augmentation]) -> list[Losses]:
+    tokens = sum(batch.answer_tokens for batch in batches)
     records = sum(len(batch.signal) for batch in batches)
     generator = torch.Generator(accelerator.device).manual_seed(config.seed * 1_000_003 + step)
-    augmentations = parse_augmentations(config.augment)
     losses = []
     for batch in batches:
         on_device = batch.to(accelerator.device)

@@ -47,9 +47,12 @@ class Objective(nn.Module):
         `signal` (B, C, L) is network input; `tokens` and `records` count the whole step, so that accumulated batches of
         unlike size weigh as one large batch does.
         """
-        logits, features = self.model(signal, batch.input_ids, batch.attention_mask)
-        labels = batch.labels[:, 1:].flatten()
-        predicted = logits[:, :-1].flatten(0, 1).float()  # (B, T - 1, V) -> (B * (T - 1), V)
+        # Only what predicts an answer token goes through the output head: prompts would cost a vocabulary each.
+        first = batch.answers_from
+        logits, features = self.model(signal, batch.input_ids, batch.attention_mask,
+                                      logits_to_keep=batch.labels.shape[1] - first + 1)
+        labels = batch.labels[:, first:].flatten()
+        predicted = logits[:, :-1].flatten(0, 1).float()  # (B, T - first, V) -> (B * (T - first), V)
         each = F.cross_entropy(predicted, labels, ignore_index=IGNORE_INDEX, reduction="none")
         report = torch.where(labels == self.eos, each * self.eos_weight, each).sum() / tokens
         if self.head is None:

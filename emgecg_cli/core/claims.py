@@ -1,0 +1,123 @@
+"""Unfinished artefacts: whose they are, and that only one process makes one at a time.
+
+While an artefact is made, a plan lies in it (or beside it, if it is a single file): the resolved arguments, inputs,
+package versions and device it depends on. The same plan goes on; another one is refused, with what differs.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli.core.artifacts import write_atomically
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import is_single_file
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim on an artefact: `resuming` tells whether it was begun before."""
+
+    mark: Path
+    plan: dict[str, Any]
+    resuming: bool
+
+    def begin(self) -> None:
+        """Write the plan, once all that could be refused has been checked."""
+        if not self.resuming:
+            write_atomically(self.mark, (json.dumps(self.plan, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def finish(self) -> None:
+        """Take the plan away; the manifest is there now."""
+        self.mark.unlink(missing_ok=True)
+
+
+def mark_path(artefact: Path) -> Path:
+    """`DIR/plan.json` in a folder; `NAME.jsonl.plan.json` beside a single file."""
+    return artefact.with_name(f"{artefact.name}.plan.json") if is_single_file(artefact) else artefact / "plan.json"
+
+
+def sweep(artefact: Path) -> None:
+    """Remove what a process killed between its manifest and its last step leaves of a finished artefact's claim."""
+    mark = mark_path(artefact)
+    mark.unlink(missing_ok=True)
+    mark.with_name(_lock_name(mark)).unlink(missing_ok=True)
+
+
+@contextmanager
+def claim(artefact: Path, plan: Mapping[str, Any], own: Collection[str] = ()) -> Iterator[Claim]:
+    """Hold an unfinished artefact for this process; `plan` maps sections to what the artefact depends on.
+
+    `own` are names in a folder that may be there without a plan. Raises MedReportError when another process holds it,
+    when it was begun with another plan, or when something else lies there.
+    """
+    now = json.loads(json.dumps(plan))
+    mark = mark_path(artefact)
+    if artefact.is_file() and not mark.is_file():
+        raise MedReportError(f"{artefact}: a file that this command did not make", "give another --out")
+    with _locked(artefact, mark):
+        resuming = mark.is_file()
+        if resuming:
+            started = json.loads(mark.read_bytes())
+            if started != now:
+                raise MedReportError(f"{artefact}: unfinished, and begun with other {difference(started, now)}",
+                                     "repeat the first command to finish it, give another --out, or remove it")
+        else:
+            _check_free(artefact, {f".{mark.name}.tmp", _lock_name(mark), *own})
+        yield Claim(mark, now, resuming)
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two plans, or two sections of them: "steps: 9 (now 10), …"."""
+    changed = []
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        nested = isinstance(old, Mapping) and isinstance(new, Mapping)
+        changed.append(difference(old, new) if nested else f"{key}: {_short(old)} (now {_short(new)})")  # type: ignore[arg-type]
+    return ", ".join(changed)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:12]}…"
+
+
+def _check_free(artefact: Path, allowed: Collection[str]) -> None:
+    if artefact.is_dir() and any(entry.name not in allowed for entry in artefact.iterdir()):
+        raise MedReportError(f"{artefact}: not empty, and not made by this command", "give another --out")
+
+
+def _lock_name(mark: Path) -> str:
+    return f".{mark.name}.lock"
+
+
+@contextmanager
+def _locked(artefact: Path, mark: Path) -> Iterator[None]:
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    lock = mark.with_name(_lock_name(mark))
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:  # some network file systems have none; all else about a claim holds there
+                raise MedReportError(f"{artefact}: another process is writing it", "wait for it, or stop it") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if mark.parent == artefact and not any(artefact.iterdir()):
+                artefact.rmdir()
+    finally:
+        os.close(descriptor)
