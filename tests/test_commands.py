@@ -75,7 +75,11 @@ def test_generate_pipes_into_score(typed: Typed, monkeypatch: pytest.MonkeyPatch
     out, err = typed("score - --json --resamples 20")
     scores = json.loads(out)
     assert "using stores/synthetic" in err and len(scores["systems"]) == 3
+    foreign = piped.replace('"dataset": "synthetic"', '"dataset": "elsewhere"')
+    monkeypatch.setattr("sys.stdin", io.StringIO(foreign))
+    assert len(json.loads(typed("score - --json --resamples 0 --metric bleu")[0])["systems"]) == 1
     assert {"findings-F1", "BLEU-4"} <= {value["name"] for value in scores["systems"][0]["values"]}
+    assert set(scores["per_finding"]["sr"]) == {"precision", "recall", "f1", "support"}
 
 
 def test_a_page_is_written_and_json_is_all_there_is_on_stdout(typed: Typed, tmp_path: Path) -> None:
@@ -133,6 +137,11 @@ def test_400_real_records_from_the_disk_to_a_score_table(typed: Typed, shared_da
     store = open_store(Path("stores/ptb-xl"))
     assert len(store) == 337 and set(store.records["language"]) == {"en"}
     typed("build-instructions")
-    typed("train --backbone tiny --steps 2 --batch-size 8")
-    typed("generate --max-new-tokens 6 --limit 6")
-    assert "CIDEr-D" in typed("score --resamples 20")[0]
+    typed("train --backbone tiny --steps 60 --batch-size 16")
+    typed("generate --max-new-tokens 24")
+    lines = Path("predictions/tiny-ptb-xl.jsonl").read_text().splitlines()
+    reports = [json.loads(line)["prediction"] for line in lines]
+    assert len(reports) == len(store.indices("test")) and len(set(reports)) > 1
+    scores = json.loads(typed("score --resamples 20 --json")[0])
+    assert [system["name"] for system in scores["systems"]] == [
+        "model", "baseline: most frequent train report", "baseline: random train report"]

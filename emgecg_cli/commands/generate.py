@@ -11,6 +11,7 @@ import typer
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import InstructionsOpt, JsonOpt, OutOrPipeOpt, RunArg, SeedOpt, find_one
 from emgecg_cli.core.config import PREDICTIONS, GenerateConfig
+from emgecg_cli.core.errors import MedReportError
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="Another store, a perturbed one say; else the one of training.")]
@@ -29,6 +30,8 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
              max_new_tokens: NewOpt = GenerateConfig.max_new_tokens, limit: LimitOpt = GenerateConfig.limit,
              seed: SeedOpt = GenerateConfig.seed, out: OutOrPipeOpt = None, as_json: JsonOpt = False) -> None:
     """Write a report for every record of a split. Killed and run again, it goes on where it stopped."""
+    if out == "-" and as_json:
+        raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
     run = run or find_one("run")
     from emgecg_cli.core.generation import generate_reports
 

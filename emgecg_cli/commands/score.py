@@ -39,10 +39,10 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
 
     source = predictions or find_one("predictions").as_posix()
     target = out or (None if source == "-" else Path(SCORES) / f"{Path(source).stem}.json")
-    if source == "-" and store is None:
-        store = _only_store()
-    scores = score_file(sys.stdin if source == "-" else Path(source), target, store_path=store, page=page,
-                        examples=examples, metrics=metric, bertscore_model=bertscore_model,
+    piped = source == "-"
+    scores = score_file(sys.stdin if piped else Path(source), target, store_path=store,
+                        likely_store=_only_store() if piped and store is None else None, page=page, examples=examples,
+                        metrics=metric, bertscore_model=bertscore_model,
                         bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
                         resamples=resamples, language=language)
     if as_json:

@@ -56,14 +56,14 @@ def run_demo(folder: Path, *, records: int, steps: int, seed: int, stage: Stage)
         perturb_store(store, noisy, kind="gaussian", levels={"snr_db": DemoDefaults.snr_db}, split="test", seed=seed,
                       progress=progress)
     predictions = {}
-    for name, signal, shown in (("real signal", "real", store), ("another patient's signal", "shuffled", store),
-                                ("zero signal", "zeros", store), (f"real signal, {DemoDefaults.snr_db:g} dB noise",
-                                                                  "real", noisy)):
-        out = folder / "predictions" / f"{name.split(',')[-1].strip().replace(' ', '-')}.jsonl"
-        with stage(f"generate: {name}") as progress:
-            generate_reports(run, out, GenerateConfig(signal=signal, seed=seed), store_path=shown,
+    for name, title, signal, shown in (
+            ("real", "real signal", "real", store), ("shuffled", "another patient's signal", "shuffled", store),
+            ("zeros", "zero signal", "zeros", store),
+            ("noisy", f"real signal, {DemoDefaults.snr_db:g} dB noise", "real", noisy)):
+        predictions[title] = folder / "predictions" / f"{name}.jsonl"
+        with stage(f"generate: {title}") as progress:
+            generate_reports(run, predictions[title], GenerateConfig(signal=signal, seed=seed), store_path=shown,
                              instructions_path=instructions, progress=progress)
-        predictions[name] = out
     with stage("score"):
         return _score(folder, store, predictions, seed)
 

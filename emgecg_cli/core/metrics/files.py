@@ -15,14 +15,16 @@ from emgecg_cli.core.manifest import input_of, is_finished, manifest_path
 from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, train_reports
 from emgecg_cli.core.metrics.page import write_page
 from emgecg_cli.core.metrics.score import Scores, score_predictions, write_scores
+from emgecg_cli.core.store import open_store
 
 
 def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Path | None = None,
-               page: Path | None = None, examples: int = 6, metrics: Sequence[str] | None = None,
-               **settings: Any) -> Scores:
+               likely_store: Path | None = None, page: Path | None = None, examples: int = 6,
+               metrics: Sequence[str] | None = None, **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
-    The store, for the baselines and the drawings, is the one the predictions name unless `store_path` gives another.
+    The store, for the baselines and the drawings, is the one the predictions name unless `store_path` gives another;
+    `likely_store` is used for a stream, which names none, if it is of the same dataset.
     `settings` are those of `score_predictions`. Raises MedReportError for unreadable predictions, or a page without a
     store.
     """
@@ -36,6 +38,8 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
         store_path = store_path or store_of(predictions)
     else:
         rows = list(parse_rows(predictions, PredictionRow, "stdin"))
+        if likely_store and {row.dataset for row in rows} == {open_store(likely_store).dataset}:
+            store_path = store_path or likely_store
     if not rows:
         raise MedReportError(f"{predictions if isinstance(predictions, Path) else 'stdin'}: holds no predictions",
                              "run `medreport generate`, or pipe `medreport generate RUN --out -` into it")

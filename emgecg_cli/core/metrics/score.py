@@ -20,6 +20,7 @@ from emgecg_cli.core.metrics import Metric
 from emgecg_cli.core.metrics.audit import TextSummary, check_rows, language_notes, summarise, text_notes
 from emgecg_cli.core.metrics.baselines import baseline_predictions
 from emgecg_cli.core.metrics.bootstrap import cluster_sums, percentile_interval, resample_sums
+from emgecg_cli.core.metrics.findings import Findings, per_finding_table
 from emgecg_cli.core.metrics.tokens import normalise
 
 MODEL = "model"
@@ -52,7 +53,11 @@ class System:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `scores.json` holds. `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are."""
+    """What `scores.json` holds. `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are.
+
+    `per_finding` says of the model which findings it misses: precision, recall, F1 and support by code, where a labeler
+    reads the reports.
+    """
 
     n: int
     languages: list[str]
@@ -63,6 +68,7 @@ class Scores:
     n_train_reports: int
     systems: list[System]
     notes: list[str]
+    per_finding: dict[str, dict[str, float | int]] | None = None
 
     def value(self, name: str, system: str = MODEL) -> Value:
         """One value of one system; raises KeyError for a name that was not computed."""
@@ -111,8 +117,9 @@ def score_predictions(
     notes += _bootstrap_notes(checked, clustered_by, len(set(clusters)), resamples, seed)
     if not reports:
         notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
+    readable = any(isinstance(metric, Findings) for metric in usable)
     return Scores(len(checked), languages, seed, resamples, clustered_by, len(set(clusters)), len(reports), systems,
-                  notes)
+                  notes, per_finding_table(hypotheses[MODEL], checked) if readable else None)
 
 
 def _build_metrics(wanted: Sequence[str] | None, languages: list[str], settings: Mapping[str, dict[str, Any]]

@@ -132,8 +132,11 @@ def _perturbed(store: Store, index: int, perturb: Perturb, level: float, seed: i
 def _measure(store: Store, out: Path, hit: Sequence[int], shard_size: int) -> list[PerturbedRow]:
     """What was reached in each record that was hit, from the signals as they were and as they were written."""
     rows = []
+    opened, shard = -1, np.empty(0)
     for index in hit:
-        shard = np.load(out / shard_file(index // shard_size), mmap_mode="r", allow_pickle=False)
+        if index // shard_size != opened:
+            opened = index // shard_size
+            shard = np.load(out / shard_file(opened), mmap_mode="r", allow_pickle=False)
         before = store.signal(index)
         after = shard[index % shard_size]
         changed = float(np.mean((before != after).any(axis=0)))
