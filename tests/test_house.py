@@ -16,7 +16,8 @@ import typer
 from emgecg_cli.commands import app as frame
 from emgecg_cli.core import names
 
-PACKAGE = Path(__file__).resolve().parents[1] / "emgecg_cli"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "emgecg_cli"
 TESTS = Path(__file__).resolve().parent
 
 # The rooms in their order; a room may import those of earlier rows, and itself.
@@ -183,3 +184,11 @@ def test_console_script_and_module_are_the_same_program():
     from emgecg_cli import __main__
 
     assert __main__.main is frame.main and isinstance(frame.app, typer.Typer)
+
+
+def test_the_readme_has_a_line_for_every_file():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("```\nemgecg_cli/\n")[1].split("```")[0]
+    lines = [line.strip().split("  ")[0].strip() for line in tree.splitlines()]
+    for path in [*modules(PACKAGE), *modules(ROOT / "benchmarks"), *modules(ROOT / "tools")]:
+        name = path.relative_to(PACKAGE / "core").as_posix() if PACKAGE / "core" in path.parents else path.name
+        assert any(name == line.split(" ")[0] or line.split(" ")[0].endswith(f"/{name}") for line in lines), path

@@ -289,4 +289,4 @@ def test_manifest_holds_no_absolute_path_of_its_own(store, tmp_path, monkeypatch
     monkeypatch.chdir(store.parent)
     result = perturb(Path("toy"), Path("noisy"))
     assert str(tmp_path) not in json.dumps(result.manifest.details) + json.dumps(result.manifest.arguments)
-    assert result.manifest.inputs["store"]["path"] == "toy"
+    assert result.manifest.inputs["store"]["path"] == "../toy"

@@ -78,7 +78,7 @@ def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: i
     baselines = [system for system in first.systems if system.name != MODEL]
     scores = replace(first, systems=[*models, *baselines])
     scores_path, page = folder / "scores/demo.json", folder / "report.html"
-    inputs = {name: input_of(path) for name, path in predictions.items()} | {"store": input_of(store_path)}
+    inputs = {name: input_of(path, scores_path) for name, path in (predictions | {"store": store_path}).items()}
     write_scores(scores_path, scores, inputs=inputs, arguments={})
     examples = {name: rows[name] for name in list(rows)[:2]}
     write_page(page, examples=page_examples(store, examples, DemoDefaults.examples), scores=asdict(scores),

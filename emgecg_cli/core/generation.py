@@ -78,10 +78,11 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
         raise MedReportError(f"{out}: predictions are written to a .jsonl file",
                              f"give --out {out.with_suffix('.jsonl')}")
     manifest = read_manifest(run, "run", made_by="train")
-    store = open_store(store_path or input_path(manifest, "store"))
-    instructions = open_instructions(instructions_path or input_path(manifest, "instructions"))
+    store = open_store(store_path or input_path(run, manifest, "store"))
+    instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
     _check_fits(run, manifest, store, config)
-    inputs = {"run": input_of(run), "store": input_of(store.path), "instructions": input_of(instructions.path)}
+    made_from = {"run": run, "store": store.path, "instructions": instructions.path}
+    inputs = {role: input_of(path, out if isinstance(out, Path) else Path()) for role, path in made_from.items()}
     device, dtype = _machine()
     machine = {"device": device.type, "precision": "bf16" if dtype == torch.bfloat16 else "fp32"}
     plan = {"settings": asdict(config), "inputs": inputs, "machine": machine, "versions": package_versions()}

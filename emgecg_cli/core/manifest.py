@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "wfdb", "polars", "nu
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says. `inputs` maps a role ("store", …) to {"path": as typed, "hash": of its manifest}."""
+    """What `manifest.json` says. `inputs` maps a role ("store", …) to {"path": from the artefact, "hash": of its
+    manifest}."""
 
     kind: str
     command: str
@@ -51,8 +53,8 @@ def is_single_file(artefact: Path) -> bool:
 
 
 def is_finished(artefact: Path) -> bool:
-    """Whether the artefact's manifest has been written."""
-    return manifest_path(artefact).is_file()
+    """Whether the artefact is there and its manifest has been written."""
+    return artefact.exists() and manifest_path(artefact).is_file()
 
 
 def write_manifest(artefact: Path, manifest: Manifest) -> None:
@@ -77,8 +79,8 @@ def read_manifest(artefact: Path, kind: str, made_by: str | None = None) -> Mani
             raise MedReportError(f"{path}: format {written}, this medreport reads {FORMAT_VERSION}",
                                  "install a newer medreport")
         manifest = Manifest(**values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise MedReportError(f"{path}: not a manifest of medreport ({error})", hint) from None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise MedReportError(f"{path}: not a manifest that medreport wrote", hint) from None
     if manifest.kind != kind:
         raise MedReportError(f"{artefact}: its kind is {manifest.kind}, needed is {kind}", hint)
     return manifest
@@ -89,21 +91,42 @@ def manifest_hash(artefact: Path) -> str:
     return hashlib.sha256(manifest_path(artefact).read_bytes()).hexdigest()
 
 
-def input_of(artefact: Path) -> dict[str, str]:
-    """How a manifest names one of its inputs."""
-    return {"path": artefact.as_posix(), "hash": manifest_hash(artefact)}
+def input_of(path: Path, artefact: Path) -> dict[str, str]:
+    """How the manifest of `artefact` names one of its inputs: where it lies from there, and which one it is."""
+    return {"path": Path(os.path.relpath(path, _base(artefact))).as_posix(), "hash": manifest_hash(path)}
 
 
-def input_path(manifest: Manifest, role: str) -> Path:
+def input_path(artefact: Path, manifest: Manifest, role: str) -> Path:
     """Where an input of an artefact lies; raises MedReportError when it is gone, or no longer the same."""
-    path = Path(manifest.inputs[role]["path"])
+    named = manifest.inputs.get(role)
+    if not named:
+        raise MedReportError(f"{manifest_path(artefact)}: names no {role}", f"give --{role}")
+    path = Path(os.path.normpath(_base(artefact) / named["path"]))
     if not is_finished(path):
-        raise MedReportError(f"the {manifest.kind} was made from the {role} {path.as_posix()}, which is not here",
-                             f"start from the folder it was made in, or give --{role}")
-    if manifest_hash(path) != manifest.inputs[role]["hash"]:
-        raise MedReportError(f"{path.as_posix()}: is not the {role} the {manifest.kind} was made from, but a later one",
+        raise MedReportError(f"{artefact} was made from the {role} {path.as_posix()}, which is not there",
+                             f"put it back, or give --{role}")
+    if manifest_hash(path) != named["hash"]:
+        raise MedReportError(f"{path.as_posix()}: is not the {role} that {artefact} was made from, but a later one",
                              f"give --{role} to use it all the same")
     return path
+
+
+def _base(artefact: Path) -> Path:
+    """The folder an artefact's inputs are named from."""
+    return artefact.parent if is_single_file(artefact) else artefact
+
+
+def check_files(artefact: Path, manifest: Manifest) -> None:
+    """Raise MedReportError when a file of a finished artefact is not what its manifest says."""
+    named = manifest.details.get("files", {})
+    try:
+        found = file_hashes(_base(artefact), named)
+    except OSError as error:
+        raise MedReportError(f"{artefact}: {error.filename}: {error.strerror}", "make it again") from None
+    for name, digest in named.items():
+        if found[name] != digest:
+            raise MedReportError(f"{_base(artefact) / name}: was changed after it was finished",
+                                 "undo the change, or make it again")
 
 
 def package_versions() -> dict[str, str]:

@@ -18,7 +18,7 @@ def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = (
     """
     hint = f"needed are the columns {', '.join(columns)}"
     try:
-        frame = polars.read_csv(path, infer_schema=False)
+        frame = polars.read_csv(path, infer_schema=False, glob=False)
     except FileNotFoundError:
         raise MedReportError(f"{path}: no such file", hint) from None
     except (polars.exceptions.PolarsError, OSError) as error:

@@ -18,7 +18,16 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
 from emgecg_cli.core.instructions.validate import check_prompt, normalise
 from emgecg_cli.core.llm import LLMClient
-from emgecg_cli.core.manifest import Manifest, input_of, is_finished, json_hash, read_manifest, write_manifest
+from emgecg_cli.core.manifest import (
+    Manifest,
+    check_files,
+    file_hashes,
+    input_of,
+    is_finished,
+    json_hash,
+    read_manifest,
+    write_manifest,
+)
 from emgecg_cli.core.store import open_store
 
 PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
@@ -78,7 +87,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     else:
         _refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
-    inputs = {"store": input_of(store_path)}
+    inputs = {"store": input_of(store_path, out)}
     if is_finished(out):
         return BuildResult(out, _finished_before(out, arguments, inputs), True)
     _check_folder(out)
@@ -143,7 +152,7 @@ def _write(out: Path, records: Any, prompts: list[str], arguments: dict[str, Any
             kind="instructions", command="build-instructions", arguments=arguments, seed=arguments["seed"],
             counts={"records": len(ids), "prompts": len(prompts), "hand_written": by_hand,
                     "prompts_used": len(set(ids))},
-            inputs=inputs, details={"pool_hash": json_hash(prompts),
+            inputs=inputs, details={"files": file_hashes(out, [PROMPTS, ROWS]), "pool_hash": json_hash(prompts),
                                     "draw_hash": json_hash(list(zip(records["record_id"], ids, strict=True)))}))
     except OSError as error:
         raise MedReportError(f"{out}: cannot be written ({error.strerror})", "choose another --out") from None
@@ -175,6 +184,7 @@ def open_instructions(path: Path) -> Instructions:
                              REBUILD)
     if json_hash([[row.record_id, row.prompt_id] for row in rows.values()]) != manifest.details.get("draw_hash"):
         raise MedReportError(f"{path / ROWS}: not the draw the manifest speaks of", REBUILD)
+    check_files(path, manifest)
     return Instructions(path, manifest, prompts, rows)
 
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import input_of, is_finished, manifest_path
+from emgecg_cli.core.manifest import check_files, input_of, is_finished, manifest_path, read_manifest
 from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, train_reports
 from emgecg_cli.core.metrics.page import write_page
 from emgecg_cli.core.metrics.score import Scores, score_predictions, write_scores
@@ -28,12 +28,13 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     `settings` are those of `score_predictions`. Raises MedReportError for unreadable predictions, or a page without a
     store.
     """
-    if out and out.suffix != ".json":
-        raise MedReportError(f"{out}: scores are written to a .json file", f"give --out {out.with_suffix('.json')}")
+    _check_targets(out, page)
     if isinstance(predictions, Path):
         if mark_path(predictions).exists() and not is_finished(predictions):
             raise MedReportError(f"{predictions}: `generate` has not finished it",
                                  "repeat that command: it goes on where it stopped")
+        if is_finished(predictions):
+            check_files(predictions, read_manifest(predictions, "predictions"))
         rows = read_rows(predictions, PredictionRow)
         store_path = store_path or store_of(predictions)
     else:
@@ -48,14 +49,25 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     store = open_store_for(rows, store_path) if store_path else None
     scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None, **settings)
     if out:
-        inputs = {"store": input_of(store.path)} if store else {}
+        inputs = {"store": input_of(store.path, out)} if store else {}
         if isinstance(predictions, Path):
-            inputs["predictions"] = input_of(predictions) if is_finished(predictions) else _plain_input(predictions)
+            inputs["predictions"] = input_of(predictions, out) if is_finished(predictions) else \
+                _plain_input(predictions)
         manifest_path(out).unlink(missing_ok=True)  # of earlier scores; new ones without a manifest are not finished
         write_scores(out, scores, inputs=inputs, arguments={"metrics": metrics, **_jsonable(settings)})
     if page and store:
         write_page(page, examples=page_examples(store, {"model": rows}, examples), scores=asdict(scores))
     return scores
+
+
+def _check_targets(out: Path | None, page: Path | None) -> None:
+    """Refuse to write over anything but earlier scores and pages."""
+    if out and out.suffix != ".json":
+        raise MedReportError(f"{out}: scores are written to a .json file", f"give --out {out.with_suffix('.json')}")
+    if out and out.exists() and not (is_finished(out) and read_manifest(out, "scores")):
+        raise MedReportError(f"{out}: exists, and holds no scores", "give another --out")
+    if page and page.suffix != ".html":
+        raise MedReportError(f"{page}: a page is written to a .html file", f"give --page {page.with_suffix('.html')}")
 
 
 def _plain_input(path: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import is_finished, manifest_hash, read_manifest
+from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
 from emgecg_cli.core.metrics.page import PageExample
 from emgecg_cli.core.store import Store, open_store
 
@@ -16,9 +16,10 @@ def store_of(predictions: Path) -> Path | None:
     """The store that predictions were made from, if they are finished and it is still there unchanged."""
     if not is_finished(predictions):
         return None
-    made_from = read_manifest(predictions, "predictions").inputs["store"]
-    path = Path(made_from["path"])
-    return path if is_finished(path) and manifest_hash(path) == made_from["hash"] else None
+    try:
+        return input_path(predictions, read_manifest(predictions, "predictions"), "store")
+    except MedReportError:  # moved or made again: scoring goes on without baselines, and says so
+        return None
 
 
 def open_store_for(rows: Sequence[PredictionRow], path: Path) -> Store:

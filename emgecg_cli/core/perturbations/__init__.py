@@ -66,7 +66,7 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
         raise MedReportError(f"{out}: a store cannot be perturbed in place", "choose another --out")
     hit = _choose(store, records, split, seed)
     arguments = {"kind": kind, name: level, "records": records, "split": split, "seed": seed}
-    source = input_of(store_path)
+    source = input_of(store_path, out)
     shard_size = PrepareDefaults().shard_size
     starts = range(0, len(store), shard_size)
 

@@ -12,8 +12,8 @@ import polars
 
 from emgecg_cli.core.artifacts import SPLITS, RecordRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import Manifest, read_manifest
-from emgecg_cli.core.store.shards import open_signals, shard_file
+from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
+from emgecg_cli.core.store.shards import TABLE, open_signals, shard_file
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,11 @@ def open_store(path: Path) -> Store:
         str(manifest.details["dataset"])
     except (KeyError, TypeError, ValueError):
         raise MedReportError(f"{path / 'manifest.json'}: lacks dataset, fs or sig_len", hint) from None
-    records = _read_records(path / "records.parquet", hint)
+    records = _read_records(path / TABLE, hint)
     if records.height != manifest.counts.get("records"):
-        raise MedReportError(f"{path / 'records.parquet'}: {records.height} records, the manifest says "
+        raise MedReportError(f"{path / TABLE}: {records.height} records, the manifest says "
                              f"{manifest.counts.get('records')}", hint)
+    check_files(path, manifest)
     places = records.select("shard", "row").to_numpy()
     sizes = Counter(places[:, 0].tolist())
     shards = {shard: open_signals(path / shard_file(shard), size, fs_and_length[1])
@@ -88,7 +89,7 @@ def open_store(path: Path) -> Store:
 
 def _read_records(path: Path, hint: str) -> polars.DataFrame:
     try:
-        records = polars.read_parquet(path, memory_map=False)
+        records = polars.read_parquet(path, memory_map=False, glob=False)
     except FileNotFoundError:
         raise MedReportError(f"{path}: missing", hint) from None
     except (polars.exceptions.PolarsError, OSError) as error:

@@ -18,6 +18,8 @@ from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, write_atomically
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS
 
+TABLE = "records.parquet"
+
 
 @dataclass(frozen=True)
 class Shard:

@@ -22,8 +22,16 @@ import polars
 from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, write_atomically, write_rows
 from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import Manifest, is_finished, json_hash, package_versions, read_manifest, write_manifest
-from emgecg_cli.core.store.shards import Shard, is_written, read_shard_rows, write_shard
+from emgecg_cli.core.manifest import (
+    Manifest,
+    file_hashes,
+    is_finished,
+    json_hash,
+    package_versions,
+    read_manifest,
+    write_manifest,
+)
+from emgecg_cli.core.store.shards import TABLE, Shard, is_written, read_shard_rows, write_shard
 from emgecg_cli.core.store.splits import check_splits
 
 PARTIAL = ".partial"
@@ -133,9 +141,10 @@ def _finish(out: Path, rows: Sequence[RecordRow], quarantine: Sequence[Quarantin
     for shard in shards:
         counts.update(shard.counts)
     check_splits(rows, [row.split for row in rows])
-    write_atomically(out / "records.parquet", _parquet(rows))
+    write_atomically(out / TABLE, _parquet(rows))
     manifest = make_manifest(rows, quarantine, counts)
-    write_manifest(out, replace(manifest, details=manifest.details | {"plan_hash": _plan_hash(identity)}))
+    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE])}
+    write_manifest(out, replace(manifest, details=manifest.details | extra))
 
 
 def _nothing_kept(out: Path, quarantine: Sequence[QuarantineRow]) -> MedReportError:

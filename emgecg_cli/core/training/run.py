@@ -62,8 +62,8 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     """
     machine = resolve_machine(config.precision)
     instructions = open_instructions(instructions_path)
-    store = open_store(store_path or input_path(instructions.manifest, "store"))
-    inputs = {"store": input_of(store.path), "instructions": input_of(instructions_path)}
+    store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
+    inputs = {"store": input_of(store.path, out), "instructions": input_of(instructions_path, out)}
     if instructions.manifest.inputs["store"]["hash"] != inputs["store"]["hash"]:
         raise MedReportError(f"{instructions_path}: built from another store than {store.path}",
                              f"run `medreport build-instructions {store.path}`")
