@@ -39,4 +39,4 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     counts = result.manifest.counts
     console.table(["instructions", "prompts", "records"],
                   [[result.path.as_posix(), counts["prompts"], counts["records"]]])
-    console.note(f"next: medreport train {result.path.as_posix()} --backbone tiny")
+    console.next_step("train", result.path, "--backbone", "tiny")

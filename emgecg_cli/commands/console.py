@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,12 @@ class Progress(Protocol):
 def note(message: str) -> None:
     """Say something on stderr."""
     _say("", message, "")
+
+
+def next_step(*words: object) -> None:
+    """Say the next command to type, quoted for a shell."""
+    note("next: " + shlex.join(["medreport", *(word.as_posix() if isinstance(word, Path) else str(word)
+                                               for word in words)]))
 
 
 def warn(message: str) -> None:

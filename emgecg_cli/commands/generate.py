@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import InstructionsOpt, JsonOpt, OutOrPipeOpt, RunArg, SeedOpt, find_one
+from emgecg_cli.commands.options import InstructionsOpt, JsonOpt, OutOrPipeOpt, RunArg, SeedOpt, find_one, words
 from emgecg_cli.core.config import PREDICTIONS, GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="Another store, a perturbed one say; else the one of training.")]
-SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Which records.")]
+SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Which records.",
+                                          autocompletion=words("train", "val", "test"))]
 SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros|none",
+                                        autocompletion=words("real", "shuffled", "zeros", "none"),
                                         help="What the model is shown; shuffled: another patient's recording.")]
 BatchOpt = Annotated[int, typer.Option("--batch-size", min=1, help="Records in a batch.")]
 BeamsOpt = Annotated[int, typer.Option("--num-beams", min=1, help="Beams; 1 is greedy.")]
@@ -36,9 +38,8 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
     from emgecg_cli.core.generation import generate_reports
 
     config = GenerateConfig(split, signal, batch_size, num_beams, max_new_tokens, limit, seed)
-    name = run.resolve().name if signal == "real" else f"{run.resolve().name}-{signal}"
-    name = name if store is None else f"{name}-{store.resolve().name}"
-    target = sys.stdout if out == "-" else Path(out) if out else Path(PREDICTIONS) / f"{name}.jsonl"
+    path = Path(out) if out else Path(PREDICTIONS) / f"{_name(run, store, config)}.jsonl"
+    target = sys.stdout if out == "-" else path
     with console.progress(f"generate {signal}") as progress:
         result = generate_reports(run, target, config, store_path=store, instructions_path=instructions,
                                   progress=progress)
@@ -50,4 +51,13 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
         console.print_json(result)
         return
     console.table(["predictions", "records", "written now"], [[result.path.as_posix(), result.records, result.written]])
-    console.note(f"next: medreport score {result.path.as_posix()}")
+    console.next_step("score", result.path)
+
+
+def _name(run: Path, store: Path | None, config: GenerateConfig) -> str:
+    """The name of the predictions: the run's, and whatever differs from the usual."""
+    usual = GenerateConfig()
+    parts = [run.resolve().name, config.signal if config.signal != usual.signal else "",
+             store.resolve().name if store else "", config.split if config.split != usual.split else "",
+             f"{config.num_beams}-beams" if config.num_beams != usual.num_beams else ""]
+    return "-".join(filter(None, parts))

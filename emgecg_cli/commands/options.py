@@ -30,6 +30,11 @@ def complete(kind: str) -> Callable[[str], list[str]]:
     return complete_name
 
 
+def words(*known: str) -> Callable[[str], list[str]]:
+    """The TAB completion of an option that takes one of a few words."""
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+
+
 OutOpt = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", show_default=False,
                                              help="Where to write; a sensible place in this folder if not given.")]
 OutOrPipeOpt = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH|-", show_default=False,
@@ -38,7 +43,7 @@ SeedOpt = Annotated[int, typer.Option("--seed", min=0, max=config.LARGEST_SEED,
                                        help="Seed of every random choice made here.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="train|val|test", show_default=False,
-                                              autocompletion=lambda: ["train", "val", "test"],
+                                              autocompletion=words("train", "val", "test"),
                                               help="Only the records of this split.")]
 StoreArg = Annotated[Path | None, typer.Argument(metavar="STORE", show_default=False,
                                                  help="A store; the only one under stores/ if not given.")]

@@ -40,4 +40,4 @@ def perturb(kind: KindOpt, store: StoreArg = None, snr_db: SnrOpt = None, propor
     console.table(["store", "records", "perturbed", "unchanged", "SNR reached, dB: median", "5 %", "95 %"],
                   [[result.path.as_posix(), result.manifest.counts["records"], details["perturbed"],
                     details["unchanged"], *(reached.get(key) for key in ("p50", "p5", "p95"))]])
-    console.note(f"next: medreport generate RUN --store {result.path.as_posix()}")
+    console.next_step("generate", "RUN", "--store", result.path)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import DatasetArg, JsonOpt, OutOpt
+from emgecg_cli.commands.options import DatasetArg, JsonOpt, OutOpt, words
 from emgecg_cli.core.config import LARGEST_SEED, STORES, PrepareDefaults
 
 RootOpt = Annotated[Path | None, typer.Option("--root", metavar="DIR", show_default=False,
@@ -20,6 +20,7 @@ ReportsOpt = Annotated[Path | None, typer.Option("--reports", metavar="CSV", sho
 RecordsOpt = Annotated[int | None, typer.Option("--records", metavar="N", show_default=False,
                                                 help="synthetic: how many records. [3000]")]
 FindingsOpt = Annotated[str | None, typer.Option("--findings", metavar="core|full", show_default=False,
+                                                 autocompletion=words("core", "full"),
                                                  help="synthetic: 17 or 22 findings. [core]")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="70/10/20", show_default=False,
                                               help="Shares of train, val and test, by patient; "
@@ -53,4 +54,4 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, fs: FsOpt = None, reports
                     sum(counts["quarantined"].values())]])
     for reason, number in counts["quarantined"].items():
         console.warn(f"{number} set aside: {reason}; see {result.path.as_posix()}/quarantine.jsonl")
-    console.note(f"next: medreport build-instructions {result.path.as_posix()}")
+    console.next_step("build-instructions", result.path)

@@ -23,25 +23,34 @@ BaselineOpt = Annotated[Path | None, typer.Option("--bertscore-baseline", metava
                                                   help="Rescale with this baseline file.")]
 LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="en|de|…", show_default=False,
                                                  help="Language of all reports; else each row's own.")]
-ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, help="Bootstrap draws of the intervals.")]
+ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Bootstrap draws of the intervals.")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
                                               help="Also write a page with a few ECGs and their reports.")]
-ExamplesOpt = Annotated[int, typer.Option("--examples", min=0, help="ECGs on that page.")]
+ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, show_default=False,
+                                                 help=f"ECGs on that page. [{ScoreDefaults.examples}]")]
 
 
 def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: StoreOpt = None,
           bertscore_model: ModelOpt = None, bertscore_layers: LayersOpt = None, bertscore_baseline: BaselineOpt = None,
           language: LanguageOpt = None, resamples: ResamplesOpt = ScoreDefaults.resamples,
-          seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = ScoreDefaults.examples,
+          seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
           out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Score reports against their references; every value has a confidence interval and says how it was computed."""
     from emgecg_cli.core.metrics.files import score_file
 
+    if examples is not None and page is None:
+        raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
+    if bertscore_model is None and (bertscore_layers is not None or bertscore_baseline is not None):
+        raise MedReportError("--bertscore-layers and --bertscore-baseline have no effect without --bertscore-model",
+                             "add --bertscore-model FOLDER")
     source = predictions or find_one("predictions").as_posix()
     target = out or (None if source == "-" else Path(SCORES) / f"{Path(source).stem}.json")
     piped = source == "-"
+    if piped and sys.stdin is None:
+        raise MedReportError("stdin is closed", "pipe predictions into it")
     scores = score_file(sys.stdin if piped else Path(source), target, store_path=store,
-                        likely_store=_only_store() if piped and store is None else None, page=page, examples=examples,
+                        likely_store=_only_store() if piped and store is None else None, page=page,
+                        examples=ScoreDefaults.examples if examples is None else examples,
                         metrics=metric, bertscore_model=bertscore_model,
                         bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
                         resamples=resamples, language=language)
@@ -78,6 +87,6 @@ def show_scores(scores: Any) -> None:
 
 def _cell(value: Any) -> str:
     if value is None or value.value is None:
-        return "-" if value is None or not value.reason else value.reason.partition(":")[0]
+        return "not computed" if value is not None and value.reason else "-"
     interval = "" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]"
     return f"{value.value:.3f}{interval}"

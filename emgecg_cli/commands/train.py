@@ -18,20 +18,25 @@ from emgecg_cli.commands.options import (
     StoreOpt,
     complete,
     find_one,
+    words,
 )
 from emgecg_cli.core import names
-from emgecg_cli.core.config import RECIPES, RUNS, resolve_train_config
+from emgecg_cli.core.config import RECIPES, RUNS, SCHEDULES, TOKEN_NORMS, resolve_train_config
 
 
 def _option(name: str, type_: Any, text: str, **more: Any) -> Any:
     """An option whose default is the recipe's."""
-    return Annotated[type_ | None, typer.Option(name, help=text, show_default=False, **more)]
+    metavar = {int: "N", float: "X", str: "NAME"}.get(type_)
+    return Annotated[type_ | None, typer.Option(name, help=text, show_default=False, metavar=metavar, **more)]
 
 
-RecipeOpt = _option("--recipe", str, f"{' or '.join(RECIPES)}; by the backbone if not given.")
-TuningOpt = _option("--tuning", str, "The backbone's: lora, full or frozen.")
+RecipeOpt = _option("--recipe", str, f"{' or '.join(RECIPES)}; by the backbone if not given.",
+                    autocompletion=words(*RECIPES))
+TuningOpt = _option("--tuning", str, "The backbone's: lora, full or frozen.",
+                    autocompletion=words("lora", "full", "frozen"))
 TokensOpt = _option("--signal-tokens", int, "Signal tokens N (MEIT: 1).")
-NormOpt = _option("--token-norm", str, "Length of a signal token: unit (MEIT) or rms (sqrt of its width).")
+NormOpt = _option("--token-norm", str, "Length of a signal token: unit (MEIT) or rms (sqrt of its width).",
+                    autocompletion=words(*TOKEN_NORMS))
 RankOpt = _option("--lora-rank", int, "LoRA rank r (paper: 128).")
 AlphaOpt = _option("--lora-alpha", int, "LoRA alpha (paper: 64).")
 DropoutOpt = _option("--lora-dropout", float, "LoRA dropout (paper: 0.1).")
@@ -43,18 +48,22 @@ RateOpt = _option("--learning-rate", float, "Peak learning rate.")
 EncoderRateOpt = _option("--encoder-learning-rate", float, "Another one for encoder and projector.")
 DecayOpt = _option("--weight-decay", float, "AdamW's weight decay.")
 BetaOpt = _option("--adam-beta2", float, "AdamW's second beta.")
-ScheduleOpt = _option("--schedule", str, "linear or cosine.")
+ScheduleOpt = _option("--schedule", str, "linear or cosine.",
+                    autocompletion=words(*SCHEDULES))
 WarmupOpt = _option("--warmup", float, "Share of the steps that warm up (paper: 0.03).")
 ClipOpt = _option("--max-grad-norm", float, "Clip gradients at this norm; 0 does not.")
 LengthOpt = _option("--max-length", int, "Longest prompt and report, in tokens (paper: 256).")
-EncoderLossOpt = _option("--encoder-loss", str, "Supervise the encoder directly: none, codes or words.")
+EncoderLossOpt = _option("--encoder-loss", str, "Supervise the encoder directly: none, codes or words.",
+                    autocompletion=words("none", "codes", "words"))
 ProjectorOpt = _option("--projector", str, f"{' or '.join(names.choices('projector'))}.",
                        autocompletion=complete("projector"))
 EncoderWeightOpt = _option("--encoder-loss-weight", float, "Weight of that loss.")
 EosOpt = _option("--eos-loss-weight", float, "Weight of the token that ends a report.")
-AugmentOpt = _option("--augment", str, "none, or any of roll,gain,noise.")
-PrecisionOpt = _option("--precision", str, "auto, fp32 or bf16.")
-CheckpointingOpt = _option("--gradient-checkpointing/--no-gradient-checkpointing", bool, "Trade time for memory.")
+AugmentOpt = _option("--augment", str, "none, or any of roll,gain,noise.",
+                    autocompletion=words("none", "roll,gain,noise"))
+PrecisionOpt = _option("--precision", str, "auto, fp32 or bf16.",
+                    autocompletion=words("auto", "fp32", "bf16"))
+CheckpointingOpt = _option("--gradient-checkpointing", bool, "Trade time for memory.")
 EveryOpt = _option("--checkpoint-every", int, "Steps between checkpoints.")
 WorkersOpt = _option("--workers", int, "Loader processes.")
 SeedOpt = _option("--seed", int, "Seed of every random choice.")
@@ -94,7 +103,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
                   [[path.as_posix(), config.recipe, result.counts["steps"], *speed]])
     if result.counts["truncated"]:
         console.warn(f"{result.counts['truncated']} reports were cut at --max-length {config.max_length}")
-    console.note(f"next: medreport generate {path.as_posix()}")
+    console.next_step("generate", path)
 
 
 def _show_parts(rows: list[Any], resuming: bool) -> None:

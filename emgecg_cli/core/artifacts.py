@@ -130,7 +130,7 @@ def write_rows(path: Path, rows: Iterable[object]) -> None:
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Read JSON lines as rows of `kind`; raises MedReportError naming file and line."""
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             return list(parse_rows(stream, kind, str(path)))
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -141,9 +142,27 @@ def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig
     unknown = set(explicit) - {f.name for f in fields(TrainConfig)}
     if unknown:
         raise TypeError(f"unknown settings {sorted(unknown)}")
-    config = replace(TrainConfig(), **(RECIPES[name] | explicit | {"recipe": name}))
+    recipe_settings = dict(RECIPES[name])
+    if "epochs" in explicit:
+        recipe_settings.pop("steps", None)
+    config = replace(TrainConfig(), **(recipe_settings | explicit | {"recipe": name}))
     _check(config)
+    _check_effect(config, explicit)
     return config
+
+
+def _check_effect(config: TrainConfig, explicit: Mapping[str, Any]) -> None:
+    """Refuse what was given and would change nothing."""
+    idle = {}
+    if config.tuning != "lora":
+        idle = dict.fromkeys(("lora_rank", "lora_alpha", "lora_dropout"), f"--tuning {config.tuning}")
+    if config.encoder_loss == "none":
+        idle["encoder_loss_weight"] = "--encoder-loss none"
+    if config.steps is not None:
+        idle["epochs"] = "--steps"
+    for key, reason in idle.items():
+        if key in explicit:
+            raise MedReportError(f"{_option(key)} has no effect beside {reason}", "leave one of them out")
 
 
 def _check(config: TrainConfig) -> None:
@@ -152,8 +171,9 @@ def _check(config: TrainConfig) -> None:
                        "max_grad_norm": 0}.items():
         if not least <= getattr(config, key) < math.inf:
             raise MedReportError(f"{_option(key)} is {getattr(config, key)}", f"give {least} or more")
-    if config.seed > LARGEST_SEED:
-        raise MedReportError(f"--seed is {config.seed}", f"give {LARGEST_SEED} or less")
+    for key, most in {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000}.items():
+        if getattr(config, key) > most:
+            raise MedReportError(f"{_option(key)} is {getattr(config, key)}", f"give {most} or less")
     for key in ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",
                 "eos_loss_weight"):
         value = getattr(config, key)

@@ -175,7 +175,7 @@ def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int)
     largest = len(groups[0])
     if 2 * largest > len(indices):
         raise MedReportError(f"one patient has {largest} of {len(indices)} records: no shuffle between patients exists",
-                             "choose another --split")
+                             "choose another --split, or a larger --limit")
     # Patients lie in blocks; a shift by the largest block takes every record out of its own.
     ordered = [i for group in groups for i in group]
     return dict(zip(ordered, ordered[largest:] + ordered[:largest], strict=True))

@@ -7,6 +7,10 @@ G key/value heads, K cached plus new text tokens. A head is D / H wide.
     signal (B, C, L) -> encoder -> features (B, E) -> projector -> signal tokens (B, N, D / H) -> fusion -> backbone
 """
 
-from transformers.utils import logging
+import huggingface_hub
+import transformers
 
-logging.disable_progress_bar()  # loading weights is quick, and stderr is for what the commands say
+# What goes wrong is said once, by the error; loading weights is quick.
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+huggingface_hub.logging.set_verbosity_error()

@@ -6,6 +6,7 @@ A LoRA run holds an adapter and names its backbone; a fully tuned one holds the 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,27 @@ ADAPTER_FILE = "adapter/adapter_model.safetensors"
 def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, subjects: Iterable[str]) -> list[str]:
     """Write what `load_run` needs besides the manifest, and whom the run was trained on, as hashes of patients.
 
-    Returns the names of the files that decide what the run writes.
+    All of it is written aside and then moved, so that a kill leaves nothing half. Returns the names of the files that
+    decide what the run writes.
     """
-    write_atomically(run / SUBJECTS_FILE, "".join(f"{subject}\n" for subject in sorted(subjects)).encode())
-    save_file({name: tensor.contiguous().cpu() for name, tensor in model.signal_parts().items()}, run / SIGNAL_FILE)
-    tokenizer.save_pretrained(run / "tokenizer")
+    aside = run / ".files.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    (aside / SUBJECTS_FILE).write_text("".join(f"{subject}\n" for subject in sorted(subjects)))
+    save_file({name: tensor.contiguous().cpu() for name, tensor in model.signal_parts().items()}, aside / SIGNAL_FILE)
+    tokenizer.save_pretrained(aside / "tokenizer")
     if tuning == "lora":
-        model.backbone.save_pretrained(run / "adapter")  # type: ignore[operator]
-        _sort_lists(run / "adapter" / "adapter_config.json")
+        model.backbone.save_pretrained(aside / "adapter")  # type: ignore[operator]
+        _sort_lists(aside / "adapter" / "adapter_config.json")
     elif tuning == "full":
-        model.backbone.save_pretrained(run / "backbone")  # type: ignore[operator]
-    weights = [path.relative_to(run).as_posix() for folder in ("adapter", "backbone")
-               for path in (run / folder).glob("*.safetensors")]
+        model.backbone.save_pretrained(aside / "backbone")  # type: ignore[operator]
+    weights = [path.relative_to(aside).as_posix() for folder in ("adapter", "backbone")
+               for path in (aside / folder).glob("*.safetensors")]
+    for made in sorted(aside.iterdir()):
+        if (run / made.name).is_dir():
+            shutil.rmtree(run / made.name)
+        made.rename(run / made.name)
+    aside.rmdir()
     return [SIGNAL_FILE, SUBJECTS_FILE, "tokenizer/tokenizer.json", *weights]
 
 
@@ -83,7 +93,7 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
             raise MedReportError(f"{run / SIGNAL_FILE}: does not fit encoder {settings['encoder']} ({wrong[0]})",
                                  "train the run again")
         model.load_state_dict(weights, strict=False)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise MedReportError(f"{run}: cannot be loaded: {' '.join(str(error).split())[:300]}",
                              "a file of the run is missing or damaged; train it again") from None
     model.encoder.to(device, torch.float32)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import PerturbedRow, write_rows
+from emgecg_cli.core.artifacts import PerturbedRow, QuarantineRow, read_rows, write_rows
 from emgecg_cli.core.config import PrepareDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, input_of
 from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_float_uv, to_int16_uv
-from emgecg_cli.core.store import Shard, Store, make_shard, open_store, shard_file, write_store
+from emgecg_cli.core.store import QUARANTINE, Shard, Store, make_shard, open_store, shard_file, write_store
 
 PERTURBED = "perturbed.jsonl"
 
@@ -79,13 +79,13 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
         rows = _measure(store, out, sorted(hit), shard_size)
         write_rows(out / PERTURBED, rows)
         details = store.manifest.details | {"perturbation": {"kind": kind, name: level} | _summary(rows)}
-        counts = {key: store.manifest.counts.get(key) for key in ("records", "subjects", "train", "val", "test")}
-        counts["perturbed"] = len(rows)
+        counts = store.manifest.counts | {"perturbed": len(rows)}
         return Manifest("store", "perturb", arguments, seed, counts, {"store": source}, details)
 
     identity = {"command": "perturb", "arguments": arguments, "store": source["hash"]}
     written = write_store(out, identity=identity, sizes=[min(shard_size, len(store) - start) for start in starts],
-                          build_shard=build_shard, make_manifest=make_manifest, progress=progress)
+                          build_shard=build_shard, make_manifest=make_manifest,
+                          set_aside=read_rows(store_path / QUARANTINE, QuarantineRow), progress=progress)
     return PerturbResult(out, written.manifest, written.already_finished)
 
 

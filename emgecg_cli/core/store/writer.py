@@ -150,7 +150,8 @@ def _finish(out: Path, rows: Sequence[RecordRow], quarantine: Sequence[Quarantin
 def _nothing_kept(out: Path, quarantine: Sequence[QuarantineRow]) -> MedReportError:
     reasons = Counter(row.reason for row in quarantine).most_common(3)
     why = ", ".join(f"{reason}: {n}" for reason, n in reasons) or "the source is empty"
-    return MedReportError(f"no record could be read ({why})", f"the reason for each is in {out / QUARANTINE}")
+    hint = f"the reason for each is in {out / QUARANTINE}" if quarantine else "check the source"
+    return MedReportError(f"no record could be read ({why})", hint)
 
 
 def _plan_hash(identity: Mapping[str, Any]) -> str:

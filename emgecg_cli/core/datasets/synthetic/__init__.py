@@ -37,6 +37,7 @@ from emgecg_cli.core.datasets.synthetic.rhythm import SECONDS, Beats, draw_beats
 from emgecg_cli.core.errors import MedReportError
 
 PATIENTS_PER_BLOCK = 128
+MOST_RECORDS = 10_000_000
 RECORDS_PER_BLOCK = 192  # half of the patients of a block have two records, the others one
 RECORDS_PER_CHUNK = 16  # always rendered together, so that a record cannot depend on what else is asked for
 FS_RANGE = (50, 1000)
@@ -81,6 +82,8 @@ def open_source(records: int = 3000, seed: int = 0, fs: int = 100, findings: str
 def _check(records: int, seed: int, fs: int, findings: str) -> None:
     if records < 2:
         raise MedReportError(f"a cohort of {records} records cannot be split", "ask for --records 2 or more")
+    if records > MOST_RECORDS:
+        raise MedReportError(f"a cohort of {records} records", f"ask for --records {MOST_RECORDS} or fewer")
     if not 0 <= seed < 2**32:
         raise MedReportError(f"seed {seed} is out of range", "take a --seed from 0 to 4294967295")
     if not FS_RANGE[0] <= fs <= FS_RANGE[1]:
