@@ -145,3 +145,55 @@ def test_400_real_records_from_the_disk_to_a_score_table(typed: Typed, shared_da
     scores = json.loads(typed("score --resamples 20 --json")[0])
     assert [system["name"] for system in scores["systems"]] == [
         "model", "baseline: most frequent train report", "baseline: random train report"]
+
+
+@pytest.fixture
+def scored(typed: Typed, tmp_path: Path) -> Path:
+    """Finished predictions of a simulated cohort, in a folder of their own."""
+    typed("prepare synthetic --records 60")
+    typed("build-instructions --pool-size 32")
+    typed(TRAIN)
+    typed("generate --max-new-tokens 4")
+    return tmp_path
+
+
+def test_score_writes_over_nothing_but_scores(scored: Path, typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions = "predictions/tiny-synthetic.jsonl"
+    typed(f"score {predictions} --out predictions/tiny-synthetic.json --resamples 0")  # beside, and of the same stem
+    typed(f"score {predictions} --out predictions/tiny-synthetic.json --resamples 10")
+    before = contents(scored)
+    for options in ("--out stores/synthetic/manifest.json", f"--page {predictions}", "--out scores.txt",
+                    "--out predictions/tiny-synthetic.jsonl.manifest.json", "--examples 3", "--bertscore-layers 3"):
+        refused(f"score {predictions} {options}", capsys)
+    assert contents(scored) == before
+    typed(f"score {predictions} --resamples 0")
+
+
+@pytest.mark.parametrize(("victim", "command"), [
+    ("predictions/tiny-synthetic.jsonl", "score"),
+    ("instructions/synthetic/instructions.jsonl", "train --backbone tiny"),
+    ("stores/synthetic/records.parquet", "generate --split val")])
+def test_a_file_changed_after_it_was_finished_is_noticed(scored: Path, victim: str, command: str,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    path = scored / victim
+    old = path.read_bytes()
+    path.write_bytes(old.replace(b"rhythm", b"rhythn") if b"rhythm" in old else old + b"x")
+    assert victim.split("/")[-1] in refused(command, capsys)[-2]
+
+
+def test_deleted_predictions_are_made_again(scored: Path, typed: Typed) -> None:
+    path = scored / "predictions/tiny-synthetic.jsonl"
+    before = path.read_bytes()
+    path.unlink()
+    typed("generate --max-new-tokens 4")
+    assert path.read_bytes() == before
+
+
+def test_the_whole_folder_may_move(scored: Path, typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("stores", "instructions", "runs")
+    (tmp_path / "else[w]here").mkdir()
+    for name in names:
+        (scored / name).rename(tmp_path / "else[w]here" / name)
+    monkeypatch.chdir(tmp_path / "else[w]here")
+    typed("generate --max-new-tokens 4")
+    typed("train --backbone tiny --steps 3 --batch-size 4")
