@@ -75,7 +75,8 @@ class Findings:
 
     def signature(self) -> str:
         """What the values depend on, as sacrebleu does it."""
-        return "truth:codes|reader:labeler of the dataset|average:micro|scope:abnormal|zero-division:0|version:1"
+        return ("truth:codes|reader:labeler of the dataset|average:micro|scope:abnormal, F1-all and exact:all"
+                "|zero-division:0|version:1")
 
     def _read(
         self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]

@@ -7,6 +7,8 @@ G key/value heads, K cached plus new text tokens. A head is D / H wide.
     signal (B, C, L) -> encoder -> features (B, E) -> projector -> signal tokens (B, N, D / H) -> fusion -> backbone
 """
 
+import warnings
+
 import huggingface_hub
 import transformers
 
@@ -14,3 +16,4 @@ import transformers
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 huggingface_hub.logging.set_verbosity_error()
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")  # peft's own, for transformers
