@@ -236,11 +236,15 @@ def test_gradient_checkpointing_changes_nothing_even_with_two_forwards_before_on
         fusion = PrefixKV(lm)
         if checkpointing:
             lm.enable_input_require_grads()
-            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+            lm.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": reentrant})
         e = [signal_tokens(2, seed=s).requires_grad_() for s in (0, 1)]
         ids, mask = left_pad(PROMPTS, 0)
         inputs = dict(input_ids=ids, attention_mask=mask, use_cache=False)
-        sum(fusion.forward(x, **inputs).logits.square().mean() for x in e).backward()
+        loss = sum(fusion.forward(x, **inputs).logits.square().mean() for x in e)
+        wrapped = [m for m in lm.modules()
+                   if isinstance(getattr(m, "_gradient_checkpointing_func", None), PinnedCheckpoint)]
+        assert len(wrapped) == (SIZES["num_hidden_layers"] + 1 if checkpointing else 0), len(wrapped)
+        loss.backward()
         grads = {name: p.grad for name, p in lm.named_parameters() if p.grad is not None}
         return grads | {f"e{i}": x.grad for i, x in enumerate(e)}
 
@@ -350,7 +354,7 @@ def test_an_unknown_family_and_odd_sizes_are_refused() -> None:
 
 def test_detaching_gives_the_plain_model_back() -> None:
     lm = make("llama")
-    lm.gradient_checkpointing_enable()
+    lm.activation_checkpointing_enable()
     keys = list(lm.state_dict())
     fusion = PrefixKV(lm)
     run(fusion, signal_tokens(1))

@@ -54,7 +54,7 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
     tuned = tune_backbone(backbone, config.tuning, rank=config.lora_rank, alpha=config.lora_alpha,
                           dropout=config.lora_dropout)
     if config.gradient_checkpointing:
-        tuned.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        tuned.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     return build_report_model(tuned, encoder=config.encoder, projector=config.projector, fusion=config.fusion,
                               signal_tokens=config.signal_tokens, token_norm=config.token_norm, seed=config.seed)
 
