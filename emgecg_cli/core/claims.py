@@ -98,6 +98,10 @@ def _check_free(artefact: Path, allowed: Collection[str]) -> None:
         raise MedReportError(f"{artefact}: not empty, and not made by this command", "give another --out")
 
 
+def _held(artefact: Path) -> MedReportError:
+    return MedReportError(f"{artefact}: another process is writing it", "wait for it, or stop it")
+
+
 def _lock_name(mark: Path) -> str:
     return f".{mark.name}.lock"
 
@@ -112,7 +116,9 @@ def _locked(artefact: Path, mark: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in NO_LOCKS:  # some network file systems have none; all else about a claim holds there
-                raise MedReportError(f"{artefact}: another process is writing it", "wait for it, or stop it") from None
+                raise _held(artefact) from None
+        if not lock.exists() or not os.path.samestat(os.fstat(descriptor), lock.stat()):
+            raise _held(artefact)  # opened just before its last holder removed it, so it locks nothing
         try:
             yield
         finally:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import Manifest, read_manifest
+from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
 from emgecg_cli.core.models.backbones import load_backbone
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.report_model import ReportModel
@@ -74,6 +74,7 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
     Raises MedReportError when a file is missing or does not fit the others.
     """
     manifest = read_manifest(run, "run", made_by="train")
+    check_files(run, manifest)
     settings = manifest.details["model"]
     try:
         tokenizer = AutoTokenizer.from_pretrained(_folder(run / "tokenizer"), trust_remote_code=False,
