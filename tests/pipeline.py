@@ -18,10 +18,10 @@ from emgecg_cli.core.store import prepare_store
 SHORT = dict(backbone="tiny", steps=9, batch_size=8, checkpoint_every=4)
 
 
-def make_store(folder: Path, records: int = 60, seed: int = 0, fs: int = 100) -> Path:
+def make_store(folder: Path, records: int = 60, seed: int = 0, fs: int = 100, split: str | None = None) -> Path:
     """A finished store of simulated records."""
     source = open_dataset("synthetic", seed, records=records, fs=fs)
-    prepare_store(source, folder, clean="lower", min_words=0, split=None, seed=seed)
+    prepare_store(source, folder, clean="lower", min_words=0, split=split, seed=seed)
     return folder
 
 

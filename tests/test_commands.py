@@ -197,3 +197,29 @@ def test_the_whole_folder_may_move(scored: Path, typed: Typed, tmp_path: Path, m
     monkeypatch.chdir(tmp_path / "else[w]here")
     typed("generate --max-new-tokens 4")
     typed("train --backbone tiny --steps 3 --batch-size 4")
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ("train --backbone tiny --out foreign", "not a plan"),
+    ("train --backbone tiny --out runs/a.json", "writes a folder"),
+    ("prepare synthetic --records 30 --out a.jsonl", "writes a folder"),
+    ("build-instructions stores/synthetic --out a.json", "writes a folder"),
+    ("generate --out .", ".jsonl"),
+    ("score --out .", ".json"),
+    ("score --page .", ".html"),
+    ("score --page notes.html", "no page of medreport"),
+])
+def test_odd_places_are_refused_and_left_alone(scored: Path, line: str, says: str,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    (scored / "foreign").mkdir()
+    (scored / "foreign/plan.json").write_text("[]")
+    (scored / "notes.html").write_text("<p>mine</p>")
+    before = contents(scored)
+    assert says in "\n".join(refused(line, capsys)[-2:])
+    assert contents(scored) == before
+
+
+def test_a_store_may_be_perturbed_from_inside(scored: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(scored / "stores/synthetic")
+    typed("perturb . --kind gaussian --snr-db 10 --records 0.1")
+    assert (scored / "stores/synthetic-gaussian-10/manifest.json").exists()

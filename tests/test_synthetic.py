@@ -46,7 +46,7 @@ def test_exactly_n_records_of_patients_with_one_or_two() -> None:
         assert len(refs) == len({ref.record_id for ref in refs}) == n
         assert set(Counter(ref.subject_id for ref in refs).values()) <= {1, 2}
         assert {ref.split for ref in refs} == {None}
-    assert (refs[123].record_id, refs[0].subject_id) == ("syn-000123", "p-00000")
+    assert (refs[123].record_id, refs[0].subject_id) == ("syn-000123", "p0-00000")
     assert len({ref.subject_id for ref in refs[: 15 * RECORDS_PER_BLOCK]}) == 15 * PATIENTS_PER_BLOCK
 
 

@@ -232,6 +232,31 @@ def test_lora_on_a_local_llama_trains_adapter_and_encoder_only(inputs: tuple[Pat
         assert torch.equal(loaded[key], tensor), name
 
 
+def test_a_lora_run_finds_its_own_backbone_from_anywhere_and_no_other(
+        inputs: tuple[Path, Path], tmp_path: Path, short_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(short_run / "backbone", "models/llama-3.1")
+    shutil.copytree(short_run / "tokenizer", "models/llama-3.1", dirs_exist_ok=True)
+    config = resolve_train_config(backbone="models/llama-3.1", encoder="resnet18-tiny", steps=1, batch_size=4,
+                                  lora_rank=2)
+    train(inputs[1], Path("runs/llama-3.1"), config)
+    run = tmp_path / "runs/llama-3.1"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    load_run(run, torch.device("cpu"))
+    config_file = tmp_path / "models/llama-3.1/config.json"
+    config_file.write_text(config_file.read_text().replace("1e-06", "1e-05"))
+    with pytest.raises(MedReportError, match="has changed since"):
+        load_run(run, torch.device("cpu"))
+    (tmp_path / "models").rename(tmp_path / "gone")
+    with pytest.raises(MedReportError, match="is not there"):
+        load_run(run, torch.device("cpu"))
+    adapter = run / "adapter/adapter_config.json"
+    adapter.write_text(adapter.read_text().replace('"lora_alpha": 64', '"lora_alpha": 640'))
+    with pytest.raises(MedReportError, match="was changed after"):
+        load_run(run, torch.device("cpu"))
+
+
 def test_a_finished_run_is_left_alone_and_other_settings_are_refused(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(inputs[1], run, short_config(steps=1))

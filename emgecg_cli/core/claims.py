@@ -18,27 +18,40 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import is_single_file
+from emgecg_cli.core.manifest import is_single_file, manifest_path
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+_held_here: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    """A forked loader worker must not keep a lock alive that its killed parent held."""
+    for descriptor in _held_here:
+        os.close(descriptor)
+    _held_here.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim on an artefact: `resuming` tells whether it was begun before."""
 
-    mark: Path
+    artefact: Path
     plan: dict[str, Any]
     resuming: bool
 
     def begin(self) -> None:
-        """Write the plan, once all that could be refused has been checked."""
+        """Write the plan, once all that could be refused has been checked; what was there is not finished any more."""
         if not self.resuming:
-            write_atomically(self.mark, (json.dumps(self.plan, indent=2, ensure_ascii=False) + "\n").encode())
+            text = json.dumps(self.plan, indent=2, ensure_ascii=False) + "\n"
+            write_atomically(mark_path(self.artefact), text.encode())
+        manifest_path(self.artefact).unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Take the plan away; the manifest is there now."""
-        self.mark.unlink(missing_ok=True)
+        mark_path(self.artefact).unlink(missing_ok=True)
 
 
 def mark_path(artefact: Path) -> Path:
@@ -49,31 +62,46 @@ def mark_path(artefact: Path) -> Path:
 def sweep(artefact: Path) -> None:
     """Remove what a process killed between its manifest and its last step leaves of a finished artefact's claim."""
     mark = mark_path(artefact)
-    mark.unlink(missing_ok=True)
-    mark.with_name(_lock_name(mark)).unlink(missing_ok=True)
+    for left in (mark, mark.with_name(_lock_name(mark))):
+        if left.exists():
+            left.unlink()
 
 
 @contextmanager
-def claim(artefact: Path, plan: Mapping[str, Any], own: Collection[str] = ()) -> Iterator[Claim]:
+def claim(artefact: Path, plan: Mapping[str, Any], own: Collection[str] = (), replaces: bool = False) \
+        -> Iterator[Claim]:
     """Hold an unfinished artefact for this process; `plan` maps sections to what the artefact depends on.
 
-    `own` are names in a folder that may be there without a plan. Raises MedReportError when another process holds it,
-    when it was begun with another plan, or when something else lies there.
+    `own` are names in a folder that may be there without a plan; `replaces` allows an artefact that is there already.
+    Raises MedReportError when another process holds it, when it was begun with another plan, or when something else
+    lies there.
     """
     now = json.loads(json.dumps(plan))
     mark = mark_path(artefact)
-    if artefact.is_file() and not mark.is_file():
+    if artefact.is_file() and not (replaces or mark.is_file()):
         raise MedReportError(f"{artefact}: a file that this command did not make", "give another --out")
     with _locked(artefact, mark):
         resuming = mark.is_file()
         if resuming:
-            started = json.loads(mark.read_bytes())
+            started = _read_plan(artefact, mark)
             if started != now:
                 raise MedReportError(f"{artefact}: unfinished, and begun with other {difference(started, now)}",
                                      "repeat the first command to finish it, give another --out, or remove it")
-        else:
-            _check_free(artefact, {f".{mark.name}.tmp", _lock_name(mark), *own})
-        yield Claim(mark, now, resuming)
+        elif artefact.is_dir():
+            allowed = {f".{mark.name}.tmp", _lock_name(mark), *own}
+            if any(entry.name not in allowed for entry in artefact.iterdir()):
+                raise MedReportError(f"{artefact}: not empty, and not made by this command", "give another --out")
+        yield Claim(artefact, now, resuming)
+
+
+def _read_plan(artefact: Path, mark: Path) -> dict[str, Any]:
+    try:
+        plan = json.loads(mark.read_bytes())
+    except ValueError:
+        plan = None
+    if not isinstance(plan, dict):
+        raise MedReportError(f"{artefact}: {mark.name} is not a plan that medreport wrote", "give another --out")
+    return plan
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -93,11 +121,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:12]}…"
 
 
-def _check_free(artefact: Path, allowed: Collection[str]) -> None:
-    if artefact.is_dir() and any(entry.name not in allowed for entry in artefact.iterdir()):
-        raise MedReportError(f"{artefact}: not empty, and not made by this command", "give another --out")
-
-
 def _held(artefact: Path) -> MedReportError:
     return MedReportError(f"{artefact}: another process is writing it", "wait for it, or stop it")
 
@@ -108,9 +131,14 @@ def _lock_name(mark: Path) -> str:
 
 @contextmanager
 def _locked(artefact: Path, mark: Path) -> Iterator[None]:
-    mark.parent.mkdir(parents=True, exist_ok=True)
+    made_here = not mark.parent.exists()
     lock = mark.with_name(_lock_name(mark))
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise MedReportError(f"{artefact}: cannot be made ({error.strerror})", "give another --out") from None
+    _held_here.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,7 +151,8 @@ def _locked(artefact: Path, mark: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
-            if mark.parent == artefact and not any(artefact.iterdir()):
-                artefact.rmdir()
+            if made_here and not any(mark.parent.iterdir()):
+                mark.parent.rmdir()
     finally:
+        _held_here.discard(descriptor)
         os.close(descriptor)

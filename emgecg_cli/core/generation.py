@@ -24,7 +24,9 @@ from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import (
     Manifest,
+    check_files,
     file_hashes,
+    hashes_of,
     input_of,
     input_path,
     is_finished,
@@ -76,7 +78,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     """
     if isinstance(out, Path) and out.suffix != ".jsonl":
         raise MedReportError(f"{out}: predictions are written to a .jsonl file",
-                             f"give --out {out.with_suffix('.jsonl')}")
+                             f"give --out {out}.jsonl")
     manifest = read_manifest(run, "run", made_by="train")
     store = open_store(store_path or input_path(run, manifest, "store"))
     instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
@@ -85,7 +87,8 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     inputs = {role: input_of(path, out if isinstance(out, Path) else Path()) for role, path in made_from.items()}
     device, dtype = _machine()
     machine = {"device": device.type, "precision": "bf16" if dtype == torch.bfloat16 else "fp32"}
-    plan = {"settings": asdict(config), "inputs": inputs, "machine": machine, "versions": package_versions()}
+    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
+            "versions": package_versions()}
     if isinstance(out, Path) and is_finished(out):
         return _finished(out, plan)
 
@@ -124,11 +127,13 @@ def _machine() -> tuple[torch.device, torch.dtype]:
 
 def _finished(out: Path, plan: dict[str, Any]) -> GenerateResult:
     manifest = read_manifest(out, "predictions", made_by="generate")
-    before = {"settings": manifest.arguments, "inputs": manifest.inputs, "machine": manifest.details["machine"]}
+    before = {"settings": manifest.arguments, "inputs": hashes_of(manifest.inputs),
+              "machine": manifest.details["machine"]}
     now = {key: plan[key] for key in before}
     if before != now:
         raise MedReportError(f"{out}: finished predictions, made with other {difference(before, now)}",
                              "give another --out")
+    check_files(out, manifest)
     sweep(out)
     return GenerateResult(out, manifest.counts["records"], 0, already_finished=True)
 

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,12 @@ def manifest_path(artefact: Path) -> Path:
 def is_single_file(artefact: Path) -> bool:
     """Whether an artefact is one file (predictions, scores) rather than a folder; decided by its name."""
     return artefact.suffix in (".jsonl", ".json")
+
+
+def check_folder_name(artefact: Path) -> None:
+    """Raise MedReportError for a folder whose name says that it is a file."""
+    if is_single_file(artefact):
+        raise MedReportError(f"{artefact}: this command writes a folder", f"give --out {artefact.with_suffix('')}")
 
 
 def is_finished(artefact: Path) -> bool:
@@ -93,7 +99,24 @@ def manifest_hash(artefact: Path) -> str:
 
 def input_of(path: Path, artefact: Path) -> dict[str, str]:
     """How the manifest of `artefact` names one of its inputs: where it lies from there, and which one it is."""
-    return {"path": Path(os.path.relpath(path, _base(artefact))).as_posix(), "hash": manifest_hash(path)}
+    return {"path": path_from(path, artefact), "hash": manifest_hash(path)}
+
+
+def hashes_of(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Which inputs those are, wherever they lie."""
+    return {role: named["hash"] for role, named in inputs.items()}
+
+
+def path_from(path: Path, artefact: Path) -> str:
+    """Where a path lies as seen from an artefact's folder, links resolved."""
+    return Path(os.path.relpath(path.resolve(), _base(artefact).resolve())).as_posix()
+
+
+def path_at(artefact: Path, named: str) -> Path:
+    """The path that `path_from` named; relative to the current folder if it lies below it."""
+    path = Path(os.path.normpath(_base(artefact).resolve() / named))
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def input_path(artefact: Path, manifest: Manifest, role: str) -> Path:
@@ -101,7 +124,7 @@ def input_path(artefact: Path, manifest: Manifest, role: str) -> Path:
     named = manifest.inputs.get(role)
     if not named:
         raise MedReportError(f"{manifest_path(artefact)}: names no {role}", f"give --{role}")
-    path = Path(os.path.normpath(_base(artefact) / named["path"]))
+    path = path_at(artefact, named["path"])
     if not is_finished(path):
         raise MedReportError(f"{artefact} was made from the {role} {path.as_posix()}, which is not there",
                              f"put it back, or give --{role}")
@@ -122,11 +145,11 @@ def check_files(artefact: Path, manifest: Manifest) -> None:
     try:
         found = file_hashes(_base(artefact), named)
     except OSError as error:
-        raise MedReportError(f"{artefact}: {error.filename}: {error.strerror}", "make it again") from None
+        raise MedReportError(f"{error.filename}: {error.strerror}", f"remove {artefact} and make it again") from None
     for name, digest in named.items():
         if found[name] != digest:
             raise MedReportError(f"{_base(artefact) / name}: was changed after it was finished",
-                                 "undo the change, or make it again")
+                                 "undo the change, or remove it and make it again")
 
 
 def package_versions() -> dict[str, str]:

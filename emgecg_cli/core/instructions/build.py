@@ -13,6 +13,7 @@ from typing import Any
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_atomically, write_rows
+from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
@@ -21,6 +22,7 @@ from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import (
     Manifest,
     check_files,
+    check_folder_name,
     file_hashes,
     input_of,
     is_finished,
@@ -88,12 +90,16 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
         _refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
     inputs = {"store": input_of(store_path, out)}
+    check_folder_name(out)
     if is_finished(out):
         return BuildResult(out, _finished_before(out, arguments, inputs), True)
-    _check_folder(out)
-    with client or nullcontext():
+    plan = {"settings": arguments, "inputs": {"store": inputs["store"]["hash"]}}
+    with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
+        claimed.begin()
         prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
-    return BuildResult(out, _write(out, store.records, prompts, arguments, inputs), False, client.sent if client else 0)
+        manifest = _write(out, store.records, prompts, arguments, inputs)
+        claimed.finish()
+    return BuildResult(out, manifest, False, client.sent if client else 0)
 
 
 def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
@@ -125,16 +131,9 @@ def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[st
         raise MedReportError(f"{out}: finished instructions, made with {', '.join(changed)}", hint)
     if manifest.inputs.get("store", {}).get("hash") != inputs["store"]["hash"]:
         raise MedReportError(f"{out}: finished instructions, made from another store", hint)
+    check_files(out, manifest)
+    sweep(out)
     return manifest
-
-
-def _check_folder(out: Path) -> None:
-    """Refuse a place that holds anything but what a killed run of this command leaves."""
-    if out.exists() and not out.is_dir():
-        raise MedReportError(f"{out}: is a file, instructions are a folder", "choose another --out")
-    ours = {PROMPTS, ROWS, CACHE, f".{PROMPTS}.tmp", f".{ROWS}.tmp", ".manifest.json.tmp"}
-    if out.is_dir() and any(entry.name not in ours for entry in out.iterdir()):
-        raise MedReportError(f"{out}: not empty, and not instructions", "choose another --out, or remove the folder")
 
 
 def _write(out: Path, records: Any, prompts: list[str], arguments: dict[str, Any],

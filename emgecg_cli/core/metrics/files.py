@@ -11,9 +11,9 @@ from typing import IO, Any
 from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import check_files, input_of, is_finished, manifest_path, read_manifest
+from emgecg_cli.core.manifest import check_files, input_of, is_finished, path_from, read_manifest
 from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, train_reports
-from emgecg_cli.core.metrics.page import write_page
+from emgecg_cli.core.metrics.page import POLICY, write_page
 from emgecg_cli.core.metrics.score import Scores, score_predictions, write_scores
 from emgecg_cli.core.store import open_store
 
@@ -52,8 +52,7 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
         inputs = {"store": input_of(store.path, out)} if store else {}
         if isinstance(predictions, Path):
             inputs["predictions"] = input_of(predictions, out) if is_finished(predictions) else \
-                _plain_input(predictions)
-        manifest_path(out).unlink(missing_ok=True)  # of earlier scores; new ones without a manifest are not finished
+                _plain_input(predictions, out)
         write_scores(out, scores, inputs=inputs, arguments={"metrics": metrics, **_jsonable(settings)})
     if page and store:
         write_page(page, examples=page_examples(store, {"model": rows}, examples), scores=asdict(scores))
@@ -63,16 +62,18 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
 def _check_targets(out: Path | None, page: Path | None) -> None:
     """Refuse to write over anything but earlier scores and pages."""
     if out and out.suffix != ".json":
-        raise MedReportError(f"{out}: scores are written to a .json file", f"give --out {out.with_suffix('.json')}")
-    if out and out.exists() and not (is_finished(out) and read_manifest(out, "scores")):
+        raise MedReportError(f"{out}: scores are written to a .json file", f"give --out {out}.json")
+    if out and out.exists() and not mark_path(out).exists() and not (is_finished(out) and read_manifest(out, "scores")):
         raise MedReportError(f"{out}: exists, and holds no scores", "give another --out")
     if page and page.suffix != ".html":
-        raise MedReportError(f"{page}: a page is written to a .html file", f"give --page {page.with_suffix('.html')}")
+        raise MedReportError(f"{page}: a page is written to a .html file", f"give --page {page}.html")
+    if page and page.exists() and POLICY.encode() not in page.read_bytes():
+        raise MedReportError(f"{page}: exists, and is no page of medreport", "give another --page")
 
 
-def _plain_input(path: Path) -> dict[str, str]:
+def _plain_input(path: Path, out: Path) -> dict[str, str]:
     """How a manifest names predictions that medreport did not make, or has not finished."""
-    return {"path": path.as_posix(), "hash": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": path_from(path, out), "hash": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _jsonable(settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow, write_atomically
+from emgecg_cli.core.claims import claim
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import Manifest, write_manifest
+from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
 from emgecg_cli.core.metrics import Metric
 from emgecg_cli.core.metrics.audit import TextSummary, check_rows, language_notes, summarise, text_notes
 from emgecg_cli.core.metrics.baselines import baseline_predictions
@@ -187,8 +188,12 @@ def write_scores(out: Path, scores: Scores, *, inputs: dict[str, dict[str, str]]
     if out.suffix != ".json":
         raise MedReportError(f"{out}: scores are written to a .json file", f"--out {out}.json")
     text = json.dumps(asdict(scores), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(out, text.encode("utf-8", "backslashreplace"))
     counts = {"records": scores.n, "train_reports": scores.n_train_reports, "systems": len(scores.systems),
               "empty_predictions": scores.systems[0].texts.empty}
-    write_manifest(out, Manifest(kind="scores", command="score", arguments=arguments, seed=scores.seed, counts=counts,
-                                 inputs=inputs))
+    with claim(out, {"command": "score"}, replaces=True) as claimed:
+        claimed.begin()
+        write_atomically(out, text.encode("utf-8", "backslashreplace"))
+        write_manifest(out, Manifest(kind="scores", command="score", arguments=arguments, seed=scores.seed,
+                                     counts=counts, inputs=inputs,
+                                     details={"files": file_hashes(out.parent, [out.name])}))
+        claimed.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 
+MEGABYTE = 1 << 20
 ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>")
 
 
@@ -34,6 +36,23 @@ def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None) ->
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks are explicit everywhere, so the pad's identity is free
     return model, tokenizer
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over a backbone's folder: small files whole, weights by size, first and last megabyte.
+
+    Enough to notice another model or other training, without reading 100 GB twice.
+    """
+    digest = hashlib.sha256()
+    kinds = (".json", ".safetensors", ".jinja", ".model")
+    for path in sorted(path for path in folder.iterdir() if path.suffix in kinds):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as stream:
+            digest.update(stream.read(MEGABYTE))
+            stream.seek(max(0, size - MEGABYTE))
+            digest.update(stream.read())
+    return digest.hexdigest()
 
 
 def _location(name: str) -> str:

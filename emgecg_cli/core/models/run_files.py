@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
-from emgecg_cli.core.models.backbones import load_backbone
+from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
+from emgecg_cli.core.models.backbones import fingerprint, load_backbone
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.report_model import ReportModel
 
@@ -32,8 +32,7 @@ ADAPTER_FILE = "adapter/adapter_model.safetensors"
 def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, subjects: Iterable[str]) -> list[str]:
     """Write what `load_run` needs besides the manifest, and whom the run was trained on, as hashes of patients.
 
-    All of it is written aside and then moved, so that a kill leaves nothing half. Returns the names of the files that
-    decide what the run writes.
+    All of it is written aside and then moved, so that a kill leaves nothing half. Returns the names of the files.
     """
     aside = run / ".files.tmp"
     shutil.rmtree(aside, ignore_errors=True)
@@ -46,14 +45,13 @@ def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, s
         _sort_lists(aside / "adapter" / "adapter_config.json")
     elif tuning == "full":
         model.backbone.save_pretrained(aside / "backbone")  # type: ignore[operator]
-    weights = [path.relative_to(aside).as_posix() for folder in ("adapter", "backbone")
-               for path in (aside / folder).glob("*.safetensors")]
+    written = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
     for made in sorted(aside.iterdir()):
         if (run / made.name).is_dir():
             shutil.rmtree(run / made.name)
         made.rename(run / made.name)
     aside.rmdir()
-    return [SIGNAL_FILE, SUBJECTS_FILE, "tokenizer/tokenizer.json", *weights]
+    return written
 
 
 def train_subjects(run: Path) -> set[str]:
@@ -79,7 +77,7 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(_folder(run / "tokenizer"), trust_remote_code=False,
                                                   local_files_only=True)
-        backbone = _load_backbone(run, settings, dtype)
+        backbone = _load_backbone(run, manifest, dtype)
         for holder in {backbone, getattr(backbone, "get_base_model", lambda: backbone)()}:
             # Many checkpoints bring sampling or penalties, which would fill in whatever generate is not told.
             holder.generation_config = GenerationConfig()
@@ -103,16 +101,30 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
     return model.eval(), tokenizer, manifest
 
 
-def _load_backbone(run: Path, settings: dict[str, Any], dtype: torch.dtype) -> Any:
+def _load_backbone(run: Path, manifest: Manifest, dtype: torch.dtype) -> Any:
+    settings = manifest.details["model"]
     if settings["tuning"] == "full":
         return AutoModelForCausalLM.from_pretrained(_folder(run / "backbone"), dtype=dtype, use_safetensors=True,
                                                     trust_remote_code=False, local_files_only=True)
-    backbone, _ = load_backbone(settings["backbone"], dtype, revision=settings["revision"])
+    backbone, _ = load_backbone(_backbone_name(run, manifest), dtype, revision=settings["revision"])
     if settings["tuning"] == "lora":
         if not (run / ADAPTER_FILE).is_file():  # peft would look for a pickle, or on the hub
             raise FileNotFoundError(f"{ADAPTER_FILE} is missing")
         return PeftModel.from_pretrained(backbone, run / "adapter", local_files_only=True)
     return backbone
+
+
+def _backbone_name(run: Path, manifest: Manifest) -> str:
+    """The name or hub id of the backbone a run was trained on, or its folder: the same, not a namesake."""
+    named = manifest.inputs.get("backbone")
+    if named is None:
+        return manifest.details["model"]["backbone"]
+    folder = path_at(run, named["path"])
+    if not folder.is_dir():
+        raise MedReportError(f"{run}: its backbone {folder} is not there", "put the folder back")
+    if fingerprint(folder) != named["hash"]:
+        raise MedReportError(f"{run}: its backbone {folder} has changed since", "put the old one back, or train again")
+    return f"./{folder}" if not folder.is_absolute() else str(folder)
 
 
 def _folder(path: Path) -> Path:

@@ -61,7 +61,9 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     # An empty recording through the function refuses a level out of range before anything is written.
     perturb(np.zeros((1, 1), np.float32), 1, level, np.random.default_rng(0))
     store = open_store(store_path)
-    out = out if out is not None else store_path.with_name(f"{store_path.name}-{kind}-{level:g}")
+    if out is None:
+        place = store_path if store_path.name not in ("", "..") else store_path.resolve()
+        out = place.with_name(f"{place.name}-{kind}-{level:g}")
     if out.resolve() == store_path.resolve():
         raise MedReportError(f"{out}: a store cannot be perturbed in place", "choose another --out")
     hit = _choose(store, records, split, seed)
@@ -85,7 +87,8 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     identity = {"command": "perturb", "arguments": arguments, "store": source["hash"]}
     written = write_store(out, identity=identity, sizes=[min(shard_size, len(store) - start) for start in starts],
                           build_shard=build_shard, make_manifest=make_manifest,
-                          set_aside=read_rows(store_path / QUARANTINE, QuarantineRow), progress=progress)
+                          set_aside=read_rows(store_path / QUARANTINE, QuarantineRow), files=[PERTURBED],
+                          progress=progress)
     return PerturbResult(out, written.manifest, written.already_finished)
 
 

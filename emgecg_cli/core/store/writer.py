@@ -24,6 +24,8 @@ from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import (
     Manifest,
+    check_files,
+    check_folder_name,
     file_hashes,
     is_finished,
     json_hash,
@@ -61,18 +63,20 @@ class WriteResult:
 
 
 def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int], build_shard: Callable[[int], Shard],
-                make_manifest: MakeManifest, set_aside: Sequence[QuarantineRow] = (),
+                make_manifest: MakeManifest, set_aside: Sequence[QuarantineRow] = (), files: Sequence[str] = (),
                 progress: Progress | None = None) -> WriteResult:
     """Write a store shard by shard, or go on with a killed run.
 
     `identity` is all that decides the bytes (resolved arguments, hashes of inputs), as JSON values. `sizes` holds the
     number of input records of each shard; `build_shard(i)` must depend on nothing but `identity` and i.
     `make_manifest(rows, quarantine, counts)` gets all kept rows in order, all quarantined ones and the shards' summed
-    counts; its `details` must hold dataset, fs and sig_len. `progress(done, total)` counts input records.
+    counts; its `details` must hold dataset, fs and sig_len; `files` are what it writes besides.
+    `progress(done, total)` counts input records.
 
     Raises MedReportError when `out` holds something else, or when no record was kept (then only `quarantine.jsonl` is
     left there).
     """
+    check_folder_name(out)
     if is_finished(out):
         return WriteResult(_finished_before(out, identity), True, len(sizes))
     plan = dict(identity) | {"versions": package_versions()}
@@ -90,7 +94,7 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
             write_rows(out / QUARANTINE, quarantine)
             rows = [row for shard in shards for row in shard.rows]
             if rows:
-                _finish(out, rows, quarantine, shards, identity, make_manifest)
+                _finish(out, rows, quarantine, shards, identity, make_manifest, files)
             shutil.rmtree(partial)
             claimed.finish()
         if not rows:
@@ -130,20 +134,21 @@ def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
         changed = difference(manifest.arguments, identity.get("arguments", {})) or "input"
         raise MedReportError(f"{out}: a finished store, made with other {changed}",
                              "give another --out, or remove the folder to make it anew")
+    check_files(out, manifest)
     shutil.rmtree(out / PARTIAL, ignore_errors=True)
     sweep(out)
     return manifest
 
 
 def _finish(out: Path, rows: Sequence[RecordRow], quarantine: Sequence[QuarantineRow], shards: Sequence[Shard],
-            identity: Mapping[str, Any], make_manifest: MakeManifest) -> None:
+            identity: Mapping[str, Any], make_manifest: MakeManifest, files: Sequence[str]) -> None:
     counts: Counter[str] = Counter()
     for shard in shards:
         counts.update(shard.counts)
     check_splits(rows, [row.split for row in rows])
     write_atomically(out / TABLE, _parquet(rows))
     manifest = make_manifest(rows, quarantine, counts)
-    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE])}
+    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *files])}
     write_manifest(out, replace(manifest, details=manifest.details | extra))
 
 

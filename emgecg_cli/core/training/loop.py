@@ -142,8 +142,8 @@ def run_loop(accelerator: Accelerator, objective: Objective, optimizer: torch.op
         if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
             log.flush()
             if progress:
-                progress(step + 1, steps, loss=log.last_loss, records_per_s=clock.records / clock.seconds,
-                         data_wait=clock.waited / clock.seconds)
+                progress(step + 1, steps, loss=log.last_loss, records=f"{clock.records / clock.seconds:.0f}/s",
+                         data_wait=f"{clock.waited / clock.seconds:.1%}")
         if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
             log.flush()
             save_checkpoint(checkpoints, step + 1, accelerator.unwrap_model(objective), optimizer)

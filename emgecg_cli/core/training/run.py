@@ -17,14 +17,19 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.manifest import (
     Manifest,
+    check_files,
+    check_folder_name,
     file_hashes,
+    hashes_of,
     input_of,
     input_path,
     is_finished,
     package_versions,
+    path_from,
     read_manifest,
     write_manifest,
 )
+from emgecg_cli.core.models.backbones import fingerprint
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import save_run_files
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
@@ -64,23 +69,28 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
     inputs = {"store": input_of(store.path, out), "instructions": input_of(instructions_path, out)}
+    if Path(config.backbone).is_dir():
+        folder = Path(config.backbone)
+        inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
     if instructions.manifest.inputs["store"]["hash"] != inputs["store"]["hash"]:
         raise MedReportError(f"{instructions_path}: built from another store than {store.path}",
                              f"run `medreport build-instructions {store.path}`")
-    plan = {"settings": asdict(config), "inputs": inputs, "machine": machine, "versions": package_versions()}
+    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
+            "versions": package_versions()}
+    check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
     with claim(out, plan) as claimed:
-        result = _train(claimed, store, instructions, out, config, on_start, progress)
+        result = _train(claimed, inputs, store, instructions, out, config, on_start, progress)
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
         claimed.finish()
     return result
 
 
-def _train(claimed: Claim, store: Store, instructions: Instructions, out: Path, config: TrainConfig,
-           on_start: OnStart | None, progress: Progress | None) -> TrainResult:
+def _train(claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, instructions: Instructions, out: Path,
+           config: TrainConfig, on_start: OnStart | None, progress: Progress | None) -> TrainResult:
     """All that can be refused first, then the loop, then the files of the run, its manifest last."""
-    machine, inputs = claimed.plan["machine"], claimed.plan["inputs"]
+    machine = claimed.plan["machine"]
     accelerator = Accelerator(mixed_precision="bf16" if machine["precision"] == "bf16" else "no")
     augmentations = parse_augmentations(config.augment)
     set_seed(config.seed)
@@ -118,11 +128,13 @@ def _model_details(config: TrainConfig, model: ReportModel) -> dict[str, Any]:
 
 def _finished(out: Path, plan: dict[str, Any]) -> TrainResult:
     manifest = read_manifest(out, "run", made_by="train")
-    before = {"settings": manifest.arguments, "inputs": manifest.inputs, "machine": manifest.details["machine"]}
+    before = {"settings": manifest.arguments, "inputs": hashes_of(manifest.inputs),
+              "machine": manifest.details["machine"]}
     now = {key: plan[key] for key in before}
     if before != now:
         raise MedReportError(f"{out}: a finished run, made with other {difference(before, now)}",
                              "give another --out, or remove that folder")
+    check_files(out, manifest)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     sweep(out)
     config = TrainConfig(**manifest.arguments)

@@ -98,7 +98,7 @@ def _list(records: int, seed: int) -> list[RecordRef]:
         patients = number * PATIENTS_PER_BLOCK + _draw_patients(_block_rng(seed, number))
         for row, patient in enumerate(patients[: records - len(refs)]):
             record_id = f"syn-{number * RECORDS_PER_BLOCK + row:06d}"
-            refs.append(RecordRef(record_id, f"p-{patient:05d}", f"seed {seed}, block {number}, row {row}"))
+            refs.append(RecordRef(record_id, f"p{seed}-{patient:05d}", f"seed {seed}, block {number}, row {row}"))
     return refs
 
 
