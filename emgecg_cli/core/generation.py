@@ -77,8 +77,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     or when `out` belongs to other settings.
     """
     if isinstance(out, Path) and out.suffix != ".jsonl":
-        raise MedReportError(f"{out}: predictions are written to a .jsonl file",
-                             f"give --out {out}.jsonl")
+        raise MedReportError(f"{out}: predictions are written to a .jsonl file", f"give --out {out}.jsonl")
     manifest = read_manifest(run, "run", made_by="train")
     store = open_store(store_path or input_path(run, manifest, "store"))
     instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
@@ -87,8 +86,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     inputs = {role: input_of(path, out if isinstance(out, Path) else Path()) for role, path in made_from.items()}
     device, dtype = _machine()
     machine = {"device": device.type, "precision": "bf16" if dtype == torch.bfloat16 else "fp32"}
-    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
-            "versions": package_versions()}
+    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine, "versions": package_versions()}
     if isinstance(out, Path) and is_finished(out):
         return _finished(out, plan)
 
@@ -97,14 +95,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
         return Writer(model, tokenizer, _plan_job(store, instructions, tokenizer, config), device)
 
     if not isinstance(out, Path):
-        write, total = writer(), 0
-        for batch in write.job.batches():
-            out.writelines(to_json(row) + "\n" for row in write.batch(batch))
-            out.flush()
-            total += len(batch)
-            if progress:
-                progress(total, len(write.job.order))
-        return GenerateResult(None, total, total)
+        return _stream(out, writer(), progress)
     with claim(out, plan) as claimed:
         write = writer()
         claimed.begin()
@@ -222,6 +213,18 @@ class Writer:
         stored = np.stack([self.job.store.signal(self.job.shown[i]) for i in indices])
         signal = to_input(torch.from_numpy(stored).to(self.device))
         return torch.zeros_like(signal) if self.job.config.signal == "zeros" else signal
+
+
+def _stream(out: IO[str], write: Writer, progress: Progress | None) -> GenerateResult:
+    """Write all records to an open stream, batch by batch."""
+    total = 0
+    for batch in write.job.batches():
+        out.writelines(to_json(row) + "\n" for row in write.batch(batch))
+        out.flush()
+        total += len(batch)
+        if progress:
+            progress(total, len(write.job.order))
+    return GenerateResult(None, total, total)
 
 
 def _append(out: Path, write: Writer, progress: Progress | None) -> int:
