@@ -1,4 +1,4 @@
-"""`python -m emgecg_cli` is `medreport`; also the target of `accelerate launch -m emgecg_cli train …`."""
+"""`python -m emgecg_cli` is `medreport`."""
 
 from __future__ import annotations
 
