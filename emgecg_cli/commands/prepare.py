@@ -18,7 +18,7 @@ FsOpt = Annotated[int | None, typer.Option("--fs", metavar="HZ", show_default=Fa
 ReportsOpt = Annotated[Path | None, typer.Option("--reports", metavar="CSV", show_default=False,
                                                  help="ptb-xl: other texts, columns ecg_id,report_en.")]
 RecordsOpt = Annotated[int | None, typer.Option("--records", metavar="N", show_default=False,
-                                                help="synthetic: how many records. [3000]")]
+                                                help="synthetic: how many records. [5000]")]
 FindingsOpt = Annotated[str | None, typer.Option("--findings", metavar="core|full", show_default=False,
                                                  autocompletion=words("core", "full"),
                                                  help="synthetic: 17 or 22 findings. [core]")]

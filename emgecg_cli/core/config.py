@@ -122,7 +122,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tiny-from-scratch": {
         "encoder": "resnet18-tiny", "projector": "linear", "signal_tokens": 8, "token_norm": "rms", "tuning": "full",
         "batch_size": 32, "gradient_accumulation": 1,
-        "steps": 2000, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
+        "epochs": 12.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
         "eos_loss_weight": 0.3, "encoder_loss": "codes", "augment": "roll,gain,noise",
     },
 }
@@ -142,10 +142,7 @@ def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig
     unknown = set(explicit) - {f.name for f in fields(TrainConfig)}
     if unknown:
         raise TypeError(f"unknown settings {sorted(unknown)}")
-    recipe_settings = dict(RECIPES[name])
-    if "epochs" in explicit:
-        recipe_settings.pop("steps", None)
-    config = replace(TrainConfig(), **(recipe_settings | explicit | {"recipe": name}))
+    config = replace(TrainConfig(), **(RECIPES[name] | explicit | {"recipe": name}))
     _check(config)
     _check_effect(config, explicit)
     return config

@@ -55,7 +55,7 @@ class Block:
     hearts: Hearts
 
 
-def open_source(records: int = 3000, seed: int = 0, fs: int = 100, findings: str = "core") -> Source:
+def open_source(records: int = 5000, seed: int = 0, fs: int = 100, findings: str = "core") -> Source:
     """Open a cohort of exactly `records` recordings of 10 s at `fs` Hz, one or two for each patient.
 
     `findings` is `core` (17 findings, none rare) or `full` (22). Raises MedReportError for values out of range.
