@@ -18,7 +18,7 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import is_single_file, manifest_path
+from emgecg_cli.core.manifest import Manifest, check_files, hashes_of, is_single_file, manifest_path
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _held_here: set[int] = set()
@@ -65,6 +65,21 @@ def sweep(artefact: Path) -> None:
     for left in (mark, mark.with_name(_lock_name(mark))):
         if left.exists():
             left.unlink()
+
+
+def confirm_finished(artefact: Path, manifest: Manifest, plan: Mapping[str, Any]) -> None:
+    """Raise MedReportError unless a finished artefact was made by this plan and is unchanged; clear what a kill left.
+
+    For artefacts whose manifest names a machine: runs and predictions.
+    """
+    before = {"settings": manifest.arguments, "inputs": hashes_of(manifest.inputs),
+              "machine": manifest.details["machine"]}
+    now = {section: plan[section] for section in before}
+    if before != now:
+        raise MedReportError(f"{artefact}: finished, and made with other {difference(before, now)}",
+                             "give another --out, or remove it")
+    check_files(artefact, manifest)
+    sweep(artefact)
 
 
 @contextmanager

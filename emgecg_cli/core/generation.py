@@ -17,14 +17,13 @@ import torch
 from transformers import GenerationConfig
 
 from emgecg_cli.core.artifacts import SPLITS, PredictionRow, read_rows, to_json
-from emgecg_cli.core.claims import claim, difference, sweep
+from emgecg_cli.core.claims import claim, confirm_finished
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import (
     Manifest,
-    check_files,
     file_hashes,
     hashes_of,
     input_of,
@@ -34,6 +33,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
+from emgecg_cli.core.models.backbones import machine_at_hand
 from emgecg_cli.core.models.report_model import ReportModel, left_pad, to_input
 from emgecg_cli.core.models.run_files import load_run, train_subjects
 from emgecg_cli.core.store import Store, open_store, subject_hashes
@@ -84,8 +84,9 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     _check_fits(run, manifest, store, config)
     made_from = {"run": run, "store": store.path, "instructions": instructions.path}
     inputs = {role: input_of(path, out if isinstance(out, Path) else Path()) for role, path in made_from.items()}
-    device, dtype = _machine()
-    machine = {"device": device.type, "precision": "bf16" if dtype == torch.bfloat16 else "fp32"}
+    machine = machine_at_hand()
+    device = torch.device(machine["device"])
+    dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine, "versions": package_versions()}
     if isinstance(out, Path) and is_finished(out):
         return _finished(out, plan)
@@ -109,23 +110,9 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     return GenerateResult(out, len(rows), written)
 
 
-def _machine() -> tuple[torch.device, torch.dtype]:
-    """The device at hand, and bf16 where it has it."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu"), torch.float32
-    return torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-
-
 def _finished(out: Path, plan: dict[str, Any]) -> GenerateResult:
     manifest = read_manifest(out, "predictions", made_by="generate")
-    before = {"settings": manifest.arguments, "inputs": hashes_of(manifest.inputs),
-              "machine": manifest.details["machine"]}
-    now = {key: plan[key] for key in before}
-    if before != now:
-        raise MedReportError(f"{out}: finished predictions, made with other {difference(before, now)}",
-                             "give another --out")
-    check_files(out, manifest)
-    sweep(out)
+    confirm_finished(out, manifest, plan)
     return GenerateResult(out, manifest.counts["records"], 0, already_finished=True)
 
 

@@ -18,6 +18,12 @@ MEGABYTE = 1 << 20
 ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>")
 
 
+def machine_at_hand() -> dict[str, str]:
+    """The type of the device here, and the precision that suits it: bf16 where it has it, else fp32."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"device": device, "precision": "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"}
+
+
 def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None) -> tuple[Any, Any]:
     """Load model and tokenizer of a known name, a hub id or a local folder; only safetensors, no remote code.
 

@@ -96,7 +96,6 @@ class LoopResult:
     """What the loop did: `steps` in all, the last loss, and the speed of this session's part."""
 
     steps: int
-    resumed_at: int
     loss: float
     seconds: float
     records_per_s: float
@@ -147,7 +146,7 @@ def run_loop(accelerator: Accelerator, objective: Objective, optimizer: torch.op
         if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
             log.flush()
             save_checkpoint(checkpoints, step + 1, accelerator.unwrap_model(objective), optimizer)
-    return LoopResult(steps, start, log.last_loss, clock.seconds, clock.records / clock.seconds,
+    return LoopResult(steps, log.last_loss, clock.seconds, clock.records / clock.seconds,
                       clock.waited / clock.seconds)
 
 

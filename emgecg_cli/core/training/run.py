@@ -11,13 +11,12 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from emgecg_cli.core.claims import Claim, claim, difference, sweep
+from emgecg_cli.core.claims import Claim, claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.manifest import (
     Manifest,
-    check_files,
     check_folder_name,
     file_hashes,
     hashes_of,
@@ -69,8 +68,8 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
     inputs = {"store": input_of(store.path, out), "instructions": input_of(instructions_path, out)}
-    if Path(config.backbone).is_dir():
-        folder = Path(config.backbone)
+    folder = Path(config.backbone)
+    if config.backbone != "tiny" and folder.is_dir():
         inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
     if instructions.manifest.inputs["store"]["hash"] != inputs["store"]["hash"]:
         raise MedReportError(f"{instructions_path}: built from another store than {store.path}",
@@ -114,7 +113,7 @@ def _train(claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, inst
     details = {
         "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
         "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
-        "trains": [asdict(row) for row in rows], "files": file_hashes(out, saved)}
+        "trains": [asdict(row) for row in rows], "files": file_hashes(out, [*saved, "metrics.jsonl"])}
     write_manifest(out, Manifest("run", "train", asdict(config), config.seed, counts, inputs, details))
     return TrainResult(out, config, rows, loop, counts)
 
@@ -128,14 +127,7 @@ def _model_details(config: TrainConfig, model: ReportModel) -> dict[str, Any]:
 
 def _finished(out: Path, plan: dict[str, Any]) -> TrainResult:
     manifest = read_manifest(out, "run", made_by="train")
-    before = {"settings": manifest.arguments, "inputs": hashes_of(manifest.inputs),
-              "machine": manifest.details["machine"]}
-    now = {key: plan[key] for key in before}
-    if before != now:
-        raise MedReportError(f"{out}: a finished run, made with other {difference(before, now)}",
-                             "give another --out, or remove that folder")
-    check_files(out, manifest)
+    confirm_finished(out, manifest, plan)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-    sweep(out)
     config = TrainConfig(**manifest.arguments)
     return TrainResult(out, config, [PartRow(**row) for row in manifest.details["trains"]], None, manifest.counts)

@@ -11,7 +11,7 @@ from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import text_of
-from emgecg_cli.core.models.backbones import build_tiny_llama, load_backbone, train_tokenizer
+from emgecg_cli.core.models.backbones import build_tiny_llama, load_backbone, machine_at_hand, train_tokenizer
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.tuning import tune_backbone
@@ -29,9 +29,8 @@ def resolve_machine(precision: str) -> dict[str, str]:
                              "start it without a launcher")
     if precision not in ("auto", "fp32", "bf16"):
         raise MedReportError(f"no precision '{precision}'", "available: auto, fp32, bf16")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    automatic = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return {"device": device, "precision": automatic if precision == "auto" else precision}
+    machine = machine_at_hand()
+    return machine if precision == "auto" else machine | {"precision": precision}
 
 
 def make_backbone(config: TrainConfig, machine: dict[str, str], store: Store, instructions: Instructions) \
