@@ -8,19 +8,30 @@ from torch import Tensor
 
 
 class Fusion(Protocol):
-    """Joins signal tokens to a causal language model.
+    """Joins signal tokens to a language model.
 
-    `dim` is the width a signal token must have. `signal_tokens` is (B, N, dim), or None for text alone; `valid` (B,)
-    marks the rows that have a signal, None meaning all of them. Inputs and outputs are those of the language model.
+    `dim` is the width a signal token must have. `placeholders` tells that a prompt must hold one placeholder for each
+    signal token, and `padding_side` how prompts of unlike length are padded for `generate`.
+
+    `signal_tokens` is (B, N, dim), or None for text alone. `valid` marks the rows that have a signal (B), or the single
+    signal tokens that are real (B, N); None means all of them. A row without any is what the backbone alone makes of
+    it.
+    A fusion with weights of its own is an `nn.Module` that does not hold the backbone as a submodule.
     """
 
     dim: int
+    placeholders: bool
+    padding_side: str
 
     def forward(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> Any:
-        """Run the backbone once; returns its output, with logits (B, T, vocabulary)."""
+        """Run the backbone once; returns its output, with logits (B, T, vocabulary).
+
+        `inputs` are the backbone's own. An encoder-decoder backbone takes the text of its encoder as `prompt_ids` and
+        `prompt_mask`, and `input_ids` for its decoder.
+        """
 
     def generate(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> Tensor:
-        """Run the backbone's own `generate`; returns token ids."""
+        """Run the backbone's own `generate` on padded prompts; returns the new token ids only, (B, new)."""
 
     def detach(self) -> None:
         """Take the fusion off: the backbone is what it was before."""

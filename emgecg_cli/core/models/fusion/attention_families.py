@@ -1,14 +1,18 @@
-"""How each backbone family turns hidden states into keys and values, before any rotation.
+"""What is particular to each backbone family: where its attention is and how it makes keys and values.
 
-The projection modules are called as modules, so that LoRA, quantised and sharded weights apply.
+The keys and values are those before any rotation. The projection modules are called as modules, so that LoRA, quantised
+and sharded weights apply.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from emgecg_cli.core.errors import MedReportError
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -21,14 +25,81 @@ def split_projections(attention: Any, hidden: Tensor) -> KeyValue:
     return (attention.k_norm(keys) if hasattr(attention, "k_norm") else keys), values
 
 
+def thirds(attention: Any, hidden: Tensor) -> KeyValue:
+    """GPT-2's `c_attn`, three blocks [queries | keys | values]."""
+    _, keys, values = attention.c_attn(hidden).chunk(3, dim=-1)
+    return _split_heads(keys, attention.head_dim), _split_heads(values, attention.head_dim)
+
+
+def interleaved(attention: Any, hidden: Tensor) -> KeyValue:
+    """`query_key_value` of GPT-NeoX and BLOOM: each head's [query key value] after the other's."""
+    head_dim = attention.head_dim if hasattr(attention, "head_dim") else attention.head_size
+    fused = attention.query_key_value(hidden).unflatten(-1, (-1, 3, head_dim))  # (B, N, H, 3, head_dim)
+    _, keys, values = fused.transpose(1, 2).unbind(3)
+    return keys, values
+
+
+def packed(attention: Any, hidden: Tensor) -> KeyValue:
+    """Phi-3's `qkv_proj`: [H queries | G keys | G values]."""
+    queries = attention.config.num_attention_heads * attention.head_dim
+    keys, values = attention.qkv_proj(hidden)[..., queries:].chunk(2, dim=-1)
+    return _split_heads(keys, attention.head_dim), _split_heads(values, attention.head_dim)
+
+
 def _split_heads(projected: Tensor, head_dim: int) -> Tensor:
     return projected.unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, N, G * head_dim) -> (B, G, N, head_dim)
 
 
-# model_type of the configuration -> (class of the attention module, projection)
+# model_type of the configuration -> (class of the self-attention module, projection)
 FAMILIES: dict[str, tuple[str, Callable[[Any, Tensor], KeyValue]]] = {
+    "gpt2": ("GPT2Attention", thirds),
+    "gpt_neo": ("GPTNeoSelfAttention", split_projections),
+    "gpt_neox": ("GPTNeoXAttention", interleaved),
+    "gptj": ("GPTJAttention", split_projections),
+    "bloom": ("BloomAttention", interleaved),
+    "opt": ("OPTAttention", split_projections),
     "llama": ("LlamaAttention", split_projections),
     "mistral": ("MistralAttention", split_projections),
     "qwen2": ("Qwen2Attention", split_projections),
     "qwen3": ("Qwen3Attention", split_projections),
+    "gemma3_text": ("Gemma3Attention", split_projections),
+    "phi3": ("Phi3Attention", packed),
 }
+
+
+def attention_modules(base: Any) -> list[tuple[str, nn.Module]]:
+    """Names and modules of the self-attention of a causal language model (no peft wrapper), in layer order.
+
+    Raises MedReportError for a family that is not known here and RuntimeError when their number is not that of the
+    layers.
+    """
+    config = base.config.get_text_config()
+    if config.model_type not in FAMILIES:
+        raise MedReportError(f"the backbone family '{config.model_type}' is not known to the fusions",
+                             f"known are {', '.join(FAMILIES)}")
+    class_name, _ = FAMILIES[config.model_type]
+    # Every class of the module counts, because sharding gives a module a subclass of its own.
+    found = [(name, module) for name, module in base.named_modules()
+             if any(kind.__name__ == class_name for kind in type(module).__mro__)
+             and not getattr(module, "is_cross_attention", False)]
+    if len(found) != config.num_hidden_layers:
+        raise RuntimeError(f"prefix fusion: {len(found)} {class_name} for {config.num_hidden_layers} layers")
+    return found
+
+
+def decoder_layers(base: Any) -> list[nn.Module]:
+    """The blocks of a causal language model (no peft wrapper), in order. Raises as `attention_modules`."""
+    return [base.get_submodule(_layer_name(name)) for name, _ in attention_modules(base)]
+
+
+def decoder_stack(base: Any) -> nn.Module:
+    """The module that owns and runs the blocks; every forward calls it, and once, outside of any checkpoint."""
+    name, _ = attention_modules(base)[0]
+    owner = _layer_name(name).rsplit(".", 2)  # "model.decoder.layers.0" -> "model.decoder"
+    return base.get_submodule(owner[0] if len(owner) == 3 else "")
+
+
+def _layer_name(attention_name: str) -> str:
+    match = re.match(r".*?\.\d+(?=\.)", attention_name)
+    assert match is not None, attention_name
+    return match.group()

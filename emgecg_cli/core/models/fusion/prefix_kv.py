@@ -6,7 +6,6 @@ projections, with whatever LoRA they carry. It has no position, is never rotated
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,49 +15,62 @@ import torch
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.models.fusion.attention_families import FAMILIES
-from emgecg_cli.core.models.fusion.hooks import AttentionHook, Frame, PinnedCheckpoint, SeenHook, check_used
+from emgecg_cli.core.models.fusion import Fusion
+from emgecg_cli.core.models.fusion.attention_families import FAMILIES, attention_modules, decoder_stack
+from emgecg_cli.core.models.fusion.hooks import (
+    AttentionHook,
+    CausalBufferHook,
+    Frame,
+    PinnedCheckpoint,
+    SeenHook,
+    check_used,
+)
+from emgecg_cli.core.models.fusion.inputs import with_positions
+from emgecg_cli.core.models.fusion.signal_tokens import copies_of_a_row, real_tokens, sequences
 
 
 class PrefixKV:
     """Attached to a causal language model by hooks; a plain object, so nothing of it enters the state dict.
 
-    Raises MedReportError for a family it does not know and RuntimeError where a prefix would be lost silently.
+    `layers` are the indices of the layers that get the prefix, None meaning all; the others run as they are. Raises
+    MedReportError for a family, a width or a layer it cannot serve and RuntimeError where a prefix would be lost
+    silently.
     """
+
+    placeholders = False
+    padding_side = "left"
 
     def __init__(self, backbone: Any, layers: Collection[int] | None = None) -> None:
         self.backbone = backbone
-        base: Any = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
-        self.config = base.config.get_text_config()
-        if self.config.model_type not in FAMILIES:
-            raise MedReportError(f"prefix-kv fusion does not know the backbone family '{self.config.model_type}'",
-                                 f"it knows {', '.join(FAMILIES)}")
-        class_name, project = FAMILIES[self.config.model_type]
+        self.base: Any = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
+        self.config = self.base.config.get_text_config()
+        self.frame: Frame | None = None
+        self.attention = [module for _, module in attention_modules(self.base)]
         self.heads = self.config.num_attention_heads
         if self.config.hidden_size % self.heads:
             raise MedReportError(f"prefix-kv fusion: width {self.config.hidden_size}, {self.heads} heads: no multiple",
                                  "choose another backbone")
         # Not config.head_dim: the tiled token must be as wide as the projections' input.
-        self.dim = self.config.hidden_size // self.heads
-        self.frame: Frame | None = None
-        named = [(name, module) for name, module in base.named_modules() if type(module).__name__ == class_name]
-        self._check_modules(named, class_name)
-        if "torch._dynamo" in sys.modules:  # compiled graphs do not guard on hooks: forget those traced before now
-            torch.compiler.reset()
-        stack = base.get_submodule(re.split(r"\.\w+\.0\.", named[0][0])[0])
-        self.handles = [stack.register_forward_pre_hook(SeenHook(self))]
-        for index, (_, module) in enumerate(named):
-            if layers is None or index in layers:
-                hook = AttentionHook(self, module, project)
-                self.handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-                self.handles.append(module.register_forward_hook(check_used, with_kwargs=True))
-        self.checkpointed: list[Any] = [m for m in base.modules() if hasattr(m, "gradient_checkpointing")]
-
-    def _check_modules(self, named: list[tuple[str, nn.Module]], class_name: str) -> None:
-        if len(named) != self.config.num_hidden_layers:
-            raise RuntimeError(f"prefix fusion: {len(named)} {class_name} for {self.config.num_hidden_layers} layers")
-        if any(isinstance(hook, AttentionHook) for _, module in named for hook in module._forward_pre_hooks.values()):
+        self.dim: int = self.config.hidden_size // self.heads
+        if any(isinstance(hook, AttentionHook) for module in self.attention
+               for hook in module._forward_pre_hooks.values()):
             raise RuntimeError("prefix fusion: already attached to this backbone")
+        self.layers = _checked_layers(layers, len(self.attention))
+        self.buffers: list[tuple[nn.Module, CausalBufferHook]] = []
+        self.handles = [decoder_stack(self.base).register_forward_pre_hook(SeenHook(self))]
+        for index in self.layers:
+            self._attach(self.attention[index])
+        self.checkpointed: list[Any] = [m for m in self.base.modules() if hasattr(m, "gradient_checkpointing")]
+        _forget_compiled_graphs()
+
+    def _attach(self, module: nn.Module) -> None:
+        if self.config.model_type == "gpt_neo":
+            buffer_hook = CausalBufferHook(self)
+            self.buffers.append((module, buffer_hook))
+            self.handles.append(module.register_forward_pre_hook(buffer_hook, with_kwargs=True))
+        hook = AttentionHook(self, module, FAMILIES[self.config.model_type][1])
+        self.handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        self.handles.append(module.register_forward_hook(check_used, with_kwargs=True))
 
     def implementation(self) -> str:
         """The attention implementation, read at every use because it can be set after attaching."""
@@ -66,45 +78,49 @@ class PrefixKV:
 
     def tile(self, signal_tokens: Tensor) -> Tensor:
         """(B, N, dim) -> (B, N, D): [e, e, …, e], one copy a head."""
-        if signal_tokens.ndim != 3 or signal_tokens.shape[-1] != self.dim:
+        if signal_tokens.ndim != 3 or signal_tokens.shape[1] == 0 or signal_tokens.shape[-1] != self.dim:
             raise RuntimeError(f"prefix fusion: signal tokens {tuple(signal_tokens.shape)}, need (B, N, {self.dim})")
         return signal_tokens.repeat(1, 1, self.heads)
 
     def forward(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> Any:
         """Run the backbone once with the prefix, or plainly when `signal_tokens` is None."""
-        positions, mask = inputs.get("position_ids"), inputs.get("attention_mask")
-        if positions is not None and bool((positions[:, 1:] < positions[:, :-1]).any()):
-            raise RuntimeError("prefix fusion: packed rows would share one prefix; give each record a row of its own")
-        if positions is None and mask is not None:
-            # A prefix acts at position 0, so padding in front must not count, relative embedding or not.
-            inputs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-        hidden = None if signal_tokens is None else self.tile(signal_tokens)
-        with self._use(Frame(hidden, valid)):
-            return self.backbone(**inputs)
+        with self._use(self._frame(signal_tokens, valid)):
+            return self.backbone(**with_positions(self.base, inputs))
 
     @torch.no_grad()
     def generate(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> Tensor:
-        """The backbone's `generate` with the prefix in every step; its keys and values are computed once a layer."""
-        backbone: Any = self.backbone
-        settings = inputs.get("generation_config") or backbone.generation_config
-        copies = max(int(inputs.get(name, getattr(settings, name, None)) or 1)
-                     for name in ("num_beams", "num_return_sequences"))
-        if signal_tokens is None:
-            frame = Frame(None)
-        else:
-            frame = Frame(self.tile(signal_tokens).repeat_interleave(copies, 0),  # as generate expands its inputs
-                          None if valid is None else valid.repeat_interleave(copies, 0), memo={})
+        """The backbone's `generate` with the prefix in every step; its keys and values are computed once a layer.
+
+        Returns the new token ids (B, new), or (B * num_return_sequences, new).
+        """
+        frame = self._frame(signal_tokens, valid)
+        if frame.hidden is not None:
+            copies = copies_of_a_row(self.backbone, inputs)  # as generate expands its inputs
+            frame.hidden = frame.hidden.repeat_interleave(copies, 0)
+            frame.valid = None if frame.valid is None else frame.valid.repeat_interleave(copies, 0)
+            frame.memo = {}
         with self._use(frame):
-            return backbone.generate(**inputs)
+            output = self.backbone.generate(**inputs)
+        return sequences(output)[:, inputs["input_ids"].shape[1]:]
+
+    def _frame(self, signal_tokens: Tensor | None, valid: Tensor | None) -> Frame:
+        if signal_tokens is None:
+            return Frame(None)
+        hidden = self.tile(signal_tokens)
+        # Without `valid` the frame has none either: a single query then needs no mask.
+        return Frame(hidden) if valid is None else Frame(*real_tokens(hidden, valid))
 
     def detach(self) -> None:
-        """Remove every hook and checkpoint wrapper."""
+        """Remove every hook and checkpoint wrapper and give GPT-Neo its own buffer back."""
         for handle in self.handles:
             handle.remove()
+        for module, buffer_hook in self.buffers:
+            buffer_hook.fit(module, 0)
         for module in self.checkpointed:
             function = getattr(module, "_gradient_checkpointing_func", None)
             if isinstance(function, PinnedCheckpoint):
                 module._gradient_checkpointing_func = function.function
+        _forget_compiled_graphs()
 
     @contextmanager
     def _use(self, frame: Frame) -> Iterator[None]:
@@ -121,3 +137,34 @@ class PrefixKV:
                 raise RuntimeError("prefix fusion: the backbone ran without its hooks (compiled before attaching?)")
         finally:
             self.frame = outer
+
+
+def prefix_kv(backbone: Any, layers: Collection[int] | None = None) -> Fusion:
+    """Prefix-KV fusion for whatever backbone: an encoder-decoder gets the tokens as rows of its encoder's output.
+
+    There every cross-attention projects them with its own key and value weights and without a position, which is the
+    same construction. Raises as the fusion it builds.
+    """
+    if not backbone.config.is_encoder_decoder:
+        return PrefixKV(backbone, layers)
+    from emgecg_cli.core.models.fusion.encoder_memory import EncoderMemory
+
+    memory: Any = EncoderMemory(backbone, layers)  # it names more of its arguments than the Protocol does
+    return memory
+
+
+def _checked_layers(layers: Collection[int] | None, count: int) -> list[int]:
+    if layers is None:
+        return list(range(count))
+    wrong = sorted(index for index in layers if not 0 <= index < count)
+    if wrong or not layers:
+        what = f"no layer {wrong[0]}" if wrong else "no layers are named"
+        raise MedReportError(f"prefix-kv fusion: {what}; the backbone has layers 0 to {count - 1}",
+                             "leave the layers out to fuse them all")
+    return sorted(set(layers))
+
+
+def _forget_compiled_graphs() -> None:
+    """Compiled graphs do not guard on hooks: those traced before now would run on with the hooks of then."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()

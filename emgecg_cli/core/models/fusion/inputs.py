@@ -1,0 +1,25 @@
+"""The inputs of a backbone, checked and completed, for every fusion alike."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+
+def with_positions(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Add position_ids that do not count padding, where the backbone's forward takes them and none were given.
+
+    `base` is the language model without a peft wrapper. A signal token acts from a fixed position, so padding in front
+    of the text must not move the text, be the position embedding relative or not. Raises RuntimeError for packed rows:
+    their records would share the signal of one.
+    """
+    positions, mask = inputs.get("position_ids"), inputs.get("attention_mask")
+    if positions is not None:
+        if bool((positions[..., 1:] < positions[..., :-1]).any()):
+            raise RuntimeError("fusion: packed rows would share one signal; give each record a row of its own")
+        return inputs
+    if mask is None or mask.ndim != 2 or "position_ids" not in inspect.signature(type(base).forward).parameters:
+        return inputs
+    new = next(inputs[name].shape[1] for name in ("input_ids", "inputs_embeds") if inputs.get(name) is not None)
+    # With a cache the mask covers the past as well, and only the new tokens need positions.
+    return inputs | {"position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -new:]}
