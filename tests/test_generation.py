@@ -12,14 +12,16 @@ import pytest
 import torch
 from pipeline import contents, finish, kill_when, make_inputs, make_store, medreport, short_config
 
-from emgecg_cli.core import generation
 from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import generate_reports, shuffle_between_patients
-from emgecg_cli.core.instructions.build import build_instructions
+from emgecg_cli.core.generation import SIGNALS, generate_reports, shuffle_between_patients
+from emgecg_cli.core.generation.job import load_tokenizer, plan_job
+from emgecg_cli.core.instructions.build import build_instructions, open_instructions
+from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.manifest import hashes_of, package_versions, read_manifest
+from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.training.run import train
 
@@ -53,6 +55,25 @@ def test_batch_size_does_not_change_a_report(short_run: Path, tmp_path: Path, be
     assert texts[0] == texts[1] == texts[2] and len(set(texts[0].values())) > 1
 
 
+@pytest.mark.parametrize("fusion", ["splice", "cross-attention"])
+def test_other_fusions_generate_too(inputs: tuple[Path, Path], tmp_path: Path, fusion: str) -> None:
+    train(inputs[1], tmp_path / "run", short_config(fusion=fusion))
+    for changes in ({}, {"num_beams": 2}, {"signal": "none"}, {"temperature": 1.0, "repetition_penalty": 1.2}):
+        alone, together = ([row.prediction for row in write(
+            tmp_path / "run", tmp_path / f"{len(str(changes))}-{size}.jsonl", batch_size=size, **changes)]
+            for size in (1, 64))
+        assert alone == together and any(alone)
+
+
+def test_placeholders_stand_for_a_signal_only(short_run: Path, inputs: tuple[Path, Path]) -> None:
+    tokenizer = load_tokenizer(short_run)
+    for signal, expected in (("real", 3), ("zeros", 3), ("none", 0)):
+        job = plan_job(open_store(inputs[0]), open_instructions(inputs[1]), tokenizer, GenerateConfig(signal=signal))
+        prompts = job.prompts(job.order, tokenizer, [3])
+        assert {prompt.count(PLACEHOLDER) for prompt in prompts} == {expected}
+        assert all(PLACEHOLDER not in prompt for prompt in job.prompts(job.order, tokenizer, None))
+
+
 def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp_path: Path,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[torch.Tensor | None] = []
@@ -62,10 +83,10 @@ def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp
         shown.append(signal)
         return input_ids
 
-    monkeypatch.setattr(generation.ReportModel, "generate", spy)
+    monkeypatch.setattr(ReportModel, "generate", spy)
     store = open_store(inputs[0])
     by_id = {store.row(i).record_id: i for i in range(len(store))}
-    for signal in generation.SIGNALS:
+    for signal in SIGNALS:
         shown.clear()
         rows = write(short_run, tmp_path / f"{signal}.jsonl", signal=signal, batch_size=1)
         for row, tensor in zip(rows, shown, strict=True):

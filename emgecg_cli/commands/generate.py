@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from emgecg_cli.commands.options import InstructionsOpt, JsonOpt, OutOrPipeOpt, 
 from emgecg_cli.core.config import PREDICTIONS, GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 
+DECODING = "How the text is made"
+MACHINE = "Several processes"
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="Another store, a perturbed one say; else the one of training.")]
 SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Which records.",
@@ -21,28 +24,59 @@ SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros
                                         autocompletion=words("real", "shuffled", "zeros", "none"),
                                         help="What the model is shown; shuffled: another patient's recording.")]
 BatchOpt = Annotated[int, typer.Option("--batch-size", min=1, help="Records in a batch.")]
-BeamsOpt = Annotated[int, typer.Option("--num-beams", min=1, help="Beams; 1 is greedy.")]
-NewOpt = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest report, in tokens.")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=False, help="Only the first N records.")]
+NewOpt = Annotated[int, typer.Option("--max-new-tokens", min=1, rich_help_panel=DECODING,
+                                     help="Longest report, in tokens.")]
+BeamsOpt = Annotated[int, typer.Option("--num-beams", min=1, rich_help_panel=DECODING, help="Beams; 1 is greedy.")]
+LengthOpt = Annotated[float | None, typer.Option("--length-penalty", show_default=False, rich_help_panel=DECODING,
+                                                 help="Above 0 beams favour longer reports, below 0 shorter ones.")]
+TemperatureOpt = Annotated[float | None, typer.Option("--temperature", show_default=False, rich_help_panel=DECODING,
+                                                      help="Sample, with the logits divided by this.")]
+TopPOpt = Annotated[float | None, typer.Option("--top-p", show_default=False, rich_help_panel=DECODING,
+                                               help="Sample from the likeliest tokens that hold this probability.")]
+TopKOpt = Annotated[int | None, typer.Option("--top-k", show_default=False, rich_help_panel=DECODING,
+                                             help="Sample from the K likeliest tokens.")]
+PenaltyOpt = Annotated[float | None, typer.Option(
+    "--repetition-penalty", show_default=False, rich_help_panel=DECODING,
+    help="Above 1, tokens the report has already become less likely.")]
+NgramOpt = Annotated[int | None, typer.Option("--no-repeat-ngram-size", show_default=False, rich_help_panel=DECODING,
+                                              help="No N tokens in a row twice in a report.")]
+ProcessesOpt = Annotated[int, typer.Option("--num-processes", min=1, rich_help_panel=MACHINE,
+                                           help="Writers on this machine, a GPU each where there are GPUs.")]
+WriterOpt = Annotated[str | None, typer.Option(
+    "--writer", metavar="R/W", envvar="MEDREPORT_WRITER", show_default=False, rich_help_panel=MACHINE,
+    help="Be the R-th of W writers that share the work, on any machines; without it, finish what they left.")]
 
 
 def generate(run: RunArg = None, store: StoreOpt = None, instructions: InstructionsOpt = None,
              split: SplitOpt = GenerateConfig.split, signal: SignalOpt = GenerateConfig.signal,
-             batch_size: BatchOpt = GenerateConfig.batch_size, num_beams: BeamsOpt = GenerateConfig.num_beams,
-             max_new_tokens: NewOpt = GenerateConfig.max_new_tokens, limit: LimitOpt = GenerateConfig.limit,
-             seed: SeedOpt = GenerateConfig.seed, out: OutOrPipeOpt = None, as_json: JsonOpt = False) -> None:
+             limit: LimitOpt = GenerateConfig.limit, batch_size: BatchOpt = GenerateConfig.batch_size,
+             max_new_tokens: NewOpt = GenerateConfig.max_new_tokens, num_beams: BeamsOpt = GenerateConfig.num_beams,
+             length_penalty: LengthOpt = GenerateConfig.length_penalty,
+             temperature: TemperatureOpt = GenerateConfig.temperature, top_p: TopPOpt = GenerateConfig.top_p,
+             top_k: TopKOpt = GenerateConfig.top_k, repetition_penalty: PenaltyOpt = GenerateConfig.repetition_penalty,
+             no_repeat_ngram_size: NgramOpt = GenerateConfig.no_repeat_ngram_size, seed: SeedOpt = GenerateConfig.seed,
+             num_processes: ProcessesOpt = 1, writer: WriterOpt = None, out: OutOrPipeOpt = None,
+             as_json: JsonOpt = False) -> None:
     """Write a report for every record of a split. Killed and run again, it goes on where it stopped."""
     if out == "-" and as_json:
         raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
+    if num_processes > 1 and (writer or out == "-"):
+        other = "--writer" if writer else "--out -"
+        raise MedReportError(f"{other} is one process, not --num-processes {num_processes}", "leave one of them out")
+    config = GenerateConfig(split, signal, batch_size, num_beams, max_new_tokens, limit, seed, temperature, top_p,
+                            top_k, repetition_penalty, no_repeat_ngram_size, length_penalty)
+    number = _writer(writer)
     run = run or find_one("run")
-    from emgecg_cli.core.generation import generate_reports
+    from emgecg_cli.core.generation import generate_reports, write_parts
 
-    config = GenerateConfig(split, signal, batch_size, num_beams, max_new_tokens, limit, seed)
-    path = Path(out) if out else Path(PREDICTIONS) / f"{_name(run, store, config)}.jsonl"
-    target = sys.stdout if out == "-" else path
+    path = Path(out) if out and out != "-" else Path(PREDICTIONS) / f"{_name(run, store, config)}.jsonl"
     with console.progress(f"generate {signal}") as progress:
-        result = generate_reports(run, target, config, store_path=store, instructions_path=instructions,
-                                  progress=progress)
+        if num_processes > 1 and (status := write_parts(run, path, config, num_processes, store_path=store,
+                                                        instructions_path=instructions, progress=progress)):
+            raise typer.Exit(status)
+        result = generate_reports(run, sys.stdout if out == "-" else path, config, store_path=store,
+                                  instructions_path=instructions, writer=number, progress=progress)
     if result.path is None:
         return
     if result.already_finished:
@@ -51,7 +85,20 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
         console.print_json(result)
         return
     console.table(["predictions", "records", "written now"], [[result.path.as_posix(), result.records, result.written]])
-    console.next_step("score", result.path)
+    if number and not result.already_finished:
+        console.note(f"when all writers have ended: the same command without --writer finishes {path.as_posix()}")
+    else:
+        console.next_step("score", result.path)
+
+
+def _writer(given: str | None) -> tuple[int, int] | None:
+    """R/W as two numbers."""
+    if given is None:
+        return None
+    numbers = given.split("/")
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise MedReportError(f"--writer is {given}", "give R/W: --writer 1/4 is the first of four")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _name(run: Path, store: Path | None, config: GenerateConfig) -> str:
@@ -60,4 +107,8 @@ def _name(run: Path, store: Path | None, config: GenerateConfig) -> str:
     parts = [run.resolve().name, config.signal if config.signal != usual.signal else "",
              store.resolve().name if store else "", config.split if config.split != usual.split else "",
              f"{config.num_beams}-beams" if config.num_beams != usual.num_beams else ""]
+    names = [f.name for f in fields(config) if f.default is None and f.name != "limit"]
+    names += ["seed"] if config.samples and config.seed != usual.seed else []
+    parts += [f"{name.replace('_', '-')}-{getattr(config, name):g}" for name in names
+              if getattr(config, name) is not None]
     return "-".join(filter(None, parts))

@@ -1,0 +1,143 @@
+"""How fast reports are generated: batches beside single records, and prefix-kv with its memo beside the plain LM.
+
+    python benchmarks/generate_speed.py [--batch-size N] [--prompt N] [--new-tokens N] [--rounds N]
+
+On a CPU: a LLaMA of 50 M parameters (8 layers, width 512) with random weights in float32 on one thread, one signal
+token. Batched and single generation take turns, as do generation with the prefix and the same weights without it, and
+the medians of processor time are compared. The aims: batched >= 4 times the records a second of batch 1, and the
+prefix <= 1.08 times the time of the plain model (exit status 1 otherwise).
+
+On a GPU: random weights of Llama-3-8B's shape in bfloat16, made on the device; the same ratio by wall clock, tokens a
+second, and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
+
+SMALL = LlamaConfig(vocab_size=24_000, hidden_size=512, intermediate_size=1376, num_hidden_layers=8,
+                    num_attention_heads=8, num_key_value_heads=8)
+LLAMA_3_8B = LlamaConfig(vocab_size=128_256, hidden_size=4096, intermediate_size=14_336, num_hidden_layers=32,
+                         num_attention_heads=32, num_key_value_heads=8, rope_parameters={"rope_type": "default",
+                                                                                         "rope_theta": 500_000.0})
+
+
+def make_model(config: LlamaConfig, device: torch.device) -> Any:
+    """Random weights, made where they are used and in the precision they are used in."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if device.type == "cuda" else torch.float32)
+    try:
+        with device:
+            return LlamaForCausalLM(config).eval()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def work_of(model: Any, fusion: PrefixKV | None, rows: int, prompt: int, new: int) -> Callable[[], None]:
+    """Generation of exactly `new` tokens for `rows` records, with one signal token each or without any."""
+    device = model.device
+    ids = torch.randint(3, model.config.vocab_size, (rows, prompt), device=device)
+    mask = torch.ones_like(ids)
+    settings = GenerationConfig(max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0)
+    token = None if fusion is None else torch.nn.functional.normalize(
+        torch.randn(rows, 1, fusion.dim, device=device, dtype=model.dtype), dim=-1)
+
+    @torch.no_grad()
+    def work() -> None:
+        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "generation_config": settings}
+        made = model.generate(**given)[:, prompt:] if fusion is None else fusion.generate(token, **given)
+        assert made.shape == (rows, new)
+
+    return work
+
+
+def seconds(work: Callable[[], None], device: torch.device) -> float:
+    """Processor time on a CPU, which others' load does not change much; wall clock on a GPU."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    began = clock()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - began
+
+
+def interleaved(works: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each piece of work; they take turns, after a round that warms up."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            spent = seconds(work, device)
+            if number:
+                times[name].append(spent)
+    return {name: statistics.median(spent) for name, spent in times.items()}
+
+
+def on_cpu(given: argparse.Namespace) -> bool:
+    """Both ratios, and whether they are what is aimed at."""
+    torch.set_num_threads(1)
+    device, many = torch.device("cpu"), given.batch_size or 32
+    plain = make_model(SMALL, device)
+    model = copy.deepcopy(plain)
+    fusion = PrefixKV(model)
+    print(f"{sum(p.numel() for p in plain.parameters()) / 1e6:.1f} M parameters, float32, one thread, prompts of "
+          f"{given.prompt}, {given.new_tokens} new tokens, median of {given.rounds} rounds, processor time")
+    works = {f"{name}, batch {rows}": work_of(*pair, rows, given.prompt, given.new_tokens)
+             for rows in (1, many) for name, pair in {"prefix-kv": (model, fusion), "plain": (plain, None)}.items()}
+    spent = interleaved(works, given.rounds, device)
+    for name, taken in spent.items():
+        speed = int(name.split()[-1]) / taken
+        print(f"{name:>20}: {taken:.3f} s, {speed:.2f} records/s, {speed * given.new_tokens:.0f} tokens/s")
+    gain = many * spent["prefix-kv, batch 1"] / spent[f"prefix-kv, batch {many}"]
+    costs = [spent[f"prefix-kv, batch {rows}"] / spent[f"plain, batch {rows}"] for rows in (1, many)]
+    print(f"batch {many} ÷ batch 1: {gain:.2f} times the records/s (aim: at least 4)")
+    print(f"prefix-kv with memo ÷ plain: {costs[0]:.3f} at batch 1, {costs[1]:.3f} at batch {many} (aim: at most 1.08)")
+    return gain >= 4 and max(costs) <= 1.08
+
+
+def on_gpu(given: argparse.Namespace) -> bool:
+    """Throughput and memory of a large model; the ratio is told, and judged by nobody."""
+    device, many = torch.device("cuda"), given.batch_size or 512
+    model = make_model(LLAMA_3_8B, device)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, "
+          f"{sum(p.numel() for p in model.parameters()) / 1e9:.2f} G parameters, bfloat16, batch {many}, prompts of "
+          f"{given.prompt}, {given.new_tokens} new tokens, median of {given.rounds} rounds, wall clock")
+    spent = {}
+    for name in ("plain", "prefix-kv"):  # one model for both: two would not leave room; so they do not take turns
+        fusion = PrefixKV(model) if name == "prefix-kv" else None
+        torch.cuda.reset_peak_memory_stats()
+        work = work_of(model, fusion, many, given.prompt, given.new_tokens)
+        spent[name] = interleaved({name: work}, given.rounds, device)[name]
+        print(f"{name:>10}: {spent[name]:.2f} s, {many / spent[name]:.1f} records/s, "
+              f"{many * given.new_tokens / spent[name]:,.0f} tokens/s, "
+              f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+    print(f"prefix-kv with memo ÷ plain: {spent['prefix-kv'] / spent['plain']:.3f}")
+    return True
+
+
+def main() -> int:
+    """Measure, print, and say by the exit status whether the aims are reached."""
+    parser = argparse.ArgumentParser(description="Speed of generation: batches, and the prefix's share.")
+    parser.add_argument("--batch-size", type=int, help="32 on a CPU, 512 on a GPU if not given")
+    parser.add_argument("--prompt", type=int, default=32)
+    parser.add_argument("--new-tokens", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    return 0 if (on_gpu(given) if torch.cuda.is_available() else on_cpu(given)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

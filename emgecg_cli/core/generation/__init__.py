@@ -1,0 +1,13 @@
+"""`generate`: a run and a store in, predictions out. Batched, append-only, resumable, by one writer or several.
+
+The batches and their order are fixed by the records alone, and a batch that was not written whole is made again whole,
+so a killed run ends with the bytes of an unbroken one, and several writers with those of one.
+"""
+
+from __future__ import annotations
+
+from emgecg_cli.core.generation.job import SIGNALS, shuffle_between_patients
+from emgecg_cli.core.generation.processes import write_parts
+from emgecg_cli.core.generation.run import GenerateResult, generate_reports
+
+__all__ = ["SIGNALS", "GenerateResult", "generate_reports", "shuffle_between_patients", "write_parts"]

@@ -1,0 +1,119 @@
+"""What is to be generated: which records in which batches, and the recording each is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoTokenizer
+
+from emgecg_cli.core.artifacts import SPLITS
+from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions.build import Instructions
+from emgecg_cli.core.instructions.render import render_prompt
+from emgecg_cli.core.manifest import Manifest
+from emgecg_cli.core.models.run_files import train_subjects
+from emgecg_cli.core.store import Store, subject_hashes
+
+SIGNALS = ("real", "shuffled", "zeros", "none")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Store indices in order of prompt length, and the recording each record is shown."""
+
+    store: Store
+    instructions: Instructions
+    order: list[int]
+    shown: dict[int, int]
+    config: GenerateConfig
+
+    @property
+    def batches(self) -> list[list[int]]:
+        """Store indices, batch by batch."""
+        size = self.config.batch_size
+        return [self.order[i:i + size] for i in range(0, len(self.order), size)]
+
+    @cached_property
+    def ids(self) -> list[list[str]]:
+        """Record ids, batch by batch."""
+        names = self.store.records["record_id"].to_list()
+        return [[names[i] for i in batch] for batch in self.batches]
+
+    def prompts(self, indices: list[int], tokenizer: Any, placeholders: Sequence[int] | None) -> list[list[int]]:
+        """Token ids of the prompts of some records; without a signal there are no placeholders for one either."""
+        counts = None if self.config.signal == "none" else placeholders
+        rows = self.instructions.of(self.store.records["record_id"].gather(indices).to_list())
+        return [render_prompt(row.messages, tokenizer, counts) for row in rows]
+
+
+def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
+    """Store indices of the records asked for; raises MedReportError when there are none."""
+    chosen = [int(i) for i in store.indices(config.split)][:config.limit]
+    if not chosen:
+        raise MedReportError(f"{store.path}: no record in the {config.split} split", "choose another --split")
+    return chosen
+
+
+def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: GenerateConfig) -> Job:
+    """Put the records in order, and choose what each is shown. The order needs no model: the text decides it."""
+    chosen = chosen_records(store, config)
+    rows = instructions.of(store.records["record_id"].gather(chosen).to_list())
+    lengths = {i: len(render_prompt(row.messages, tokenizer)) for i, row in zip(chosen, rows, strict=True)}
+    shown = dict(zip(chosen, chosen, strict=True))
+    if config.signal == "shuffled":
+        shown = shuffle_between_patients(chosen, store.records["subject_id"].to_list(), config.seed)
+    return Job(store, instructions, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
+
+
+def load_tokenizer(run: Path) -> Any:
+    """The tokenizer of a run, without its model."""
+    folder = run / "tokenizer"
+    try:
+        if not folder.is_dir():  # it would be taken for a name on the hub
+            raise FileNotFoundError("tokenizer/ is missing")
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise MedReportError(f"{run}: cannot be loaded: {' '.join(str(error).split())[:300]}",
+                             "a file of the run is missing or damaged; train it again") from None
+
+
+def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:
+    """Raise MedReportError when names are unknown, or when the run cannot or must not be shown this store."""
+    if config.signal not in SIGNALS:
+        raise MedReportError(f"no signal '{config.signal}'", f"available: {', '.join(SIGNALS)}")
+    if config.split not in SPLITS:
+        raise MedReportError(f"no split '{config.split}'", f"available: {', '.join(SPLITS)}")
+    trained = manifest.details
+    if (store.fs, store.sig_len) != (trained["fs"], trained["sig_len"]):
+        raise MedReportError(f"{store.path}: {store.fs} Hz and {store.sig_len} samples; the run was trained on "
+                             f"{trained['fs']} Hz and {trained['sig_len']}", f"prepare it with --fs {trained['fs']}")
+    if config.split != "train":
+        shared = subject_hashes(store, config.split) & train_subjects(run)
+        if shared:
+            raise MedReportError(f"{store.path}: {len(shared)} patients of its {config.split} split were trained on",
+                                 "prepare it with the split and the seed of the store the run was trained on")
+
+
+def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int) -> dict[int, int]:
+    """A seeded permutation that gives every record the recording of another patient.
+
+    Raises MedReportError when one patient has more than half of the records: then none exists.
+    """
+    rng = np.random.default_rng(seed)
+    by_subject: dict[str, list[int]] = {}
+    for i in rng.permutation(indices).tolist():
+        by_subject.setdefault(subjects[i], []).append(i)
+    groups = sorted(by_subject.values(), key=len, reverse=True)  # stable: equal sizes stay in random order
+    largest = len(groups[0])
+    if 2 * largest > len(indices):
+        raise MedReportError(f"one patient has {largest} of {len(indices)} records: no shuffle between patients exists",
+                             "choose another --split, or a larger --limit")
+    # Patients lie in blocks; a shift by the largest block takes every record out of its own.
+    ordered = [i for group in groups for i in group]
+    return dict(zip(ordered, ordered[largest:] + ordered[:largest], strict=True))

@@ -1,0 +1,77 @@
+"""The model at work: a batch of records in, their rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from emgecg_cli.core.artifacts import PredictionRow, to_json
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.generation.job import Job
+from emgecg_cli.core.generation.sampling import processors
+from emgecg_cli.core.models.report_model import ReportModel, pad_prompts, to_input
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """A loaded model and the job it works on."""
+
+    model: ReportModel
+    tokenizer: Any
+    job: Job
+    device: torch.device
+
+    def lines(self, indices: list[int]) -> str:
+        """The rows of some records as JSON lines. Raises MedReportError when the device has too little memory."""
+        try:
+            return "".join(to_json(row) + "\n" for row in self.rows(indices))
+        except (torch.OutOfMemoryError, MemoryError):
+            size = self.job.config.batch_size
+            raise MedReportError(f"the device ran out of memory with --batch-size {size}", _smaller(size)) from None
+
+    def rows(self, indices: list[int]) -> Iterator[PredictionRow]:
+        """The reports of some records, generated together."""
+        job = self.job
+        records = [job.store.row(i) for i in indices]
+        prompts = job.prompts(indices, self.tokenizer, self.model.placeholders)
+        input_ids, mask = pad_prompts(prompts, self.tokenizer.pad_token_id, self.model.fusion.padding_side)
+        output = self.model.generate(
+            self._signal(indices), input_ids.to(self.device), mask.to(self.device), generation_config=self._settings(),
+            logits_processor=processors(job.config, [row.record_id for row in records], self.device))
+        for i, row, ids in zip(indices, records, output.tolist(), strict=True):
+            text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+            shown = job.store.row(job.shown[i]).record_id if job.config.signal in ("real", "shuffled") else None
+            yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
+                                row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown)
+
+    def _settings(self) -> GenerationConfig:
+        """Greedy or beam search and nothing else; `load_run` has put a checkpoint's own settings aside."""
+        config = self.job.config
+        beams = {} if config.length_penalty is None else {"length_penalty": config.length_penalty}
+        return GenerationConfig(
+            max_new_tokens=config.max_new_tokens, num_beams=config.num_beams, do_sample=False, **beams,
+            pad_token_id=self.tokenizer.pad_token_id, bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+            decoder_start_token_id=getattr(self.model.backbone.config, "decoder_start_token_id", None))
+
+    def _signal(self, indices: list[int]) -> Tensor | None:
+        """What the model is shown, (B, C, L), or None for text alone."""
+        if self.job.config.signal == "none":
+            return None
+        stored = np.stack([self.job.store.signal(self.job.shown[i]) for i in indices])
+        signal = to_input(torch.from_numpy(stored).to(self.device))
+        return torch.zeros_like(signal) if self.job.config.signal == "zeros" else signal
+
+
+def _smaller(size: int) -> str:
+    """What to try after a batch that was too large; the batch size is part of what unfinished predictions are."""
+    if size == 1:
+        return "give a smaller --max-new-tokens, or use a device with more memory"
+    return (f"try --batch-size {size // 2}; if some reports have been written already, they stay where they are, "
+            "and it needs another --out")

@@ -1,0 +1,191 @@
+"""`generate_reports`: what is refused, what is left to do, and the files that are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from emgecg_cli.core.artifacts import PredictionRow, read_rows
+from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, confirm_finished, part_path
+from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.generation.job import Job, check_fits, load_tokenizer, plan_job
+from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
+from emgecg_cli.core.generation.reports import Reporter
+from emgecg_cli.core.instructions.build import Instructions, open_instructions
+from emgecg_cli.core.manifest import (
+    Manifest,
+    file_hashes,
+    hashes_of,
+    input_of,
+    input_path,
+    is_finished,
+    package_versions,
+    read_manifest,
+    write_manifest,
+)
+from emgecg_cli.core.models.backbones import machine_at_hand
+from emgecg_cli.core.models.run_files import load_run
+from emgecg_cli.core.store import Store, open_store
+
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """Predictions, or the part of one writer: `records` of them in all, `written` in this session."""
+
+    path: Path | None
+    records: int
+    written: int
+    already_finished: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """What was asked for, opened and checked, before a model is loaded."""
+
+    run: Path
+    store: Store
+    instructions: Instructions
+    config: GenerateConfig
+    inputs: dict[str, dict[str, str]]
+    plan: dict[str, Any]
+
+    def job(self) -> Job:
+        """Records and batches; the tokenizer alone decides them."""
+        return plan_job(self.store, self.instructions, load_tokenizer(self.run), self.config)
+
+    def reporter(self, job: Job) -> Reporter:
+        """Load the model."""
+        machine = self.plan["machine"]
+        device = torch.device(machine["device"])
+        dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
+        model, tokenizer, _ = load_run(self.run, device, dtype)
+        return Reporter(model, tokenizer, job, device)
+
+
+def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
+              instructions_path: Path | None = None) -> Task:
+    """Open run, store and instructions; raises MedReportError when they do not fit each other."""
+    manifest = read_manifest(run, "run", made_by="train")
+    store = open_store(store_path or input_path(run, manifest, "store"))
+    instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
+    check_fits(run, manifest, store, config)
+    made_from = {"run": run, "store": store.path, "instructions": instructions.path}
+    inputs = {role: input_of(path, out or Path()) for role, path in made_from.items()}
+    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
+            "versions": package_versions()}
+    return Task(run, store, instructions, config, inputs, plan)
+
+
+def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, store_path: Path | None = None,
+                     instructions_path: Path | None = None, writer: tuple[int, int] | None = None,
+                     progress: Progress | None = None) -> GenerateResult:
+    """Generate a report for each record of a split and write them to `out`, a `.jsonl` file or an open text stream.
+
+    `writer` (R, W), 1 <= R <= W, makes this the R-th of W processes that share the work: it writes only its part, and
+    ends when that is done. Without it, what parts hold already is taken, the rest is written, and the file finished.
+    Store and instructions default to those the run was trained on. Raises MedReportError when they do not fit the run,
+    when `out` belongs to other settings, or when another process writes it.
+    """
+    if isinstance(out, Path) and out.suffix != ".jsonl":
+        raise MedReportError(f"{out}: predictions are written to a .jsonl file", f"give --out {out}.jsonl")
+    if writer and not 1 <= writer[0] <= writer[1]:
+        raise MedReportError(f"no writer {writer[0]} of {writer[1]}", f"give --writer 1/{max(1, writer[1])}, say")
+    if writer and not isinstance(out, Path):
+        raise MedReportError("several writers need a file they share", "give --out NAME.jsonl, or leave --writer out")
+    task = open_task(run, out if isinstance(out, Path) else None, config, store_path, instructions_path)
+    if not isinstance(out, Path):
+        return _stream(out, task, progress)
+    if is_finished(out):
+        return _finished(out, task)
+    return _write_part(out, task, *writer, progress) if writer else _write_all(out, task, progress)
+
+
+def _finished(out: Path, task: Task) -> GenerateResult:
+    manifest = read_manifest(out, "predictions", made_by="generate")
+    confirm_finished(out, manifest, task.plan)
+    return GenerateResult(out, manifest.counts["records"], 0, already_finished=True)
+
+
+def _stream(out: IO[str], task: Task, progress: Progress | None) -> GenerateResult:
+    """Write all records to an open stream, batch by batch."""
+    job = task.job()
+    reporter, total = task.reporter(job), 0
+    for batch in job.batches:
+        out.write(reporter.lines(batch))
+        out.flush()
+        total += len(batch)
+        if progress:
+            progress(total, len(job.order))
+    return GenerateResult(None, total, total)
+
+
+def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResult:
+    """Write what no file holds yet, put everything together, and finish."""
+    with claim(out, task.plan) as claimed:
+        job = task.job()
+        missing = _missing(out, job, range(len(job.batches)))
+        reporter = task.reporter(job) if missing else None
+        claimed.begin()
+        with out.open("ab") as stream:
+            stream.truncate(read_held(out, job.ids).size)
+            written = _append(stream, job, reporter, missing, progress)
+        merge(out, read_all(out, job.ids), len(job.batches))
+        rows = read_rows(out, PredictionRow)
+        counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows)}
+        details = {"dataset": task.store.dataset, "run": task.run.name, "machine": task.plan["machine"],
+                   "files": file_hashes(out.parent, [out.name])}
+        config = task.config
+        write_manifest(out, Manifest("predictions", "generate", asdict(config), config.seed, counts, task.inputs,
+                                     details))
+        claimed.finish()
+    return GenerateResult(out, len(rows), written)
+
+
+def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Progress | None) -> GenerateResult:
+    """Write those of one writer's batches that no file holds yet, to its part."""
+    check_place(out)
+    check_plan(out, task.plan)
+    job = task.job()
+    own = range(writer - 1, len(job.batches), writers)
+    records, path = sum(len(job.batches[number]) for number in own), part_path(out, writer, writers)
+    if not _missing(out, job, own):
+        return GenerateResult(path, records, 0)
+    reporter = task.reporter(job)
+    with claim_part(out, task.plan, writer, writers) as part:
+        if part is None:
+            return _finished(out, task)
+        part.truncate(read_held(path, job.ids).size)
+        written = _append(part, job, reporter, _missing(out, job, own), progress, records)
+    return GenerateResult(path, records, written)
+
+
+def _missing(out: Path, job: Job, numbers: Iterable[int]) -> list[int]:
+    """Those of some batches that neither the predictions nor any part holds whole."""
+    held = held_numbers(read_all(out, job.ids))
+    return [number for number in numbers if number not in held]
+
+
+def _append(stream: IO[bytes], job: Job, reporter: Reporter | None, numbers: list[int], progress: Progress | None,
+            total: int | None = None) -> int:
+    """Write batches one after the other, each safe on disk before the next; returns how many records that were."""
+    batches = job.batches
+    total = total or len(job.order)
+    left = sum(len(batches[number]) for number in numbers)
+    before = done = total - left
+    for number in numbers:
+        assert reporter is not None
+        stream.write(reporter.lines(batches[number]).encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+        done += len(batches[number])
+        if progress:
+            progress(done, total)
+    return done - before

@@ -1,0 +1,79 @@
+"""How the next token is chosen: penalties on what was written so far, and sampling that knows no batch.
+
+Sampling is the Gumbel-max trick: the largest of (log-probability + Gumbel noise) is a draw from the distribution. Each
+record has noise of its own, from its id and the seed, so its report does not depend on the records beside it, their
+order, or which process writes it; `generate` itself stays greedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.generation.logits_process import (
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from emgecg_cli.core.config import GenerateConfig
+
+
+class OnReport(LogitsProcessor):
+    """Applies a processor to what has been written of the report, without prompt and padding.
+
+    On the prompt it would depend on the fusion: some give `generate` the prompt's ids, some only their embeddings.
+    """
+
+    def __init__(self, inner: LogitsProcessor) -> None:
+        self.inner = inner
+        self.prompt: int | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """input_ids (B, T), scores (B, vocabulary) -> scores."""
+        if self.prompt is None:
+            self.prompt = input_ids.shape[1]
+        written = input_ids[:, self.prompt:]
+        return self.inner(written, scores) if written.shape[1] else scores
+
+
+class GumbelNoise(LogitsProcessor):
+    """Adds Gumbel noise to log-probabilities, from one generator a row that advances with every step."""
+
+    def __init__(self, seed: int, record_ids: Sequence[str], device: torch.device) -> None:
+        self.generators = [torch.Generator(device).manual_seed(_row_seed(seed, name)) for name in record_ids]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """scores (B, vocabulary) of any scale; float32 from here on."""
+        noise = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
+        for row, generator in zip(noise, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        # An exponential draw of exactly 0 would be infinite noise, and no number beside a ruled-out token's -inf.
+        return scores.float() - noise.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def processors(config: GenerateConfig, record_ids: Sequence[str], device: torch.device) -> LogitsProcessorList:
+    """What a batch of these records needs, in Hugging Face's order; new ones for each batch, since they count steps."""
+    chosen: list[LogitsProcessor] = []
+    if config.repetition_penalty is not None:
+        chosen.append(OnReport(RepetitionPenaltyLogitsProcessor(config.repetition_penalty)))
+    if config.no_repeat_ngram_size is not None:
+        chosen.append(OnReport(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size)))
+    if config.samples:
+        if config.temperature is not None:
+            chosen.append(TemperatureLogitsWarper(config.temperature))
+        if config.top_k is not None:
+            chosen.append(TopKLogitsWarper(config.top_k))
+        if config.top_p is not None:
+            chosen.append(TopPLogitsWarper(config.top_p))
+        chosen.append(GumbelNoise(config.seed, record_ids, device))
+    return LogitsProcessorList(chosen)
+
+
+def _row_seed(seed: int, record_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed} {record_id}".encode()).digest()[:8], "big") >> 1
