@@ -1,6 +1,7 @@
-"""Step-level checkpoints that resume exactly: trained weights, buffers, optimiser and random state, all safetensors.
+"""Step-level checkpoints that resume exactly: trained weights, buffers, optimiser and random states, all safetensors.
 
-The learning rate and the sampler are functions of the step, so the step is all of their state.
+One format for every strategy: full tensors by name, so that a run may go on with another strategy or another number of
+processes. The learning rate and the sampler are functions of the step, so the step is all of their state.
 """
 
 from __future__ import annotations
@@ -9,92 +10,126 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.training.parallel import Parallel
 
 CHECKPOINTS = "checkpoints"
 KEPT = 2
+DAMAGED = (OSError, ValueError, KeyError, SafetensorError)
 
 
-def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write `step-00000123`, whole or not at all, and drop all but the newest two."""
+def save_checkpoint(folder: Path, step: int, parallel: Parallel, objective: nn.Module, optimizer: Optimizer) -> None:
+    """Write `step-00000123`, whole or not at all, and drop all but the newest two (collective; one process writes)."""
+    model_state, optimizer_state = parallel.state(objective, optimizer)
+    random_states = _gather_random_states(parallel)
+    if not parallel.is_main:
+        return
     temporary, final = folder / f".step-{step:08d}.tmp", folder / f"step-{step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(_model_state(model), temporary / "model.safetensors")
-    save_file(_optimizer_state(optimizer), temporary / "optimizer.safetensors")
-    save_file(_random_state(), temporary / "random.safetensors")
-    (temporary / "state.json").write_text(json.dumps({"step": step}) + "\n")
+    save_file(model_state, temporary / "model.safetensors")
+    save_file(optimizer_state, temporary / "optimizer.safetensors")
+    for rank, state in enumerate(random_states):
+        save_file(state, temporary / f"random-{rank}.safetensors")
+    (temporary / "state.json").write_text(json.dumps({"step": step, "processes": parallel.world}) + "\n")
     for file in temporary.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
+        _reach_the_disk(file)
     temporary.rename(final)
     for old in _checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Restore the newest checkpoint in place and return its step; 0 when there is none.
+def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, optimizer: Optimizer) -> int:
+    """Restore the newest checkpoint in place and return its step; 0 when there is none (collective).
 
-    Raises MedReportError when it is damaged or was written by another model.
+    In as many processes as wrote it, training goes on exactly; in another number weights, moments and step do, and
+    random states are shared out. Raises MedReportError when it is damaged, was written by another model, or is not the
+    same one for all processes.
     """
+    parallel.barrier()  # whoever writes has written
     found = _checkpoints(folder)
-    if not found:
+    newest = found[-1] if found else None
+    steps = parallel.sum(torch.tensor([_step(newest), 1.0], dtype=torch.float64))
+    if steps[0].item() != _step(newest) * parallel.world:
+        raise MedReportError(f"{folder}: not all processes see the same checkpoint",
+                             "put the run on a file system that all machines share")
+    if newest is None:
         return 0
-    newest = found[-1]
     try:
-        state = load_file(newest / "model.safetensors")
-        moments = load_file(newest / "optimizer.safetensors")
-        random = load_file(newest / "random.safetensors")
-        step = int(json.loads((newest / "state.json").read_text())["step"])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise MedReportError(f"{newest}: damaged checkpoint ({error})",
-                             "remove that folder to go on from the one before") from None
-    current = _model_state(model)
-    if {name: t.shape for name, t in state.items()} != {name: t.shape for name, t in current.items()}:
+        model_state = load_file(newest / "model.safetensors")
+        optimizer_state = load_file(newest / "optimizer.safetensors")
+        state = json.loads((newest / "state.json").read_text())
+        step, processes = int(state["step"]), int(state["processes"])
+        random_state = load_file(newest / f"random-{parallel.rank % processes}.safetensors")
+        cpu_state = random_state["cpu"]
+    except DAMAGED as error:
+        raise _damaged(newest, error) from None
+    if {name: tensor.shape for name, tensor in model_state.items()} != parallel.shapes(objective):
         raise MedReportError(f"{newest}: a checkpoint of another model", "remove the run, or give another --out")
-    with torch.no_grad():
-        for name, tensor in current.items():
-            tensor.copy_(state[name])
-    _restore_optimizer(optimizer, moments)
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
+    try:
+        parallel.load(objective, optimizer, model_state, optimizer_state)
+    except ValueError as error:
+        raise _damaged(newest, error) from None
+    torch.set_rng_state(cpu_state)
+    if "cuda" in random_state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random_state["cuda"])
     return step
 
 
+def save_state(file: Path, tensors: dict[str, Tensor]) -> None:
+    """Write the model's part of `Parallel.state`, whole or not at all; only the main process has it."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, temporary)
+    _reach_the_disk(temporary)
+    temporary.replace(file)
+
+
+def load_state(file: Path) -> dict[str, Tensor]:
+    """What `save_state` wrote. Raises MedReportError when the file is missing or damaged."""
+    try:
+        return load_file(file)
+    except DAMAGED as error:
+        raise MedReportError(f"{file}: damaged weights ({error})", "remove the run, and train again") from None
+
+
+def _damaged(checkpoint: Path, error: Exception) -> MedReportError:
+    return MedReportError(f"{checkpoint}: damaged checkpoint ({error})",
+                          "remove that folder to go on from the one before")
+
+
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+    return sorted(folder.glob("step-[0-9]*")) if folder.is_dir() else []
 
 
-def _model_state(model: nn.Module) -> dict[str, Tensor]:
-    """Everything training changes: trained parameters, and the buffers of modules that hold any (BatchNorm)."""
-    state = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
-    persistent = model.state_dict(keep_vars=True)
-    return state | {name: buffer for name, buffer in model.named_buffers() if name in persistent}
+def _step(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else int(checkpoint.name.partition("-")[2])
 
 
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {f"{index}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
-            for index, entry in optimizer.state_dict()["state"].items() for key, value in entry.items()}
+def _reach_the_disk(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    for name, tensor in moments.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _random_state() -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
+def _gather_random_states(parallel: Parallel) -> list[dict[str, Tensor]]:
+    """The random states of all processes in the main one: they need not share a file system to be saved."""
+    own = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
+        own["cuda"] = torch.cuda.get_rng_state()
+    if parallel.world == 1:
+        return [own]
+    states: list[dict[str, Tensor]] = [{} for _ in range(parallel.world)]
+    for key, state in own.items():
+        # As the sum of what each process puts in a row of its own.
+        rows = torch.zeros(parallel.world, len(state), dtype=torch.int32)
+        rows[parallel.rank] = state
+        for rank, row in enumerate(parallel.sum(rows).cpu().to(torch.uint8)):
+            states[rank][key] = row.clone()
+    return states

@@ -1,0 +1,200 @@
+"""Two processes train as one does with the same batches, whatever the strategy; and go on where they were stopped."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from parallel_worker import EncoderObjective, train
+from processes import run_in_processes
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.training.parallel import open_parallel
+from emgecg_cli.core.training.parallel.processes import Processes
+from emgecg_cli.core.training.parallel.sharded import refuse_unsplittable
+from emgecg_cli.core.training.parallel.zero import Zero
+
+CASES: list[dict[str, Any]] = [
+    dict(kind="ddp", tuning="full", clip=0.5),
+    dict(kind="ddp", tuning="lora", accumulation=2, checkpointing=True),
+    dict(kind="fsdp", tuning="full", accumulation=2, clip=0.5),
+    dict(kind="fsdp", tuning="full", checkpointing=True),
+    dict(kind="fsdp", tuning="lora", clip=0.5),
+    dict(kind="fsdp", tuning="lora", accumulation=2, checkpointing=True),
+    dict(kind="fsdp", tuning="full", fusion="splice"),
+    dict(kind="fsdp", tuning="lora", fusion="cross-attention", checkpointing=True),
+    dict(kind="fsdp", fusion="none", clip=0.5),
+]
+# Dropout, so that each process needs its own random state back.
+SAVED: list[dict[str, Any]] = [dict(kind=kind, tuning="lora", dropout=0.2, accumulation=2, clip=0.5)
+                               for kind in ("ddp", "fsdp")]
+HALF: list[dict[str, Any]] = [dict(kind=kind, tuning=tuning, precision="bf16")
+                              for kind, tuning in (("ddp", "full"), ("fsdp", "full"), ("fsdp", "lora"))]
+
+
+def name_of(case: dict[str, Any]) -> str:
+    return "-".join(f"{key}={value}" if isinstance(value, int | float) else str(value) for key, value in case.items())
+
+
+def named(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [case | {"name": name_of(case)} for case in cases]
+
+
+def saved_and_loaded() -> list[dict[str, Any]]:
+    """Each strategy that writes a checkpoint half-way, and each that goes on from it, with other weights at first."""
+    saving = [case | {"name": f"saved-{case['kind']}", "save_at": 1} for case in SAVED]
+    going_on = [case | {"name": f"{source['kind']}-to-{case['kind']}", "load": f"saved-{source['kind']}", "seed": 5}
+                for source in SAVED for case in SAVED]
+    plain = dict(tuning="lora", dropout=0.0)
+    return [*saving, *going_on, plain | {"kind": "fsdp", "name": "plain-fsdp", "save_at": 1}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes left the results of all cases."""
+    path = tmp_path_factory.mktemp("parallel")
+    run_in_processes("parallel_worker.py",
+                     {"cases": [*named(CASES), *named(HALF), *saved_and_loaded()], "folder": str(path)})
+    return path
+
+
+def furthest(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple[str, ...] = ("",)) -> tuple[float, str]:
+    """The largest difference between two results of the same names and shapes, of large tensors relative, and where."""
+    assert {name: t.shape for name, t in one.items()} == {name: t.shape for name, t in other.items()}
+    return max(((one[name] - other[name]).abs().max().item() / max(1.0, one[name].abs().max().item()), name)
+               for name in one if name.startswith(prefixes))
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_two_processes_train_as_one(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    alone = train(case | {"kind": "none"}, tmp_path)
+    together = load_file(folder / f"{name_of(case)}.safetensors")
+    difference, where = furthest(alone, together)
+    assert difference < 2e-5, where
+    first = train(case | {"kind": "none", "steps": 1}, tmp_path)
+    moved = {name for name in alone if not torch.equal(alone[name], first[name])}
+    assert moved >= {name for name in alone if name.startswith("model.") and "k_proj.bias" not in name}
+
+
+@pytest.mark.parametrize("case", HALF, ids=name_of)
+def test_half_precision_trains_nearly_as_full(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    check_half(case, folder, tmp_path)
+
+
+def check_half(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+    alone = train(case | {"kind": "none", "precision": "fp32"}, tmp_path)
+    together = load_file(folder / f"{name_of(case)}.safetensors")
+    difference, _ = furthest(alone, together, ("losses", "final"))
+    assert 1e-6 < difference < 0.05 * alone["losses"].max()
+    assert all(together[name].dtype == tensor.dtype for name, tensor in alone.items() if name.startswith("model."))
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+@pytest.mark.parametrize("source", ["ddp", "fsdp"])
+def test_going_on_from_a_checkpoint_is_as_never_having_stopped(source: str, kind: str, folder: Path) -> None:
+    whole = load_file(folder / f"saved-{source}.safetensors")
+    resumed = load_file(folder / f"{source}-to-{kind}.safetensors")
+    assert len(whole.pop("losses")[1:]) == len(resumed.pop("losses"))
+    difference, where = furthest(whole, resumed)
+    assert difference < 1e-6, where
+    assert {path.name for path in (folder / f"saved-{source}/step-00000001").iterdir()} == {
+        "model.safetensors", "optimizer.safetensors", "random-0.safetensors", "random-1.safetensors", "state.json"}
+
+
+def test_one_process_goes_on_from_the_checkpoint_of_two(folder: Path) -> None:
+    whole = load_file(folder / "plain-fsdp.safetensors")
+    alone = train(dict(tuning="lora", load="plain-fsdp", seed=5), folder)
+    whole["losses"] = whole["losses"][1:]
+    difference, where = furthest(whole, alone)
+    assert difference < 2e-5, where
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_a_strategy_works_in_one_process_without_a_launcher(kind: str, tmp_path: Path) -> None:
+    case = dict(fusion="none", clip=0.5)
+    expected = train(case, tmp_path)
+    try:
+        difference, where = furthest(expected, train(case | {"kind": kind}, tmp_path))
+    finally:
+        open_parallel(kind, "fp32").close()
+    assert difference < 1e-6, where
+    assert not torch.distributed.is_initialized()
+
+
+def test_clipping_and_the_sum_of_shares_show_in_these_tests(tmp_path: Path) -> None:
+    """Were gradients averaged, or never clipped, results would differ by far more than what is allowed above."""
+    plain, clipped = (train(dict(clip=clip), tmp_path) for clip in (0.0, 0.5))
+    assert furthest(plain, clipped, ("model.",))[0] > 1e-2
+
+
+def test_what_cannot_be_opened_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MedReportError, match="no parallel strategy 'fdsp'"):
+        open_parallel("fdsp", "fp32")
+    with pytest.raises(MedReportError, match="no precision 'fp16'"):
+        open_parallel("ddp", "fp16")
+    monkeypatch.setattr("emgecg_cli.core.training.parallel.zero.find_spec", lambda name: None)
+    with pytest.raises(MedReportError, match="DeepSpeed") as error:
+        open_parallel("zero3", "fp32")
+    assert error.value.hint == "pip install 'medreport[zero]'"
+
+
+def test_what_cannot_be_split_is_refused() -> None:
+    processes = Processes(0, 1, torch.device("cpu"))
+    with pytest.raises(MedReportError, match="parameter 'scale' is a single number"):
+        Zero("zero3", "fp32", processes, 1).prepare(EncoderObjective(), torch.optim.AdamW)
+    quantised = nn.ModuleDict({"linear": nn.Linear(2, 2)})
+    quantised["linear"].weight = nn.Parameter(torch.zeros(2, 2, dtype=torch.uint8), requires_grad=False)
+    for kind in ("fsdp", "zero3"):
+        with pytest.raises(MedReportError, match=f"quantised backbone cannot be sharded by {kind}"):
+            refuse_unsplittable(quantised, kind)
+
+
+# ---------------------------------------------------------------------------------------------------------------- ZeRO
+ZERO: list[dict[str, Any]] = [*(dict(kind=kind, tuning=tuning, accumulation=2, clip=0.5, checkpointing=tuning == "lora")
+                                for kind in ("zero2", "zero3") for tuning in ("full", "lora")),
+                              dict(kind="zero3", tuning="full", fusion="splice"),
+                              dict(kind="zero3", tuning="lora", fusion="cross-attention", checkpointing=True)]
+ZERO_HALF: list[dict[str, Any]] = [dict(kind=kind, tuning="full", precision="bf16") for kind in ("zero2", "zero3")]
+
+
+@pytest.fixture(scope="module")
+def zero_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed (extra `zero`)")
+    path = tmp_path_factory.mktemp("zero")
+    saved = [dict(kind=kind, tuning="lora", clip=0.5) for kind in ("zero2", "zero3", "fsdp")]
+    saving = [case | {"name": f"saved-{case['kind']}", "save_at": 1} for case in saved]
+    going_on = [saved[to] | {"name": f"{saved[source]['kind']}-to-{saved[to]['kind']}", "seed": 5,
+                             "load": f"saved-{saved[source]['kind']}"}
+                for source, to in ((0, 0), (1, 1), (1, 2), (2, 1), (2, 0))]
+    cases = [*named(ZERO), *named(ZERO_HALF), *saving, *going_on]
+    run_in_processes("parallel_worker.py", {"cases": cases, "folder": str(path)})
+    return path
+
+
+@pytest.mark.parametrize("case", ZERO, ids=name_of)
+def test_zero_trains_as_one_process(case: dict[str, Any], zero_folder: Path, tmp_path: Path) -> None:
+    alone = train(case | {"kind": "none"}, tmp_path)
+    difference, where = furthest(alone, load_file(zero_folder / f"{name_of(case)}.safetensors"))
+    assert difference < 5e-5, where
+
+
+@pytest.mark.parametrize("case", ZERO_HALF, ids=name_of)
+def test_zero_trains_in_half_precision_nearly_as_in_full(case: dict[str, Any], zero_folder: Path,
+                                                         tmp_path: Path) -> None:
+    check_half(case, zero_folder, tmp_path)
+
+
+@pytest.mark.parametrize(("source", "kind"), [("zero2", "zero2"), ("zero3", "zero3"), ("zero3", "fsdp"),
+                                              ("fsdp", "zero3"), ("fsdp", "zero2")])
+def test_zero_goes_on_from_a_checkpoint(source: str, kind: str, zero_folder: Path) -> None:
+    whole = load_file(zero_folder / f"saved-{source}.safetensors")
+    resumed = load_file(zero_folder / f"{source}-to-{kind}.safetensors")
+    whole["losses"] = whole["losses"][1:]
+    difference, where = furthest(whole, resumed)
+    assert difference < (1e-6 if source == kind else 5e-5), where
