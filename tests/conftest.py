@@ -8,8 +8,6 @@ import pytest
 from fuse import Fuse
 from pipeline import make_inputs, short_config
 
-from emgecg_cli.core.training.run import train
-
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -30,6 +28,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def short_run(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a few steps on those inputs; not to be written to."""
+    from emgecg_cli.core.training.run import train  # here, since most tests need no training
+
     run = tmp_path_factory.mktemp("runs") / "short"
     train(inputs[1], run, short_config())
     return run

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emgecg_cli.core.config import TrainConfig, resolve_train_config
+from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.instructions.build import build_instructions
+from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.store import prepare_store
 
 SHORT = dict(backbone="tiny", steps=9, batch_size=8, checkpoint_every=4)

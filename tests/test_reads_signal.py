@@ -8,11 +8,12 @@ from statistics import median
 import pytest
 
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
-from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareDefaults, resolve_train_config
+from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareDefaults
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.metrics.score import score_predictions
+from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.store import prepare_store
 from emgecg_cli.core.training.run import train
 

@@ -14,15 +14,15 @@ import torch
 from pipeline import contents, finish, kill_when, make_inputs, medreport, short_config
 from safetensors.torch import load_file
 
-from emgecg_cli.core.config import resolve_train_config
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.report_model import to_input
 from emgecg_cli.core.models.run_files import load_run
-from emgecg_cli.core.training.augment import gain, noise, parse_augmentations, roll
+from emgecg_cli.core.recipes import resolve_train_config
+from emgecg_cli.core.training.augment import gain, generators, noise, parse_augmentations, roll
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
-from emgecg_cli.core.training.data import Collate, Item, RenderedSplit
+from emgecg_cli.core.training.data import Item, RenderedSplit, TextRecords, Totals
 from emgecg_cli.core.training.encoder_targets import encoder_targets
 from emgecg_cli.core.training.loop import count_steps, learning_rate_factor
 from emgecg_cli.core.training.objective import Objective
@@ -80,14 +80,14 @@ def test_steps_come_from_epochs_and_accumulation() -> None:
 def test_the_papers_settings_are_the_default_and_the_tiny_recipe_is_not() -> None:
     paper = resolve_train_config(backbone="llama-3-8b")
     assert (paper.recipe, paper.tuning, paper.lora_rank, paper.lora_alpha, paper.lora_dropout) == \
-        ("meit", "lora", 128, 64, 0.1)
+        ("meit-paper", "lora", 128, 64, 0.1)
     assert (paper.signal_tokens, paper.token_norm, paper.schedule, paper.warmup, paper.encoder_loss, paper.augment) == \
         (1, "unit", "linear", 0.03, "none", "none")
     assert resolve_train_config(backbone="tiny").recipe == "tiny-from-scratch"
-    assert resolve_train_config(backbone="tiny", recipe="meit", signal_tokens=2).signal_tokens == 2
+    assert resolve_train_config(backbone="tiny", recipe="meit-paper", signal_tokens=2).signal_tokens == 2
 
 
-@pytest.mark.parametrize("wrong", [dict(batch_size=1), dict(steps=0), dict(epochs=-1.0), dict(lora_dropout=1.0),
+@pytest.mark.parametrize("wrong", [dict(batch_size=0), dict(steps=0), dict(epochs=-1.0), dict(lora_dropout=1.0),
                                    dict(schedule="step"), dict(token_norm="l1"), dict(learning_rate=0.0),
                                    dict(signal_tokens=0), dict(recipe="none"), dict(encoder_learning_rate=-1.0),
                                    dict(adam_beta2=1.0), dict(max_grad_norm=-1.0), dict(weight_decay=-0.1),
@@ -105,15 +105,15 @@ def test_options_without_effect_are_refused() -> None:
 # -------------------------------------------------------------------------------------------- augmentation and targets
 def test_augmentations_keep_what_a_report_says() -> None:
     signal = torch.randn(4, 12, 200)
-    generator = torch.Generator().manual_seed(0)
-    rolled = roll(signal, generator)
+    drawn = generators(range(4), torch.device("cpu"))
+    rolled = roll(signal, drawn)
     for before, after in zip(signal, rolled, strict=True):
         shifts = [s for s in range(200) if torch.equal(before.roll(-s, 1), after)]
         assert len(shifts) == 1  # the same shift in all leads
     assert not torch.equal(rolled, signal)
-    factors = gain(signal, generator) / signal
+    factors = gain(signal, drawn) / signal
     assert factors.flatten(1).std(1).max() < 1e-5 and ((factors > 0.949) & (factors < 1.051)).all()
-    assert (noise(signal, generator) - signal).std(dim=(1, 2)).max() < 0.11
+    assert (noise(signal, drawn) - signal).std(dim=(1, 2)).max() < 0.11
     assert parse_augmentations("none") == [] and parse_augmentations("gain, roll") == [gain, roll]
     with pytest.raises(MedReportError, match="rol"):
         parse_augmentations("rol")
@@ -167,20 +167,26 @@ def test_a_loaded_run_gives_the_logits_of_the_trained_model(inputs: tuple[Path, 
         assert torch.equal(loaded(signal, ids, torch.ones_like(ids))[0], expected)
 
 
+def collate(items: list[Item], decoder_start: int | None = None) -> Any:
+    """A batch of these items."""
+    store: Any = None
+    return TextRecords(store, store, np.zeros((0, 0)), 0, decoder_start).collate(items)
+
+
 def test_a_step_weighs_tokens_alike_however_its_records_were_cut_into_batches(short_run: Path) -> None:
     model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
     objective = Objective(model, torch.tensor([0.2, 0.5]), weight=2.0, eos=tokenizer.eos_token_id, eos_weight=0.3)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     items = [Item(rng.integers(-500, 500, (12, 1000)).astype(np.int16), rng.integers(3, 90, length), length // 3,
                   rng.random(2) > 0.5) for length in (9, 30, 12, 21, 15)]
 
     def gradients(*cuts: list[Item]) -> torch.Tensor:
         objective.zero_grad()
-        batches = [Collate(0)(cut) for cut in cuts]
-        tokens, records = sum(b.answer_tokens for b in batches), sum(len(b.signal) for b in batches)
-        assert tokens == sum(int((b.labels != IGNORE_INDEX).sum()) for b in batches)
+        batches = [collate(cut) for cut in cuts]
+        totals = Totals(sum(int((b.labels != IGNORE_INDEX).sum()) for b in batches), sum(map(len, cuts)))
+        assert totals.tokens == sum(len(item.tokens) - item.prompt for item in items)
         for batch in batches:
-            objective(to_input(batch.signal), batch, tokens, records).total.backward()
+            objective(to_input(batch.signal), batch, totals).total.backward()
         return torch.cat([p.grad.flatten() for p in objective.parameters() if p.grad is not None])
 
     whole = gradients(items)
@@ -194,11 +200,11 @@ def test_the_report_loss_is_the_cross_entropy_of_the_answers_tokens(short_run: P
     ids = [5, 9, 20, 33, tokenizer.eos_token_id]
     items = [Item(np.zeros((12, 1000), np.int16), np.array(ids), 2, np.zeros(0, bool)),
              Item(np.zeros((12, 1000), np.int16), np.array([*ids, 40, 41]), 4, np.zeros(0, bool))]
-    batch = Collate(0)(items)
+    batch = collate(items)
     signal = to_input(batch.signal)
     with torch.no_grad():
         logits = model(signal, batch.input_ids, batch.attention_mask)[0].log_softmax(-1)
-        got = objective(signal, batch, tokens=10, records=2).report
+        got = objective(signal, batch, Totals(10, 2)).parts["report"]
     expected = 0.0
     for row, item in enumerate(items):
         for position in range(item.prompt, len(item.tokens)):

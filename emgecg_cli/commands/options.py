@@ -63,10 +63,6 @@ DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", autocompletion=com
                                            help=f"One of {', '.join(names.choices('dataset'))}.")]
 BackboneOpt = Annotated[str, typer.Option("--backbone", metavar="NAME|PATH", autocompletion=complete("backbone"),
                                           help=f"{', '.join(names.BACKBONES)}, a folder, or a hub id.")]
-EncoderOpt = Annotated[str | None, typer.Option("--encoder", metavar="NAME", autocompletion=complete("encoder"),
-                                                show_default=False, help=f"{', '.join(names.choices('encoder'))}.")]
-FusionOpt = Annotated[str | None, typer.Option("--fusion", metavar="NAME", autocompletion=complete("fusion"),
-                                               show_default=False, help=f"{', '.join(names.choices('fusion'))}.")]
 RephraserOpt = Annotated[str, typer.Option("--rephraser", metavar="NAME", autocompletion=complete("rephraser"),
                                            help=f"{' or '.join(names.choices('rephraser'))}.")]
 MetricsOpt = Annotated[list[str] | None, typer.Option(

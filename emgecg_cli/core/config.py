@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 from emgecg_cli.core.errors import MedReportError
 
 LARGEST_SEED = 2**32 - 1  # what numpy and torch both take
 SCHEDULES = ("linear", "cosine")
-TOKEN_NORMS = ("unit", "rms")
-STORES, INSTRUCTIONS, RUNS, PREDICTIONS, SCORES = "stores", "instructions", "runs", "predictions", "scores"
+TOKEN_NORMS = ("unit", "rms", "none")
+TOKEN_SOURCES = ("pooled", "temporal")
+PARALLEL = ("auto", "ddp", "fsdp", "zero2", "zero3")
+SELECTIONS = ("best", "last")
+PRETRAIN_OBJECTIVES = ("supervised", "masked")
+STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
+PREDICTIONS, SCORES = "predictions", "scores"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,11 @@ class InstructionDefaults:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """Settings of `generate`: greedy unless `num_beams` says otherwise."""
+    """Settings of `generate`: greedy, beams with `num_beams` > 1, sampling with any of `temperature`, `top_p`, `top_k`.
+
+    `repetition_penalty` and `no_repeat_ngram_size` look at what has been written of the report, not at the prompt.
+    Raises MedReportError on bad values, and on those that would change nothing.
+    """
 
     split: str = "test"
     signal: str = "real"
@@ -47,6 +54,35 @@ class GenerateConfig:
     max_new_tokens: int = 200
     limit: int | None = None
     seed: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    no_repeat_ngram_size: int | None = None
+    length_penalty: float | None = None
+
+    @property
+    def samples(self) -> bool:
+        """Whether tokens are drawn, rather than the likeliest taken."""
+        return any(value is not None for value in (self.temperature, self.top_p, self.top_k))
+
+    def __post_init__(self) -> None:
+        """Check what was given."""
+        for key, good, wanted in (
+                ("temperature", lambda value: 0 < value < math.inf, "a number above 0, or leave it out"),
+                ("top_p", lambda value: 0 < value < 1, "a share between 0 and 1"),
+                ("top_k", lambda value: value >= 1, "1 or more"),
+                ("repetition_penalty", lambda value: 0 < value < math.inf, "a number above 0"),
+                ("no_repeat_ngram_size", lambda value: value >= 2, "2 or more"),
+                ("length_penalty", math.isfinite, "a number")):
+            value = getattr(self, key)
+            if value is not None and not good(value):
+                raise MedReportError(f"--{key.replace('_', '-')} is {value}", f"give {wanted}")
+        if self.samples and self.num_beams > 1:
+            raise MedReportError(f"--num-beams {self.num_beams} does not sample", "leave --num-beams out, or "
+                                 "--temperature, --top-p and --top-k")
+        if self.length_penalty is not None and self.num_beams == 1:
+            raise MedReportError("--length-penalty has no effect without beams", "give --num-beams, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -75,23 +111,34 @@ class TrainConfig:
     unit-norm signal token, linear schedule with 3 % warm-up. Two are ours: gradients are clipped, and the signal enters
     in millivolts rather than scaled to each record's own range, which would erase voltage.
 
-    `encoder_loss` supervises the encoder directly besides the report loss: "codes" (the record's codes), "words" (a
-    bag of the report's tokens) or "none". `augment` names what is done to a training signal: any of "roll", "gain",
-    "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`, when
-    set, overrides `epochs`.
+    `batch_size` counts records in a batch of one process. `tokens_from` "pooled" makes all signal tokens of one feature
+    vector, "temporal" one of each of as many stretches of time. `fusion_layers` are "all", "auto" (the fusion's own
+    choice) or indices as in "0,2". `lora_targets` are "all-linear", "meit-code" (what the released scripts tuned in
+    each family) or names of layers; `new_tokens` are "none", "roles" (the paper's role tags) or tokens, as in
+    "<a>,<b>". `encoder_loss` supervises the encoder directly besides the report loss: "codes" (the record's codes),
+    "words" (a bag of the report's tokens) or "none". `augment` names what is done to a training signal: any of "roll",
+    "gain", "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`,
+    when set, overrides `epochs`. `select` says which weights a run keeps: the "best" on the validation split, which is
+    looked at every `evaluate_every` steps (None: once an epoch), or the "last". `track` names where metrics go besides
+    `metrics.jsonl`: "none", or any of "tensorboard", "wandb".
     """
 
-    recipe: str = "meit"
+    recipe: str = "meit-paper"
     backbone: str = ""
     fusion: str = "prefix-kv"
+    fusion_layers: str = "auto"
     encoder: str = "resnet50"
+    encoder_weights: str | None = None
     projector: str = "mlp"
     signal_tokens: int = 1
+    tokens_from: str = "pooled"
     token_norm: str = "unit"
     tuning: str = "lora"
     lora_rank: int = 128
     lora_alpha: int = 64
     lora_dropout: float = 0.1
+    lora_targets: str = "all-linear"
+    new_tokens: str = "none"
     epochs: float = 5.0
     steps: int | None = None
     batch_size: int = 16
@@ -110,82 +157,38 @@ class TrainConfig:
     augment: str = "none"
     precision: str = "auto"
     gradient_checkpointing: bool = False
+    compile: bool = False
+    parallel: str = "auto"
     checkpoint_every: int = 200
+    evaluate_every: int | None = None
+    select: str = "best"
+    track: str = "none"
     workers: int = 0
     seed: int = 0
 
 
-# A backbone trained from scratch needs more than MEIT's single token and LoRA: eight tokens, every weight tuned, the
-# encoder supervised directly, augmented signals. Never the default for a pretrained backbone.
-RECIPES: dict[str, dict[str, Any]] = {
-    "meit": {},
-    "tiny-from-scratch": {
-        "encoder": "resnet18-tiny", "projector": "linear", "signal_tokens": 8, "token_norm": "rms", "tuning": "full",
-        "batch_size": 32, "gradient_accumulation": 1,
-        "epochs": 12.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
-        "eos_loss_weight": 0.3, "encoder_loss": "codes", "augment": "roll,gain,noise",
-    },
-}
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of `pretrain`. `objective` is "supervised" (the store's codes, each weighted against its rarity) or
+    "masked" (reconstruct the share `mask_ratio` of the signal that was hidden). The rest is as in `train`.
+    """
 
-
-def default_recipe(backbone: str) -> str:
-    """The recipe a backbone gets when none is named."""
-    return "tiny-from-scratch" if backbone == "tiny" else "meit"
-
-
-def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig:
-    """Defaults, then the recipe, then what was given; None means not given. Raises MedReportError on bad values."""
-    name = recipe or default_recipe(given.get("backbone") or "")
-    if name not in RECIPES:
-        raise MedReportError(f"no recipe '{name}'", f"available: {', '.join(RECIPES)}")
-    explicit = {key: value for key, value in given.items() if value is not None}
-    unknown = set(explicit) - {f.name for f in fields(TrainConfig)}
-    if unknown:
-        raise TypeError(f"unknown settings {sorted(unknown)}")
-    config = replace(TrainConfig(), **(RECIPES[name] | explicit | {"recipe": name}))
-    _check(config)
-    _check_effect(config, explicit)
-    return config
-
-
-def _check_effect(config: TrainConfig, explicit: Mapping[str, Any]) -> None:
-    """Refuse what was given and would change nothing."""
-    idle = {}
-    if config.tuning != "lora":
-        idle = dict.fromkeys(("lora_rank", "lora_alpha", "lora_dropout"), f"--tuning {config.tuning}")
-    if config.encoder_loss == "none":
-        idle["encoder_loss_weight"] = "--encoder-loss none"
-    if config.steps is not None:
-        idle["epochs"] = "--steps"
-    for key, reason in idle.items():
-        if key in explicit:
-            raise MedReportError(f"{_option(key)} has no effect beside {reason}", "leave one of them out")
-
-
-def _check(config: TrainConfig) -> None:
-    for key, least in {"signal_tokens": 1, "lora_rank": 1, "batch_size": 2, "gradient_accumulation": 1,
-                       "max_length": 8, "checkpoint_every": 1, "workers": 0, "seed": 0, "weight_decay": 0,
-                       "max_grad_norm": 0}.items():
-        if not least <= getattr(config, key) < math.inf:
-            raise MedReportError(f"{_option(key)} is {getattr(config, key)}", f"give {least} or more")
-    for key, most in {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000}.items():
-        if getattr(config, key) > most:
-            raise MedReportError(f"{_option(key)} is {getattr(config, key)}", f"give {most} or less")
-    for key in ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",
-                "eos_loss_weight"):
-        value = getattr(config, key)
-        if value is not None and not 0 < value < math.inf:
-            raise MedReportError(f"{_option(key)} is {value}", "give a number above 0")
-    if config.steps is not None and config.steps < 1:
-        raise MedReportError(f"--steps is {config.steps}", "give 1 or more, or --epochs instead")
-    for key in ("lora_dropout", "warmup", "adam_beta2"):
-        if not 0 <= getattr(config, key) < 1:
-            raise MedReportError(f"{_option(key)} is {getattr(config, key)}", "give a share from 0 to below 1")
-    for key, known in {"schedule": SCHEDULES, "token_norm": TOKEN_NORMS}.items():
-        if getattr(config, key) not in known:
-            raise MedReportError(f"no {key.replace('_', ' ')} '{getattr(config, key)}'",
-                                 f"available: {', '.join(known)}")
-
-
-def _option(key: str) -> str:
-    return "--" + key.replace("_", "-")
+    encoder: str = "resnet50"
+    objective: str = "supervised"
+    epochs: float = 20.0
+    steps: int | None = None
+    batch_size: int = 64
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.999
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    max_grad_norm: float = 1.0
+    mask_ratio: float = 0.75
+    augment: str = "roll,gain,noise"
+    precision: str = "auto"
+    parallel: str = "auto"
+    checkpoint_every: int = 200
+    workers: int = 0
+    seed: int = 0

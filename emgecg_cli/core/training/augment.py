@@ -1,35 +1,52 @@
-"""What is done to a training signal, on its device: each augmentation keeps what a report says about it."""
+"""What is done to a training signal, on its device: each augmentation keeps what a report says about it.
+
+Each record has its own generator, so what happens to it depends neither on its batch nor on the number of processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.models.report_model import to_input
 
-Augmentation = Callable[[Tensor, Generator], Tensor]
+Augmentation = Callable[[Tensor, Sequence[Generator]], Tensor]
 
 
-def roll(signal: Tensor, generator: Generator) -> Tensor:
+def generators(seeds: Sequence[int], device: torch.device) -> list[Generator]:
+    """One generator for each record."""
+    return [Generator(device).manual_seed(seed) for seed in seeds]
+
+
+def uniform(generators: Sequence[Generator], device: torch.device) -> Tensor:
+    """One number from [0, 1) for each record: (B, 1, 1)."""
+    return torch.cat([torch.rand(1, 1, 1, generator=generator, device=device) for generator in generators])
+
+
+def roll(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
     """Shift each recording circularly in time, all leads alike: (B, C, L) -> (B, C, L)."""
-    batch, leads, samples = signal.shape
-    shift = torch.randint(samples, (batch, 1), generator=generator, device=signal.device)
-    index = (torch.arange(samples, device=signal.device) + shift) % samples  # (B, L)
-    return signal.gather(2, index[:, None].expand(batch, leads, samples))
+    samples = signal.shape[-1]
+    shift = (uniform(generators, signal.device) * samples).long()
+    index = (torch.arange(samples, device=signal.device) + shift) % samples  # (B, 1, L)
+    return signal.gather(2, index.expand(signal.shape))
 
 
-def gain(signal: Tensor, generator: Generator) -> Tensor:
+def gain(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
     """Scale each recording by up to 5 %, less than any voltage criterion turns on."""
-    factor = torch.rand(len(signal), 1, 1, generator=generator, device=signal.device) * 0.1 + 0.95
-    return signal * factor
+    return signal * (uniform(generators, signal.device) * 0.1 + 0.95)
 
 
-def noise(signal: Tensor, generator: Generator) -> Tensor:
+def noise(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
     """Add white noise of up to 10 microvolts (0.04 units of network input), one strength a recording."""
-    strength = torch.rand(len(signal), 1, 1, generator=generator, device=signal.device) * 0.04
-    return signal + strength * torch.randn(signal.shape, generator=generator, device=signal.device)
+    strength = uniform(generators, signal.device) * 0.04
+    white = torch.stack([torch.randn(signal.shape[1:], generator=generator, device=signal.device)
+                         for generator in generators])
+    return signal + strength * white
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"roll": roll, "gain": gain, "noise": noise}
@@ -42,3 +59,15 @@ def parse_augmentations(text: str) -> list[Augmentation]:
         if name not in AUGMENTATIONS:
             raise MedReportError(f"no augmentation '{name}'", f"available: none, {', '.join(AUGMENTATIONS)}")
     return [AUGMENTATIONS[name] for name in chosen]
+
+
+def network_input(batch: Any, device: torch.device, seed: int, step: int,
+                  augmentations: Sequence[Augmentation] = ()) -> tuple[Tensor, Any]:
+    """Signals (B, C, L) as network input, augmented, and their batch on the device, with the records' seeds in it."""
+    seeds = [((seed * 1_000_003 + step) * 1_000_003 + index) % 2**63 for index in batch.indices]
+    on_device = replace(batch, seeds=seeds).to(device)
+    signal = to_input(on_device.signal)
+    drawn = generators(seeds, device) if augmentations else []
+    for augment in augmentations:
+        signal = augment(signal, drawn)
+    return signal, on_device

@@ -16,25 +16,32 @@ BUCKET = 16  # batches whose records are sorted by length together
 class BatchPlan:
     """Length-bucketed batches of indices into `lengths`, epoch after epoch.
 
-    A leftover single record joins the batch before it, since BatchNorm cannot train on one.
+    `batch_size` counts the records of all `processes` together; each takes its part of a batch. A leftover of fewer
+    records than processes, or of one, joins the batch before it: none may go empty, and BatchNorm cannot train on one.
     """
 
     lengths: Sequence[int] | np.ndarray
     batch_size: int
     seed: int
+    processes: int = 1
     _epoch: int = field(default=-1, init=False)
     _batches: list[np.ndarray] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2 or len(self.lengths) < 2:
+        if self.batch_size < 2 or len(self.lengths) < self.least:
             raise MedReportError(f"{len(self.lengths)} training records in batches of {self.batch_size}",
-                                 "BatchNorm needs at least two records in a batch")
+                                 f"BatchNorm needs two records in a batch, each process one; at least {self.least}")
+
+    @property
+    def least(self) -> int:
+        """The fewest records a batch may have."""
+        return max(2, self.processes)
 
     @property
     def per_epoch(self) -> int:
         """Number of batches in an epoch."""
         full, rest = divmod(len(self.lengths), self.batch_size)
-        return full + (rest > 1 or full == 0)
+        return full + (rest >= self.least or full == 0)
 
     def batch(self, position: int) -> np.ndarray:
         """Indices of the batch at this position, counted over all epochs."""
@@ -56,15 +63,17 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """The batches of a plan from position `start` to `stop`, as torch's loader wants them."""
+    """One process's part of the batches of a plan from position `start` to `stop`, as torch's loader wants them."""
 
     plan: BatchPlan
     start: int
     stop: int
+    rank: int = 0
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
         for position in range(self.start, self.stop):
-            yield self.plan.batch(position).tolist()
+            # Every so-manyth of a batch that is sorted by length, so that all processes pad alike.
+            yield self.plan.batch(position)[self.rank::self.plan.processes].tolist()

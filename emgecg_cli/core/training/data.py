@@ -1,10 +1,10 @@
-"""Training records from store and instructions: what a batch holds."""
+"""Records from store and instructions, as the loop takes them: what a batch holds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,8 +17,30 @@ from emgecg_cli.core.store import Store
 
 
 @dataclass(frozen=True)
+class Totals:
+    """What an optimiser step holds, over its batches and all processes: answer tokens that carry loss, and records."""
+
+    tokens: int
+    records: int
+
+
+class Records(Protocol):
+    """A training set: map-style, with the function that makes a batch of its items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        """Items -> a batch with `signal` int16 (B, C, L), `indices`, `seeds` and `to(device)`."""
+
+    def totals(self, indices: np.ndarray) -> Totals:
+        """What these records add to a step."""
+
+
+@dataclass(frozen=True)
 class RenderedSplit:
-    """The conversations of the training split as token ids, all in one array, so that 800,000 of them fit in memory.
+    """The conversations of a split as token ids, all in one array, so that 800,000 of them fit in memory.
 
     `indices` (records) are rows of the store. Record i has `tokens[starts[i]:starts[i + 1]]`, of which the first
     `prompts[i]` are its prompt. `truncated` counts the answers that were cut.
@@ -44,15 +66,16 @@ class RenderedSplit:
         return self.conversation(i)[self.prompts[i]:]
 
 
-def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_length: int) -> RenderedSplit:
-    """Render the training split; raises MedReportError when it is empty or a record has no instruction."""
-    indices = store.indices("train")
+def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_length: int,
+                 placeholders: Sequence[int] | None = None, split: str = "train") -> RenderedSplit:
+    """Render a split; raises MedReportError when it is empty or a record has no instruction."""
+    indices = store.indices(split)
     if len(indices) == 0:
-        raise MedReportError(f"{store.path}: no record in the train split", "prepare it with another --split")
+        raise MedReportError(f"{store.path}: no record in the {split} split", "prepare it with another --split")
     rows = instructions.of(store.records["record_id"].gather(indices).to_list())
     pieces, prompts, truncated = [], [], 0
     for row in rows:
-        rendered = render(row.messages, tokenizer, max_length)
+        rendered = render(row.messages, tokenizer, max_length, placeholders)
         pieces.append(np.array(rendered.input_ids, np.int32))
         prompts.append(rendered.labels.count(IGNORE_INDEX))
         truncated += rendered.truncated
@@ -62,36 +85,23 @@ def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_l
 
 @dataclass(frozen=True)
 class Item:
-    """One training record: signal int16 (C, L), token ids (T), length of the prompt, targets bool (K)."""
+    """One record: signal int16 (C, L), token ids (T), length of the prompt, targets bool (K), its number."""
 
     signal: np.ndarray
     tokens: np.ndarray
     prompt: int
     targets: np.ndarray
-
-
-@dataclass(frozen=True)
-class TrainingRecords:
-    """The training split as a data set; signals stay in the store's memory map until a record is asked for."""
-
-    store: Store
-    rendered: RenderedSplit
-    targets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rendered.indices)
-
-    def __getitem__(self, i: int) -> Item:
-        return Item(self.store.signal(int(self.rendered.indices[i])), self.rendered.conversation(i),
-                    int(self.rendered.prompts[i]), self.targets[i])
+    index: int = 0
 
 
 @dataclass(frozen=True)
 class Batch:
     """signal int16 (B, C, L); input_ids, attention_mask, labels (B, T), padded behind; targets float32 (B, K).
 
-    `answers_from` is the first position any answer begins at, `answer_tokens` how many tokens carry loss: known here,
-    so that no step has to ask the device.
+    `prompt` holds `prompt_ids` and `prompt_mask` (B, S) for an encoder-decoder backbone, whose `input_ids` are its
+    decoder's alone; else nothing. `answers_from` is the first position any answer begins at, known here so that no step
+    has to ask the device. `indices` are the records' numbers, `seeds` what random choices about each depend on: the
+    loop fills them in.
     """
 
     signal: Tensor
@@ -99,31 +109,64 @@ class Batch:
     attention_mask: Tensor
     labels: Tensor
     targets: Tensor
+    prompt: dict[str, Tensor]
     answers_from: int
-    answer_tokens: int
+    indices: list[int]
+    seeds: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()
                                  if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        prompt = {name: value.to(device, non_blocking=True) for name, value in self.prompt.items()}
+        return replace(self, prompt=prompt, **moved)
 
 
 @dataclass(frozen=True)
-class Collate:
-    """Turns records into a batch; a class, so that loader workers can receive it."""
+class TextRecords:
+    """A rendered split as a data set; signals stay in the store's memory map until a record is asked for.
 
+    `targets` bool (records, K) are what the encoder should predict besides. `pad` fills short rows; `decoder_start` is
+    an encoder-decoder backbone's first decoder token, None for a causal one.
+    """
+
+    store: Store
+    rendered: RenderedSplit
+    targets: np.ndarray
     pad: int
+    decoder_start: int | None = None
 
-    def __call__(self, items: Sequence[Item]) -> Batch:
-        shape = len(items), max(len(item.tokens) for item in items)
-        ids, mask = torch.full(shape, self.pad), torch.zeros(shape, dtype=torch.long)
-        labels = torch.full(shape, IGNORE_INDEX)
-        for row, item in enumerate(items):
-            length, tokens = len(item.tokens), torch.from_numpy(item.tokens.astype(np.int64))
-            ids[row, :length] = tokens
-            mask[row, :length] = 1
-            labels[row, item.prompt:length] = tokens[item.prompt:]
-        return Batch(torch.from_numpy(np.stack([item.signal for item in items])), ids, mask, labels,
-                     torch.from_numpy(np.stack([item.targets for item in items]).astype(np.float32)),
-                     min(item.prompt for item in items), sum(len(item.tokens) - item.prompt for item in items))
+    def __len__(self) -> int:
+        return len(self.rendered.indices)
+
+    def __getitem__(self, i: int) -> Item:
+        return Item(self.store.signal(int(self.rendered.indices[i])), self.rendered.conversation(i),
+                    int(self.rendered.prompts[i]), self.targets[i], i)
+
+    def totals(self, indices: np.ndarray) -> Totals:
+        """Answer tokens and records among these."""
+        return Totals(int((self.rendered.lengths[indices] - self.rendered.prompts[indices]).sum()), len(indices))
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Stack items, each conversation in a row of its own."""
+        prompt: dict[str, Tensor] = {}
+        rows, starts = [item.tokens for item in items], [item.prompt for item in items]
+        if self.decoder_start is not None:
+            prompt["prompt_ids"], prompt["prompt_mask"] = self._padded([item.tokens[:item.prompt] for item in items])
+            rows = [np.concatenate([[self.decoder_start], item.tokens[item.prompt:]]) for item in items]
+            starts = [1] * len(items)
+        ids, mask = self._padded(rows)
+        positions = torch.arange(ids.shape[1])
+        answers = mask.bool() & (positions >= torch.tensor(starts)[:, None])
+        return Batch(torch.from_numpy(np.stack([item.signal for item in items])), ids, mask,
+                     torch.where(answers, ids, IGNORE_INDEX),
+                     torch.from_numpy(np.stack([item.targets for item in items]).astype(np.float32)), prompt,
+                     min(starts), [item.index for item in items])
+
+    def _padded(self, rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        shape = len(rows), max(len(row) for row in rows)
+        ids, mask = np.full(shape, self.pad, np.int64), np.zeros(shape, np.int64)
+        for i, row in enumerate(rows):
+            ids[i, :len(row)] = row
+            mask[i, :len(row)] = 1
+        return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -46,22 +46,28 @@ def encoder_targets(kind: str, store: Store, rendered: RenderedSplit) -> Targets
     count = len(rendered.indices)
     if kind == "none":
         return Targets([], np.zeros((count, 0), bool))
-    codes = store.records["codes"]
-
-    def bags() -> Iterator[set[str]]:
-        for i, index in enumerate(rendered.indices.tolist()):
-            yield set(codes[index]) if kind == "codes" else set(map(str, rendered.answer(i).tolist()))
-
-    chosen = _choose(bags, count)
+    chosen = _choose(lambda: _bags(kind, store, rendered), count)
     if not chosen:
         raise MedReportError(f"encoder loss '{kind}': none of the {kind} occurs in {LEAST_RECORDS} of the {count} "
                              "training records",
                              f"give --encoder-loss {'words, or none' if kind == 'codes' else 'none'}")
-    matrix = np.zeros((count, len(chosen)), bool)
+    return Targets(chosen, target_matrix(kind, chosen, store, rendered))
+
+
+def target_matrix(kind: str, chosen: list[str], store: Store, rendered: RenderedSplit) -> np.ndarray:
+    """Which of the chosen targets each record of a split holds: bool (records, K)."""
+    matrix = np.zeros((len(rendered.indices), len(chosen)), bool)
     column = {name: k for k, name in enumerate(chosen)}
-    for row, bag in zip(matrix, bags(), strict=True):
+    for row, bag in zip(matrix, _bags(kind, store, rendered) if chosen else (), strict=bool(chosen)):
         row[[column[name] for name in bag if name in column]] = True
-    return Targets(chosen, matrix)
+    return matrix
+
+
+def _bags(kind: str, store: Store, rendered: RenderedSplit) -> Iterator[set[str]]:
+    """The codes, or the answer's tokens, of each record."""
+    codes = store.records["codes"]
+    for i, index in enumerate(rendered.indices.tolist()):
+        yield set(codes[index]) if kind == "codes" else set(map(str, rendered.answer(i).tolist()))
 
 
 def _choose(bags: Callable[[], Iterator[set[str]]], count: int) -> list[str]:

@@ -1,108 +1,79 @@
-"""The training loop (Accelerate): accumulate, clip, step, log, checkpoint; resumes at the exact step."""
+"""The training loop: accumulate, clip, step, log, validate, checkpoint; resumes at the exact step.
+
+It knows neither text nor masks nor how many processes there are: an objective gives shares of a step's loss, records
+make batches, and a `Parallel` moves, wraps and sums.
+"""
 
 from __future__ import annotations
 
-import json
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from accelerate import Accelerator
+from torch import nn
 from torch.utils.data import DataLoader
 
-from emgecg_cli.core.config import TrainConfig
-from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.models.report_model import to_input
-from emgecg_cli.core.training.augment import Augmentation
+from emgecg_cli.core.training.augment import Augmentation, network_input
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
-from emgecg_cli.core.training.data import Batch, Collate, TrainingRecords
-from emgecg_cli.core.training.objective import Losses, Objective
+from emgecg_cli.core.training.data import Records, Totals
+from emgecg_cli.core.training.logs import Clock, StepLog
+from emgecg_cli.core.training.objective import Losses
+from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.tracking import Tracker
+from emgecg_cli.core.training.validation import Validation
 
 LOG_EVERY = 10  # steps between reads of the losses, each of which waits for the device
 
 Progress = Callable[..., None]
 
 
-@dataclass
-class StepLog:
-    """`metrics.jsonl`: one line a step, written in groups; cut back to the checkpoint on resuming.
-
-    It holds nothing that depends on the machine's speed, so that an interrupted run writes the same bytes.
-    """
-
-    path: Path
-    waiting: list[dict[str, Any]] = field(default_factory=list)
-    last_loss: float = math.nan
-
-    def resume_at(self, step: int) -> None:
-        """Drop the lines after `step`, by cutting the file there: a kill meanwhile loses none before it."""
-        with self.path.open("ab+") as stream:
-            stream.seek(0)
-            stream.truncate(sum(len(line) for line in islice(stream, step)))
-
-    def add(self, step: int, epoch: float, losses: list[Losses], learning_rate: float) -> None:
-        """Remember a step; its losses stay on the device."""
-        self.waiting.append({"step": step, "epoch": epoch, "learning_rate": learning_rate,
-                             **{name: torch.stack([getattr(part, name).detach() for part in losses]).sum()
-                                for name in ("total", "report", "encoder")}})
-
-    def flush(self) -> None:
-        """Write what waits. Raises MedReportError when the loss is no longer a number."""
-        rows = [{key: value.item() if torch.is_tensor(value) else value for key, value in row.items()}
-                for row in self.waiting]
-        with self.path.open("a") as stream:
-            stream.writelines(json.dumps(row) + "\n" for row in rows)
-        self.waiting.clear()
-        for row in rows:
-            self.last_loss = row["total"]
-            if not math.isfinite(self.last_loss):
-                raise MedReportError(f"the loss is {self.last_loss} at step {row['step']}",
-                                     "lower --learning-rate, or train with --precision fp32")
-
-
-@dataclass
-class Clock:
-    """How long the loop waited for data, and how fast records pass."""
-
-    started: float = field(default_factory=time.perf_counter)
-    waited: float = 0.0
-    records: int = 0
-
-    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches, with the wait for each counted."""
-        while True:
-            before = time.perf_counter()
-            batch = next(batches, None)
-            self.waited += time.perf_counter() - before
-            if batch is None:
-                return
-            self.records += len(batch.signal)
-            yield batch
+class LoopSettings(Protocol):
+    """The settings the loop reads, of `train` and `pretrain` alike."""
 
     @property
-    def seconds(self) -> float:
-        """Since the loop began."""
-        return time.perf_counter() - self.started
+    def epochs(self) -> float: ...
+    @property
+    def steps(self) -> int | None: ...
+    @property
+    def gradient_accumulation(self) -> int: ...
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def max_grad_norm(self) -> float: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class LoopResult:
-    """What the loop did: `steps` in all, the last loss, and the speed of this session's part."""
+    """What the loop did: `steps` in all, the last loss, and the speed of this session's part.
+
+    `kept` is the step whose weights the objective holds now, `validation` the losses on the validation split there;
+    None where none was looked at.
+    """
 
     steps: int
     loss: float
     seconds: float
     records_per_s: float
     data_wait: float
+    kept: int
+    validation: dict[str, float] | None
 
 
-def count_steps(config: TrainConfig, plan: BatchPlan) -> int:
+def count_steps(config: LoopSettings, plan: BatchPlan) -> int:
     """Optimiser steps of a run: `steps`, or as many as `epochs` need."""
     return config.steps or max(1, math.ceil(config.epochs * plan.per_epoch / config.gradient_accumulation))
 
@@ -116,64 +87,85 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup: float) ->
     return 1 - done if schedule == "linear" else 0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2
 
 
-def run_loop(accelerator: Accelerator, objective: Objective, optimizer: torch.optim.Optimizer, records: TrainingRecords,
-             plan: BatchPlan, pad: int, config: TrainConfig, augmentations: Sequence[Augmentation], run: Path,
-             progress: Progress | None = None) -> LoopResult:
-    """Train `objective` until its last step, from the newest checkpoint under `run` if there is one."""
+def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer, records: Records,
+             plan: BatchPlan, config: LoopSettings, run: Path, *,
+             augmentations: Sequence[Augmentation] = (), validation: Validation | None = None,
+             track: Callable[[int], Tracker | None] | None = None, progress: Progress | None = None) -> LoopResult:
+    """Train `objective` until its last step, from the newest checkpoint under `run` if there is one.
+
+    `objective(signal, batch, totals)` returns `Losses`; it and the optimiser come from `parallel.prepare`. `plan` says
+    which of the `records` make a batch; `track(start)` opens the trackers of the main process. Every process of a group
+    calls this with the same arguments.
+    """
     steps, accumulate = count_steps(config, plan), config.gradient_accumulation
-    objective, optimizer = accelerator.prepare(objective, optimizer)
     checkpoints = run / CHECKPOINTS
-    start = load_checkpoint(checkpoints, accelerator.unwrap_model(objective), optimizer)
-    log = StepLog(run / "metrics.jsonl")
+    start = load_checkpoint(checkpoints, parallel, objective, optimizer)
+    log = StepLog(run / "metrics.jsonl", parallel, track(start) if track and parallel.is_main else None)
     log.resume_at(start)
+    if validation:
+        validation.resume_at(start)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     clock = Clock()
-    sampler = BatchSampler(plan, start * accumulate, steps * accumulate)
-    batches = clock.timed(iter(_loader(records, sampler, pad, config.workers, accelerator.device)))
+    batches = clock.timed(iter(_loader(records, plan, start * accumulate, steps * accumulate, config, parallel)))
+    totals_of = _StepTotals(records, replace(plan), accumulate)
     objective.train()
     for step in range(start, steps):
         factor = learning_rate_factor(step, steps, config.schedule, config.warmup)
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
-        losses = _one_step(accelerator, objective, optimizer, list(islice(batches, accumulate)), step, config,
-                           augmentations)
-        log.add(step + 1, (step + 1) * accumulate / plan.per_epoch, losses, base_rates[0] * factor)
-        if (step + 1) % LOG_EVERY == 0 or step + 1 == steps:
+        losses = _one_step(parallel, objective, optimizer, list(islice(batches, accumulate)), step, totals_of(step),
+                           config, augmentations)
+        done = step + 1
+        log.add(done, done * accumulate / plan.per_epoch, losses, base_rates[0] * factor)
+        if done % LOG_EVERY == 0 or done == steps:
             log.flush()
             if progress:
-                progress(step + 1, steps, loss=log.last_loss, records=f"{clock.records / clock.seconds:.0f}/s",
-                         data_wait=f"{clock.waited / clock.seconds:.1%}")
-        if (step + 1) % config.checkpoint_every == 0 and step + 1 < steps:
+                progress(done, steps, loss=log.last_loss, records=f"{clock.speed * parallel.world:.0f}/s",
+                         data_wait=f"{clock.data_wait:.1%}")
+        if validation and validation.is_due(done, steps):
+            validation.look(done, parallel, objective, optimizer, log)
+        if done % config.checkpoint_every == 0 and done < steps:
             log.flush()
-            save_checkpoint(checkpoints, step + 1, accelerator.unwrap_model(objective), optimizer)
-    return LoopResult(steps, log.last_loss, clock.seconds, clock.records / clock.seconds,
-                      clock.waited / clock.seconds)
+            save_checkpoint(checkpoints, done, parallel, objective, optimizer)
+            if validation:
+                validation.checkpointed()
+    if log.tracker:
+        log.tracker.close()
+    kept = validation.keep_best(parallel, objective, optimizer) if validation else None
+    return LoopResult(steps, log.last_loss, clock.seconds, clock.speed * parallel.world, clock.data_wait,
+                      kept.step if kept else steps, kept.losses if kept else None)
 
 
-def _loader(records: TrainingRecords, sampler: BatchSampler, pad: int, workers: int,
-            device: torch.device) -> DataLoader[Batch]:
+@dataclass(frozen=True)
+class _StepTotals:
+    """What a whole step holds, known to every process from the plan alone."""
+
+    records: Records
+    plan: BatchPlan  # one of its own: the loader's is epochs ahead at times
+    accumulate: int
+
+    def __call__(self, step: int) -> Totals:
+        first = step * self.accumulate
+        return self.records.totals(np.concatenate([self.plan.batch(first + i) for i in range(self.accumulate)]))
+
+
+def _loader(records: Records, plan: BatchPlan, start: int, stop: int, config: LoopSettings,
+            parallel: Parallel) -> DataLoader[Any]:
     # Its own generator: starting a loader draws from the global one, and a resumed run starts one more.
-    return DataLoader(records, batch_sampler=sampler, collate_fn=Collate(pad),  # type: ignore[arg-type]
-                      num_workers=workers, pin_memory=device.type == "cuda", generator=torch.Generator())
+    return DataLoader(records, batch_sampler=BatchSampler(plan, start, stop, parallel.rank),  # type: ignore[arg-type]
+                      collate_fn=records.collate, num_workers=config.workers,
+                      pin_memory=parallel.device.type == "cuda", generator=torch.Generator())
 
 
-def _one_step(accelerator: Accelerator, objective: Any, optimizer: Any, batches: list[Batch], step: int,
-              config: TrainConfig, augmentations: Sequence[Augmentation]) -> list[Losses]:
-    tokens = sum(batch.answer_tokens for batch in batches)
-    records = sum(len(batch.signal) for batch in batches)
-    generator = torch.Generator(accelerator.device).manual_seed(config.seed * 1_000_003 + step)
+def _one_step(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer, batches: list[Any], step: int,
+              totals: Totals, config: LoopSettings, augmentations: Sequence[Augmentation]) -> list[Losses]:
     losses = []
-    for batch in batches:
-        on_device = batch.to(accelerator.device)
-        signal = to_input(on_device.signal)
-        for augment in augmentations:
-            signal = augment(signal, generator)
-        with accelerator.autocast():
-            loss = objective(signal, on_device, tokens, records)
-        accelerator.backward(loss.total)
+    for number, batch in enumerate(batches, 1):
+        signal, on_device = network_input(batch, parallel.device, config.seed, step, augmentations)
+        last = number == len(batches)
+        with parallel.autocast(last):
+            loss = objective(signal, on_device, totals)
+        parallel.backward(loss.total, last)
         losses.append(loss)
-    if config.max_grad_norm:
-        accelerator.clip_grad_norm_(objective.parameters(), config.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad()
+    parallel.step(objective, optimizer, config.max_grad_norm)
     return losses

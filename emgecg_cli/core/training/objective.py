@@ -10,16 +10,15 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.models.report_model import ReportModel
-from emgecg_cli.core.training.data import Batch
+from emgecg_cli.core.training.data import Batch, Totals
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars of one batch: `total` is differentiated, the others are its parts before weighting."""
+    """Scalars of one batch, each its share of the step's: `total` is differentiated, `parts` are for the log."""
 
     total: Tensor
-    report: Tensor
-    encoder: Tensor
+    parts: dict[str, Tensor]
 
 
 class Objective(nn.Module):
@@ -41,22 +40,22 @@ class Objective(nn.Module):
         self.eos = eos
         self.eos_weight = eos_weight
 
-    def forward(self, signal: Tensor, batch: Batch, tokens: int, records: int) -> Losses:
+    def forward(self, signal: Tensor, batch: Batch, totals: Totals) -> Losses:
         """Losses of a batch as its share of a step.
 
-        `signal` (B, C, L) is network input; `tokens` and `records` count the whole step, so that accumulated batches of
-        unlike size weigh as one large batch does.
+        `signal` (B, C, L) is network input. `totals` count the whole step, so that accumulated batches of unlike size,
+        and those of other processes, weigh as one large batch does.
         """
         # Only what predicts an answer token goes through the output head: prompts would cost a vocabulary each.
         first = batch.answers_from
         logits, features = self.model(signal, batch.input_ids, batch.attention_mask,
-                                      logits_to_keep=batch.labels.shape[1] - first + 1)
+                                      logits_to_keep=batch.labels.shape[1] - first + 1, **batch.prompt)
         labels = batch.labels[:, first:].flatten()
         predicted = logits[:, :-1].flatten(0, 1).float()  # (B, T - first, V) -> (B * (T - first), V)
         each = F.cross_entropy(predicted, labels, ignore_index=IGNORE_INDEX, reduction="none")
-        report = torch.where(labels == self.eos, each * self.eos_weight, each).sum() / tokens
+        report = torch.where(labels == self.eos, each * self.eos_weight, each).sum() / totals.tokens
         if self.head is None:
-            return Losses(report, report.detach(), report.new_zeros(()))
+            return Losses(report, {"report": report.detach()})
         summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum")
-        encoder = summed / batch.targets.shape[1] / records
-        return Losses(report + self.weight * encoder, report.detach(), encoder.detach())
+        encoder = summed / batch.targets.shape[1] / totals.records
+        return Losses(report + self.weight * encoder, {"report": report.detach(), "encoder": encoder.detach()})

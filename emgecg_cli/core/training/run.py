@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import nn
 
 from emgecg_cli.core.claims import Claim, claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
@@ -29,6 +31,8 @@ from emgecg_cli.core.manifest import (
     write_manifest,
 )
 from emgecg_cli.core.models.backbones import fingerprint
+from emgecg_cli.core.models.builders import SETTINGS
+from emgecg_cli.core.models.encoders import ENCODER_FILE
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import save_run_files
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
@@ -36,11 +40,15 @@ from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS
-from emgecg_cli.core.training.data import TrainingRecords, render_split
-from emgecg_cli.core.training.encoder_targets import encoder_targets
+from emgecg_cli.core.training.data import TextRecords, render_split
+from emgecg_cli.core.training.encoder_targets import Targets, encoder_targets, target_matrix
 from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
+from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
-from emgecg_cli.core.training.setup import make_backbone, make_model, make_optimizer, resolve_machine
+from emgecg_cli.core.training.parallel import Parallel, open_parallel
+from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
+from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
+from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
 
 OnStart = Callable[[list[PartRow], bool], None]
 
@@ -58,69 +66,151 @@ class TrainResult:
 
 def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path: Path | None = None,
           on_start: OnStart | None = None, progress: Progress | None = None) -> TrainResult:
-    """Train a model and write the run `out`.
+    """Train a model and write the run `out`. Started in several processes, each calls this and the first one writes.
 
     The store is the one the instructions were built from; `store_path` names it where it has moved. `on_start(rows,
     resuming)` is called with the table of what trains before the first step. Raises MedReportError when inputs do not
     fit, when `out` belongs to other settings, or when the backbone cannot be had.
     """
-    machine = resolve_machine(config.precision)
+    machine = resolve_machine(config.precision, config.parallel)
+    parse_trackers(config.track)
+    if config.batch_size * machine["processes"] < 2:
+        raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
-    inputs = {"store": input_of(store.path, out), "instructions": input_of(instructions_path, out)}
-    folder = Path(config.backbone)
-    if config.backbone != "tiny" and folder.is_dir():
-        inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
-    if instructions.manifest.inputs["store"]["hash"] != inputs["store"]["hash"]:
-        raise MedReportError(f"{instructions_path}: built from another store than {store.path}",
-                             f"run `medreport build-instructions {store.path}`")
+    inputs = _inputs(store, instructions, config, out)
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}
     check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
-    with claim(out, plan) as claimed:
-        result = _train(claimed, inputs, store, instructions, out, config, on_start, progress)
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        claimed.finish()
+    with _group(config, machine) as parallel, _claimed(parallel, out, plan) as claimed:
+        result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start, progress)
+        if parallel.is_main:
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            claimed.finish()
     return result
 
 
-def _train(claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, instructions: Instructions, out: Path,
-           config: TrainConfig, on_start: OnStart | None, progress: Progress | None) -> TrainResult:
+def _inputs(store: Store, instructions: Instructions, config: TrainConfig, out: Path) -> dict[str, dict[str, str]]:
+    """What the run is made from, by role; checks that the instructions are the store's."""
+    inputs = {"store": input_of(store.path, out), "instructions": input_of(instructions.path, out)}
+    if instructions.manifest.inputs["store"]["hash"] != inputs["store"]["hash"]:
+        raise MedReportError(f"{instructions.path}: built from another store than {store.path}",
+                             f"run `medreport build-instructions {store.path}`")
+    folder = Path(config.backbone)
+    if config.backbone != "tiny" and folder.is_dir():
+        inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
+    if config.encoder_weights:
+        weights = Path(config.encoder_weights)
+        file = weights / ENCODER_FILE if weights.is_dir() else weights
+        if not file.is_file():
+            raise MedReportError(f"{file}: no such file", "make one: `medreport pretrain`")
+        inputs["encoder"] = {"path": path_from(weights, out), "hash": file_hashes(file.parent, [file.name])[file.name]}
+    return inputs
+
+
+@contextmanager
+def _group(config: TrainConfig, machine: dict[str, Any]) -> Iterator[Parallel]:
+    """The processes that train together, while they do."""
+    parallel = open_parallel(config.parallel, machine["precision"], accumulation=config.gradient_accumulation)
+    try:
+        yield parallel
+    finally:
+        parallel.close()
+
+
+@contextmanager
+def _claimed(parallel: Parallel, out: Path, plan: dict[str, Any]) -> Iterator[Claim]:
+    """The main process's claim on the run; the others write nothing and hold none."""
+    if not parallel.is_main:
+        yield Claim(out, plan, False)
+        return
+    with claim(out, plan) as claimed:
+        yield claimed
+
+
+def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store,
+           instructions: Instructions, out: Path, config: TrainConfig, on_start: OnStart | None,
+           progress: Progress | None) -> TrainResult:
     """All that can be refused first, then the loop, then the files of the run, its manifest last."""
     machine = claimed.plan["machine"]
-    accelerator = Accelerator(mixed_precision="bf16" if machine["precision"] == "bf16" else "no")
     augmentations = parse_augmentations(config.augment)
-    set_seed(config.seed)
+    set_seed(config.seed + parallel.rank)
     backbone, tokenizer = make_backbone(config, machine, store, instructions)
-    rendered = render_split(store, instructions, tokenizer, config.max_length)
-    targets = encoder_targets(config.encoder_loss, store, rendered)
     model = make_model(backbone, config)
-    rows = table_of_what_trains({"encoder": (model.encoder, "full"), "projector": (model.projector, "full"),
-                                 "backbone": (model.backbone, config.tuning)})
+    rows = table_of_what_trains(_parts(model, config))
+    records, targets = _records(model, tokenizer, store, instructions, config, "train")
+    validation = _validation(model, tokenizer, store, instructions, config, targets, out,
+                             len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, eos=tokenizer.eos_token_id,
                           eos_weight=config.eos_loss_weight)
-    records = TrainingRecords(store, rendered, targets.matrix)
-    plan = BatchPlan(rendered.lengths, config.batch_size, config.seed)
-    claimed.begin()
-    if on_start:
-        on_start(rows, claimed.resuming)
-    loop = run_loop(accelerator, objective, make_optimizer(objective, config), records, plan, tokenizer.pad_token_id,
-                    config, augmentations, out, progress)
-    counts = {"train_records": len(records), "steps": loop.steps, "truncated": rendered.truncated}
-    saved = save_run_files(out, model, tokenizer, config.tuning, subject_hashes(store, "train"))
-    details = {
-        "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
-        "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
-        "trains": [asdict(row) for row in rows], "files": file_hashes(out, [*saved, "metrics.jsonl"])}
-    write_manifest(out, Manifest("run", "train", asdict(config), config.seed, counts, inputs, details))
+    plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world)
+    if parallel.is_main:
+        claimed.begin()
+        if on_start:
+            on_start(rows, claimed.resuming)
+    parallel.barrier()
+    with explained(config):
+        prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
+        probe(parallel, prepared, records, records.rendered.lengths, config)
+        loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
+                        validation=validation, progress=progress,
+                        track=partial(open_trackers, parse_trackers(config.track), out, asdict(config)))
+    counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated}
+    weights, _ = parallel.state(prepared, optimizer)
+    if parallel.is_main:
+        saved = save_run_files(out, model, tokenizer, config.tuning, subject_hashes(store, "train"),
+                               {name.removeprefix("model."): tensor for name, tensor in weights.items()})
+        logs = ["metrics.jsonl", *([VALIDATION_FILE] if validation else [])]
+        details = {
+            "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
+            "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
+            "trains": [asdict(row) for row in rows], "kept_step": loop.kept, "validation": loop.validation,
+            "files": file_hashes(out, [*saved, *logs])}
+        write_manifest(out, Manifest("run", "train", asdict(config), config.seed, counts, inputs, details))
+    parallel.barrier()
     return TrainResult(out, config, rows, loop, counts)
+
+
+def _records(model: ReportModel, tokenizer: Any, store: Store, instructions: Instructions, config: TrainConfig,
+             split: str, targets: Targets | None = None) -> tuple[TextRecords, Targets]:
+    """The records of a split, and the encoder's targets: of the train split, or those given."""
+    rendered = render_split(store, instructions, tokenizer, config.max_length, model.placeholders, split)
+    if targets is None:
+        targets = encoder_targets(config.encoder_loss, store, rendered)
+        matrix = targets.matrix
+    else:
+        matrix = target_matrix(config.encoder_loss, targets.names, store, rendered)
+    backbone: Any = model.backbone
+    start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
+    return TextRecords(store, rendered, matrix, tokenizer.pad_token_id, start), targets
+
+
+def _validation(model: ReportModel, tokenizer: Any, store: Store, instructions: Instructions, config: TrainConfig,
+                targets: Targets, out: Path, epoch: int) -> Validation | None:
+    """Looks at the val split every `epoch` steps, or as asked; none where the store has no such split."""
+    if not len(store.indices("val")):
+        if config.select == "best":
+            raise MedReportError(f"{store.path}: no record in the val split, by which the best weights are chosen",
+                                 "give --select last, or prepare the store with a val share")
+        return None
+    records, _ = _records(model, tokenizer, store, instructions, config, "val", targets)
+    return Validation(records, records.rendered.lengths, config.batch_size, config.evaluate_every or max(1, epoch),
+                      config.select == "best", out)
+
+
+def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
+    """The parts of a model and how each is tuned, for the table of what trains."""
+    parts = {"encoder": (model.encoder, "full"), "projector": (model.projector, "full")}
+    if isinstance(model.fusion, nn.Module):
+        parts["fusion"] = (model.fusion, "full")
+    return parts | {"backbone": (model.backbone, config.tuning)}
 
 
 def _model_details(config: TrainConfig, model: ReportModel) -> dict[str, Any]:
     """What `load_run` builds the model from."""
-    chosen = ("backbone", "tuning", "encoder", "projector", "fusion", "signal_tokens", "token_norm")
+    chosen = ("backbone", "tuning", "new_tokens", *SETTINGS)
     revision = getattr(model.backbone.config, "_commit_hash", None)  # of a hub model, so that it stays the same one
     return {key: getattr(config, key) for key in chosen} | {"revision": revision}
 

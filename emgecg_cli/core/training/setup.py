@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import text_of
-from emgecg_cli.core.models.backbones import build_tiny_llama, load_backbone, machine_at_hand, train_tokenizer
-from emgecg_cli.core.models.builders import build_report_model
+from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
+from emgecg_cli.core.models.builders import SETTINGS, build_report_model
+from emgecg_cli.core.models.encoders import load_encoder_weights
+from emgecg_cli.core.models.fusion.attention_families import decoder_layers
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, train_tokenizer
 from emgecg_cli.core.models.tuning import tune_backbone
 from emgecg_cli.core.store import Store
-from emgecg_cli.core.training.objective import Objective
 
 
-def resolve_machine(precision: str) -> dict[str, str]:
-    """Device type and precision a run depends on; "auto" is bf16 where the device has it, else fp32.
-
-    Raises MedReportError for an unknown precision, and when a launcher started several processes.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise MedReportError(f"train was started in {os.environ['WORLD_SIZE']} processes, it runs in one",
-                             "start it without a launcher")
-    if precision not in ("auto", "fp32", "bf16"):
-        raise MedReportError(f"no precision '{precision}'", "available: auto, fp32, bf16")
-    machine = machine_at_hand()
-    return machine if precision == "auto" else machine | {"precision": precision}
+def resolve_machine(precision: str, parallel: str) -> dict[str, Any]:
+    """Device type, precision and processes a run depends on; "auto" is bf16 where the device has it, else fp32."""
+    machine: dict[str, Any] = machine_at_hand()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    kind = parallel if parallel != "auto" else ("ddp" if processes > 1 else "none")
+    chosen = {} if precision == "auto" else {"precision": precision}
+    return machine | chosen | {"processes": processes, "parallel": kind}
 
 
-def make_backbone(config: TrainConfig, machine: dict[str, str], store: Store, instructions: Instructions) \
+def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, instructions: Instructions) \
         -> tuple[Any, Any]:
     """Model and tokenizer: loaded, or built from sizes with a tokenizer of the train split's reports and prompts."""
     if config.backbone != "tiny":
         # Frozen weights need no fp32 masters; trained ones do, also under bf16 autocast.
-        frozen = config.tuning != "full" and machine == {"device": "cuda", "precision": "bf16"}
-        return load_backbone(config.backbone, torch.bfloat16 if frozen else torch.float32)
+        frozen = config.tuning != "full" and machine["device"] == "cuda" and machine["precision"] == "bf16"
+        model, tokenizer = load_backbone(config.backbone, torch.bfloat16 if frozen else torch.float32,
+                                         four_bit=config.tuning == "qlora")
+        if config.new_tokens != "none":
+            add_tokens(model, tokenizer, parse_tokens(config.new_tokens))
+        return model, tokenizer
     if config.tuning != "full":
         raise MedReportError(f"--tuning {config.tuning} with --backbone tiny: its random weights would stay random",
                              "use --tuning full")
@@ -48,23 +52,41 @@ def make_backbone(config: TrainConfig, machine: dict[str, str], store: Store, in
     return build_tiny_llama(tokenizer, config.seed), tokenizer
 
 
+def parse_tokens(text: str) -> list[str]:
+    """"roles" -> the paper's role tags; "<a>,<b>" -> those."""
+    tokens = list(ROLE_TAGS) if text == "roles" else [token.strip() for token in text.split(",")]
+    if not all(tokens) or len(set(tokens)) < len(tokens):
+        raise MedReportError(f"--new-tokens is '{text}'", "give roles, or different tokens separated by commas")
+    return tokens
+
+
 def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
     """Tune the backbone as asked and put encoder, projector and fusion on it."""
     tuned = tune_backbone(backbone, config.tuning, rank=config.lora_rank, alpha=config.lora_alpha,
-                          dropout=config.lora_dropout)
+                          dropout=config.lora_dropout, targets=config.lora_targets,
+                          train_embeddings=config.new_tokens != "none")
     if config.gradient_checkpointing:
         tuned.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    return build_report_model(tuned, encoder=config.encoder, projector=config.projector, fusion=config.fusion,
-                              signal_tokens=config.signal_tokens, token_norm=config.token_norm, seed=config.seed)
+    settings = {key: getattr(config, key) for key in SETTINGS}
+    model = build_report_model(tuned, **settings, seed=config.seed)
+    if config.encoder_weights:
+        load_encoder_weights(model.encoder, Path(config.encoder_weights))
+    if config.compile:  # layer by layer: one graph serves all of them, and compiling takes seconds, not minutes
+        for layer in decoder_layers(tuned.get_base_model() if hasattr(tuned, "get_base_model") else tuned):
+            layer.compile(dynamic=True)
+    return model
 
 
-def make_optimizer(objective: Objective, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW over what trains, the signal side with its own learning rate if one is given."""
-    backbone = [p for p in objective.model.backbone.parameters() if p.requires_grad]
-    taken = {id(p) for p in backbone}
-    signal = [p for p in objective.parameters() if p.requires_grad and id(p) not in taken]
-    rate = config.learning_rate
-    groups = [{"params": signal, "lr": config.encoder_learning_rate or rate}]
-    if backbone:
-        groups.insert(0, {"params": backbone, "lr": rate})
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, config.adam_beta2))
+def optimizer_maker(config: TrainConfig) -> Callable[[nn.Module], torch.optim.Optimizer]:
+    """AdamW over what trains of an objective, the signal side with its own learning rate if one is given."""
+    def make(objective: nn.Module) -> torch.optim.Optimizer:
+        backbone = [p for p in objective.model.backbone.parameters() if p.requires_grad]  # type: ignore[union-attr]
+        taken = {id(p) for p in backbone}
+        signal = [p for p in objective.parameters() if p.requires_grad and id(p) not in taken]
+        rate = config.learning_rate
+        groups = [{"params": signal, "lr": config.encoder_learning_rate or rate}]
+        if backbone:
+            groups.insert(0, {"params": backbone, "lr": rate})
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, config.adam_beta2))
+
+    return make

@@ -1,0 +1,217 @@
+"""`pretrain`: a store in, an encoder out. Killed at any moment and run again, it ends with the same bytes.
+
+The weights are those of the last step. The validation split is looked at once, after it; the test split never.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import set_seed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from emgecg_cli.core import names
+from emgecg_cli.core.artifacts import write_atomically
+from emgecg_cli.core.claims import Claim, claim, confirm_finished
+from emgecg_cli.core.config import PretrainConfig
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import (
+    Manifest,
+    check_folder_name,
+    file_hashes,
+    hashes_of,
+    input_of,
+    is_finished,
+    package_versions,
+    read_manifest,
+    write_manifest,
+)
+from emgecg_cli.core.models.encoders import ENCODER_FILE, save_encoder_weights
+from emgecg_cli.core.models.encoders.vit1d import Vit1d
+from emgecg_cli.core.models.run_files import SUBJECTS_FILE
+from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
+from emgecg_cli.core.signals.leads import LEADS
+from emgecg_cli.core.store import Store, open_store, subject_hashes
+from emgecg_cli.core.training.augment import Augmentation, network_input, parse_augmentations
+from emgecg_cli.core.training.auroc import auroc, macro
+from emgecg_cli.core.training.batches import BatchPlan
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS
+from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
+from emgecg_cli.core.training.parallel import Parallel, open_parallel
+from emgecg_cli.core.training.pretrain_objectives import (
+    Masked,
+    SignalRecords,
+    Supervised,
+    code_records,
+    learnable_codes,
+)
+from emgecg_cli.core.training.setup import resolve_machine
+
+VALIDATION_FILE = "validation.json"
+
+OnStart = Callable[[list[PartRow], bool], None]
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished encoder; `loop` is None when it had been finished before. `validation` is what `validation.json` says.
+
+    Supervised: "auroc" by code (None where the val split has only one kind of record) and their mean "macro_auroc".
+    Masked: the losses "masked" and "power", and the share of power that was "explained". Empty without a val split.
+    `left_out` are codes that were not learned, and how many train records have each.
+    """
+
+    path: Path
+    config: PretrainConfig
+    trains: list[PartRow]
+    loop: LoopResult | None
+    counts: dict[str, int]
+    validation: dict[str, Any]
+    left_out: dict[str, int]
+
+
+def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: OnStart | None = None,
+             progress: Progress | None = None) -> PretrainResult:
+    """Pretrain an encoder on a store and write the artefact `out`. Started in several processes, the first one writes.
+
+    `on_start(rows, resuming)` is called with the table of what trains before the first step. Raises MedReportError
+    when the store lacks what the objective needs, when the encoder cannot be trained by it, or when `out` belongs to
+    other settings.
+    """
+    machine = resolve_machine(config.precision, config.parallel)
+    store = open_store(store_path)
+    inputs = {"store": input_of(store.path, out)}
+    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
+            "versions": package_versions()}
+    check_folder_name(out)
+    if is_finished(out):
+        return _finished(out, plan)
+    with _claimed(config, out, plan) as (parallel, claimed):
+        result = _pretrain(parallel, claimed, inputs, store, out, config, on_start, progress)
+        if parallel.is_main:
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            claimed.finish()
+    return result
+
+
+@contextmanager
+def _claimed(config: PretrainConfig, out: Path, plan: dict[str, Any]) -> Iterator[tuple[Parallel, Claim]]:
+    """The processes that train together, and the main one's claim on what they make; the others hold none."""
+    parallel = open_parallel(config.parallel, plan["machine"]["precision"], accumulation=config.gradient_accumulation)
+    try:
+        if not parallel.is_main:
+            yield parallel, Claim(out, plan, False)
+            return
+        with claim(out, plan) as claimed:
+            yield parallel, claimed
+    finally:
+        parallel.close()
+
+
+def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, out: Path,
+              config: PretrainConfig, on_start: OnStart | None, progress: Progress | None) -> PretrainResult:
+    """All that can be refused first, then the loop, then the files, the manifest last."""
+    augmentations = parse_augmentations(config.augment)
+    set_seed(config.seed + parallel.rank)
+    codes, left_out = learnable_codes(store) if config.objective == "supervised" else ([], {})
+    records = code_records(store, "train", codes)
+    if not len(records):
+        raise MedReportError(f"{store.path}: no record in the train split", "prepare it with another --split")
+    objective = make_objective(config, records, augmentations)
+    plan = BatchPlan(np.full(len(records), store.sig_len), config.batch_size * parallel.world, config.seed,
+                     parallel.world)
+    rows = table_of_what_trains({name: (part, "full") for name, part in objective.named_children()})
+    if parallel.is_main:
+        claimed.begin()
+        if on_start:
+            on_start(rows, claimed.resuming)
+    parallel.barrier()
+    prepared, optimizer = parallel.prepare(objective, lambda module: torch.optim.AdamW(
+        module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, config.adam_beta2)))
+    loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
+                    progress=progress)
+    validation = validate(parallel, prepared, code_records(store, "val", codes), codes, config)
+    counts = {"train_records": len(records), "val_records": len(store.indices("val")), "steps": loop.steps}
+    weights, _ = parallel.state(prepared, None)
+    if parallel.is_main:
+        own = {name.removeprefix("encoder."): t for name, t in weights.items() if name.startswith("encoder.")}
+        save_encoder_weights(out, config.encoder, own)
+        subjects = sorted(subject_hashes(store, "train"))
+        write_atomically(out / SUBJECTS_FILE, "".join(f"{subject}\n" for subject in subjects).encode())
+        write_atomically(out / VALIDATION_FILE, (json.dumps(validation, indent=2, ensure_ascii=False) + "\n").encode())
+        details = {"dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
+                   "machine": claimed.plan["machine"], "encoder": config.encoder, "codes": codes, "left_out": left_out,
+                   "trains": [asdict(row) for row in rows], "validation": validation,
+                   "files": file_hashes(out, [ENCODER_FILE, SUBJECTS_FILE, VALIDATION_FILE, "metrics.jsonl"])}
+        write_manifest(out, Manifest("encoder", "pretrain", asdict(config), config.seed, counts, inputs, details))
+    parallel.barrier()
+    return PretrainResult(out, config, rows, loop, counts, validation, left_out)
+
+
+def make_objective(config: PretrainConfig, records: SignalRecords, augmentations: list[Augmentation]) \
+        -> Supervised | Masked:
+    """A new encoder in its objective, the weights depending on the seed alone.
+
+    Raises MedReportError for an encoder without patches in masked pre-training, and for recordings of a single one.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        encoder = names.resolve("encoder", config.encoder)()
+        if config.objective == "supervised":
+            return Supervised(encoder, torch.from_numpy(records.targets.mean(0, dtype=np.float32)))
+        if not isinstance(encoder, Vit1d):
+            raise MedReportError(f"encoder {config.encoder} has no patches to hide",
+                                 f"--objective masked works with {', '.join(masked_encoders())}")
+        if records.store.sig_len <= encoder.patch:
+            raise MedReportError(f"{records.store.path}: a recording of {records.store.sig_len} samples is one patch "
+                                 f"of encoder {config.encoder}: nothing is left to guess it from",
+                                 "choose an encoder with shorter patches, or prepare the store with a higher --fs")
+        return Masked(encoder, len(LEADS), config.mask_ratio, augmentations)
+
+
+def masked_encoders() -> list[str]:
+    """Names of the encoders that masked pre-training can train."""
+    with torch.device("meta"):
+        return [name for name in names.choices("encoder") if isinstance(names.resolve("encoder", name)(), Vit1d)]
+
+
+@torch.no_grad()
+def validate(parallel: Parallel, objective: nn.Module, records: SignalRecords, codes: list[str],
+             config: PretrainConfig) -> dict[str, Any]:
+    """How good the encoder is on these records; see `PretrainResult`. Every process looks at all of them."""
+    if not len(records):
+        return {}
+    objective.eval()
+    totals = records.totals(np.arange(len(records)))
+    loader: DataLoader[Any] = DataLoader(records, config.batch_size, collate_fn=records.collate,  # type: ignore[arg-type]
+                                         generator=torch.Generator())
+    outputs = []
+    for batch in loader:
+        signal, on_device = network_input(batch, parallel.device, 0, 0)
+        with parallel.autocast():
+            outputs.append(objective(signal, on_device, None if codes else totals))
+    if not codes:
+        losses = {name: torch.stack([output.parts[name] for output in outputs]).sum().item()
+                  for name in outputs[0].parts}
+        return losses | {"explained": 1 - losses["masked"] / losses["power"] if losses["power"] else None}
+    scores = torch.cat(outputs).cpu().numpy()
+    values = {code: auroc(scores[:, k], records.targets[:, k]) for k, code in enumerate(codes)}
+    return {"macro_auroc": macro(values), "auroc": values}
+
+
+def _finished(out: Path, plan: dict[str, Any]) -> PretrainResult:
+    manifest = read_manifest(out, "encoder", made_by="pretrain")
+    confirm_finished(out, manifest, plan)
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    details = manifest.details
+    return PretrainResult(out, PretrainConfig(**manifest.arguments), [PartRow(**row) for row in details["trains"]],
+                          None, manifest.counts, details["validation"], details["left_out"])

@@ -1,0 +1,139 @@
+"""Looks at the validation split while training, and the choice of the weights to keep. Never the test split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.training.augment import network_input
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
+from emgecg_cli.core.training.data import Records
+from emgecg_cli.core.training.logs import StepLog
+from emgecg_cli.core.training.parallel import Parallel
+
+VALIDATION_FILE = "validation.jsonl"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The losses on the validation split after a step."""
+
+    step: int
+    losses: dict[str, float]
+
+
+@dataclass
+class Validation:
+    """Computes the losses of `records` every `every` steps and writes them to `run/validation.jsonl`.
+
+    Batches hold `batch_size` records of each process. With `keep` the weights of the look with the lowest `by` are
+    what training ends with; a copy of the best so far lies beside the checkpoints, and also the one that was best at
+    the newest checkpoint, from where a killed run goes on.
+    """
+
+    records: Records
+    lengths: np.ndarray
+    batch_size: int
+    every: int
+    keep: bool
+    run: Path
+    by: str = "report"
+    looks: list[Look] = field(default_factory=list)
+    at_checkpoint: int | None = None
+
+    def resume_at(self, step: int) -> None:
+        """Take up the looks until `step`, forget later ones."""
+        path = self.run / VALIDATION_FILE
+        rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] \
+            if path.exists() else []
+        self.looks = [Look(row.pop("step"), row) for row in rows if row["step"] <= step]
+        self.at_checkpoint = self.best.step if self.looks else None
+
+    @property
+    def best(self) -> Look:
+        """The look with the lowest loss, the first of equals."""
+        return min(self.looks, key=lambda look: look.losses[self.by])
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether to look after this step."""
+        return step % self.every == 0 or step == steps
+
+    def look(self, step: int, parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer,
+             log: StepLog) -> None:
+        """Compute the losses now, and keep these weights if they are the best so far (collective)."""
+        log.flush()
+        self.looks.append(Look(step, evaluate(parallel, objective, self.records, self.lengths, self.batch_size)))
+        if self.keep and self.best.step == step:
+            state, _ = parallel.state(objective, optimizer)
+            if parallel.is_main:
+                save_state(self._weights(step), state)
+        if parallel.is_main:
+            lines = [json.dumps({"step": look.step, **look.losses}) + "\n" for look in self.looks]
+            (self.run / VALIDATION_FILE).write_text("".join(lines))
+            self._drop_older()
+            if log.tracker:
+                log.tracker.log(step, {f"val/{name}": value for name, value in self.looks[-1].losses.items()})
+
+    def checkpointed(self) -> None:
+        """Remember what was best at a checkpoint: a killed run goes on from there."""
+        self.at_checkpoint = self.best.step if self.looks else None
+
+    def keep_best(self, parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer) -> Look | None:
+        """Load the best weights, if that is asked for, and say what the weights now are (collective)."""
+        if not self.keep:
+            return self.looks[-1]
+        parallel.barrier()
+        if self.best.step != self.looks[-1].step:
+            if not self._weights(self.best.step).is_file():
+                raise MedReportError(f"{self._weights(self.best.step)}: the best weights are not there",
+                                     "remove the run and train again, or give --select last")
+            parallel.load(objective, optimizer, load_state(self._weights(self.best.step)), {})
+        return self.best
+
+    def _weights(self, step: int) -> Path:
+        return self.run / CHECKPOINTS / f"best-{step:08d}.safetensors"
+
+    def _drop_older(self) -> None:
+        needed = {self._weights(step) for step in (self.best.step, self.at_checkpoint) if step is not None}
+        for path in (self.run / CHECKPOINTS).glob("best-*.safetensors"):
+            if path not in needed:
+                path.unlink()
+
+
+@torch.no_grad()
+def evaluate(parallel: Parallel, objective: nn.Module, records: Records, lengths: np.ndarray,
+             batch_size: int) -> dict[str, float]:
+    """The objective's losses over all records, in evaluation mode (collective)."""
+    totals = records.totals(np.arange(len(records)))
+    sums: dict[str, torch.Tensor] = {}
+    training = objective.training
+    objective.eval()
+    for batch in _batches(parallel, records, lengths, batch_size):
+        signal, on_device = network_input(batch, parallel.device, 0, 0)
+        with parallel.autocast():
+            losses = objective(signal, on_device, totals)
+        for name, value in {"total": losses.total, **losses.parts}.items():
+            sums[name] = sums.get(name, 0) + value.float()
+    objective.train(training)
+    values = parallel.sum(torch.stack(list(sums.values()))).tolist()
+    return dict(zip(sums, values, strict=True))
+
+
+def _batches(parallel: Parallel, records: Records, lengths: np.ndarray, batch_size: int) -> Iterator[Any]:
+    """This process's part of batches that are sorted by length; each process gets as many."""
+    order, size = np.argsort(lengths, kind="stable"), batch_size * parallel.world
+    if len(order) < parallel.world:
+        raise MedReportError(f"{len(order)} records in the val split, fewer than processes", "give --select last")
+    count = max(1, len(order) // size + (len(order) % size >= parallel.world))
+    parts = [part[parallel.rank::parallel.world].tolist() for part in np.split(order, range(size, size * count, size))]
+    return iter(DataLoader(records, batch_sampler=parts, collate_fn=records.collate,  # type: ignore[arg-type]
+                           generator=torch.Generator()))
