@@ -27,6 +27,8 @@ completions: .venv/ready
 # make benchmarks ROOT=DIR, a PTB-XL root
 benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/score_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generate_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/read_speed.py $(ROOT)
 
 .venv/ready: pyproject.toml Makefile

@@ -21,10 +21,10 @@ PACKAGE = ROOT / "emgecg_cli"
 TESTS = Path(__file__).resolve().parent
 
 # The rooms in their order; a room may import those of earlier rows, and itself.
-ROWS = [("errors",), ("artifacts",), ("manifest",), ("claims",), ("names",), ("config",), ("signals",),
-        ("datasets", "references"), ("store",), ("llm",), ("instructions", "perturbations"), ("models",), ("training",),
-        ("generation",)]
-FIRST = {room for row in ROWS[:6] for room in row}
+ROWS = [("errors",), ("artifacts",), ("manifest",), ("locks",), ("claims",), ("launch",), ("names",), ("config",),
+        ("recipes",), ("signals",), ("datasets", "references"), ("store",), ("llm",),
+        ("instructions", "perturbations"), ("models",), ("training",), ("export",), ("generation",)]
+FIRST = {room for row in ROWS[:9] for room in row}
 MAY_IMPORT = {room: {other for earlier in ROWS[:i] for other in earlier} | {room}
               for i, row in enumerate(ROWS) for room in row}
 MAY_IMPORT["metrics"] = FIRST | {"signals", "store", "llm", "metrics"}

@@ -22,9 +22,11 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.build_instructions import build_instructions
 from emgecg_cli.commands.completion import COMPLETE_VARIABLE, completion
 from emgecg_cli.commands.demo import demo
+from emgecg_cli.commands.export import export
 from emgecg_cli.commands.generate import generate
 from emgecg_cli.commands.perturb import perturb
 from emgecg_cli.commands.prepare import prepare
+from emgecg_cli.commands.pretrain import pretrain
 from emgecg_cli.commands.score import score
 from emgecg_cli.commands.train import train
 from emgecg_cli.core.errors import MedReportError
@@ -43,7 +45,7 @@ _HINTS = {
 
 app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
-for function in (prepare, build_instructions, train, generate, perturb, score):
+for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
 for function in (demo, completion):
     app.command(rich_help_panel=AROUND)(function)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
-from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareDefaults, resolve_train_config
+from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareDefaults
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
@@ -22,6 +22,7 @@ from emgecg_cli.core.metrics.inputs import page_examples, train_reports
 from emgecg_cli.core.metrics.page import write_page
 from emgecg_cli.core.metrics.score import MODEL, Scores, System, score_predictions, write_scores
 from emgecg_cli.core.perturbations import perturb_store
+from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.store import open_store, prepare_store
 from emgecg_cli.core.training.run import train
 

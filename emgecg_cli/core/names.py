@@ -8,11 +8,23 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
 
 _CORE = "emgecg_cli.core."
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A language model on the Hugging Face hub: its id, how many parameters it has, and whether its licence must be
+    accepted there first."""
+
+    hub_id: str
+    parameters: int
+    gated: bool = False
+
 
 # name -> open_source(**options) -> datasets.Source
 DATASETS = {
@@ -28,21 +40,29 @@ REPHRASERS = {
     "offline": _CORE + "instructions.offline:rephrase",
     "openai": _CORE + "instructions.openai:rephrase",
 }
-# name -> build() -> nn.Module with .width, (B, C, L) -> (B, width)
+# name -> build() -> nn.Module with .width, (B, C, L) -> (B, N, width)
 ENCODERS = {
     "resnet18": _CORE + "models.encoders.resnet1d:resnet18",
     "resnet34": _CORE + "models.encoders.resnet1d:resnet34",
     "resnet50": _CORE + "models.encoders.resnet1d:resnet50",
+    "resnet101": _CORE + "models.encoders.resnet1d:resnet101",
+    "resnet152": _CORE + "models.encoders.resnet1d:resnet152",
+    "vit1d": _CORE + "models.encoders.vit1d:vit1d",
+    "mamba": _CORE + "models.encoders.mamba:mamba",
     "resnet18-tiny": _CORE + "models.encoders.resnet1d:resnet18_tiny",
+    "vit1d-tiny": _CORE + "models.encoders.vit1d:vit1d_tiny",
+    "mamba-tiny": _CORE + "models.encoders.mamba:mamba_tiny",
 }
 # name -> build(width, tokens, dim, norm) -> Projector
 PROJECTORS = {
     "mlp": _CORE + "models.projector:mlp_projector",
     "linear": _CORE + "models.projector:linear_projector",
 }
-# name -> Fusion class
+# name -> fusion(backbone, layers) -> Fusion
 FUSIONS = {
-    "prefix-kv": _CORE + "models.fusion.prefix_kv:PrefixKV",
+    "prefix-kv": _CORE + "models.fusion.prefix_kv:prefix_kv",
+    "splice": _CORE + "models.fusion.splice:Splice",
+    "cross-attention": _CORE + "models.fusion.cross_attention:CrossAttention",
 }
 # name -> perturbation(signal, fs, level, rng) -> signal
 PERTURBATIONS = {
@@ -70,15 +90,49 @@ _TABLES = {
     "metric": METRICS,
 }
 
-# name -> hub id of causal language models; any local path or hub id works as well
+# name -> where a language model lies on the Hugging Face hub; any folder or hub id works as well, without a line here
 BACKBONES = {
-    "tiny": "built from sizes, trained from scratch",
-    "llama-1-7b": "huggyllama/llama-7b",
-    "llama-2-7b": "meta-llama/Llama-2-7b-hf",
-    "llama-2-7b-chat": "meta-llama/Llama-2-7b-chat-hf",
-    "llama-3-8b": "meta-llama/Meta-Llama-3-8B-Instruct",
-    "mistral-7b": "mistralai/Mistral-7B-v0.1",
-    "mistral-7b-instruct": "mistralai/Mistral-7B-Instruct-v0.2",
+    "tiny": Backbone("", 0),  # built from sizes, trained from scratch
+    # MEIT's twelve, in the order of its tables; GPT-Neo in the size its scripts name as well
+    "gpt2-medium": Backbone("openai-community/gpt2-medium", 354_823_168),
+    "gpt2-large": Backbone("openai-community/gpt2-large", 774_030_080),
+    "gpt-neo-1.3b": Backbone("EleutherAI/gpt-neo-1.3B", 1_315_575_808),
+    "gpt-neo-2.7b": Backbone("EleutherAI/gpt-neo-2.7B", 2_651_307_520),
+    "gpt-neox-20b": Backbone("EleutherAI/gpt-neox-20b", 20_554_567_680),
+    "gpt-j-6b": Backbone("EleutherAI/gpt-j-6B", 6_050_882_784),
+    "bloom-7b1": Backbone("bigscience/bloom-7b1", 7_069_016_064),
+    "opt-6.7b": Backbone("facebook/opt-6.7b", 6_658_473_984),
+    "llama-1-7b": Backbone("huggyllama/llama-7b", 6_738_415_616),
+    "mistral-7b": Backbone("mistralai/Mistral-7B-v0.1", 7_241_732_096),
+    "llama-2-7b": Backbone("meta-llama/Llama-2-7b-hf", 6_738_415_616, gated=True),
+    "llama-2-7b-chat": Backbone("meta-llama/Llama-2-7b-chat-hf", 6_738_415_616, gated=True),
+    "mistral-7b-instruct": Backbone("mistralai/Mistral-7B-Instruct-v0.2", 7_241_732_096),
+    "llama-3-8b": Backbone("meta-llama/Meta-Llama-3-8B-Instruct", 8_030_261_248, gated=True),
+    # its scaling and its encoder-decoder tables
+    "llama-2-13b": Backbone("meta-llama/Llama-2-13b-hf", 13_015_864_320, gated=True),
+    "llama-2-13b-chat": Backbone("meta-llama/Llama-2-13b-chat-hf", 13_015_864_320, gated=True),
+    "llama-2-70b": Backbone("meta-llama/Llama-2-70b-hf", 68_976_648_192, gated=True),
+    "llama-2-70b-chat": Backbone("meta-llama/Llama-2-70b-chat-hf", 68_976_648_192, gated=True),
+    "bart-large": Backbone("facebook/bart-large", 406_291_456),
+    "t5-large": Backbone("google-t5/t5-large", 737_668_096),
+    # other papers on reports from signals
+    "chinese-alpaca-2-7b": Backbone("hfl/chinese-alpaca-2-7b", 6_929_256_448),
+    "vicuna-7b": Backbone("lmsys/vicuna-7b-v1.5", 6_738_415_616),
+    # current ones
+    "smollm2-135m": Backbone("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008),
+    "smollm2-360m": Backbone("HuggingFaceTB/SmolLM2-360M-Instruct", 361_821_120),
+    "smollm2-1.7b": Backbone("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1_711_376_384),
+    "qwen3-0.6b": Backbone("Qwen/Qwen3-0.6B", 596_049_920),
+    "qwen3-1.7b": Backbone("Qwen/Qwen3-1.7B", 1_720_574_976),
+    "qwen3-8b": Backbone("Qwen/Qwen3-8B", 8_190_735_360),
+    "qwen3-32b": Backbone("Qwen/Qwen3-32B", 32_762_123_264),
+    "gemma-3-270m": Backbone("google/gemma-3-270m-it", 268_098_176, gated=True),
+    "gemma-3-1b": Backbone("google/gemma-3-1b-it", 999_885_952, gated=True),
+    "phi-4-mini": Backbone("microsoft/Phi-4-mini-instruct", 3_836_021_760),
+    "llama-3.2-1b": Backbone("meta-llama/Llama-3.2-1B-Instruct", 1_235_814_400, gated=True),
+    "llama-3.2-3b": Backbone("meta-llama/Llama-3.2-3B-Instruct", 3_212_749_824, gated=True),
+    "llama-3.1-8b": Backbone("meta-llama/Llama-3.1-8B-Instruct", 8_030_261_248, gated=True),
+    "llama-3.1-70b": Backbone("meta-llama/Llama-3.1-70B-Instruct", 70_553_706_496, gated=True),
 }
 
 
@@ -98,6 +152,12 @@ def resolve(kind: str, name: str) -> Any:
     check(kind, name)
     module, _, attribute = _TABLES[kind][name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """`name@revision` of a backbone in two; a revision is a commit, a tag or `refs/pr/N`, None where none is given."""
+    stem, at, revision = name.rpartition("@")
+    return (stem, revision) if at and stem and revision else (name, None)
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str]) -> MedReportError:

@@ -7,6 +7,7 @@ G key/value heads, K cached plus new text tokens. A head is D / H wide.
     signal (B, C, L) -> encoder -> features (B, E) -> projector -> signal tokens (B, N, D / H) -> fusion -> backbone
 """
 
+import logging
 import warnings
 
 import huggingface_hub
@@ -16,4 +17,5 @@ import transformers
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 huggingface_hub.logging.set_verbosity_error()
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*deprecated")  # peft's own, for transformers

@@ -7,18 +7,41 @@ from typing import Any
 import torch
 
 from emgecg_cli.core import names
+from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.report_model import ReportModel
+
+# The settings a model is built from, besides its backbone; a run's manifest keeps them.
+SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm")
 
 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
-                       token_norm: str, seed: int) -> ReportModel:
+                       token_norm: str, seed: int, tokens_from: str = "pooled",
+                       fusion_layers: str = "auto") -> ReportModel:
     """Put a named encoder, projector and fusion on a loaded (and tuned) backbone.
 
-    The width of a signal token is read from the fusion, and so from the backbone. New weights depend on `seed` alone.
+    The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
+    feature vector, "temporal" ones each of a stretch of time. New weights depend on `seed` alone.
     """
-    attached = names.resolve("fusion", fusion)(backbone)
+    layers = parse_layers(fusion_layers, backbone)
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        attached = names.resolve("fusion", fusion)(backbone, layers)
         torch.manual_seed(seed)
         signal_encoder = names.resolve("encoder", encoder)()
-        adapter = names.resolve("projector", projector)(signal_encoder.width, signal_tokens, attached.dim, token_norm)
-    return ReportModel(signal_encoder, adapter, backbone, attached)
+        pieces, each = (signal_tokens, 1) if tokens_from == "temporal" else (1, signal_tokens)
+        adapter = names.resolve("projector", projector)(signal_encoder.width, each, attached.dim, token_norm)
+    return ReportModel(signal_encoder, adapter, backbone, attached, pieces)
+
+
+def parse_layers(text: str, backbone: Any) -> list[int] | None:
+    """The layers "auto" (None, the fusion's own choice), "all" or "0,2" means; raises MedReportError otherwise."""
+    if text == "auto":
+        return None
+    count = backbone.config.get_text_config().num_hidden_layers
+    if text == "all":
+        return list(range(count))
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdigit() and int(word) < count for word in words):
+        raise MedReportError(f"--fusion-layers is '{text}', the backbone has layers 0 to {count - 1}",
+                             "give all, auto, or numbers separated by commas")
+    return sorted({int(word) for word in words})

@@ -1,4 +1,4 @@
-"""The width adapter between encoder and backbone: features (B, E) to signal tokens (B, N, dim) of one length."""
+"""The width adapter between encoder and backbone: features (B, M, E) to signal tokens (B, N, dim) of one length."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 
 class Projector(nn.Module):
-    """Wraps `layers` (B, E) -> (B, N * dim) and gives each token one length.
+    """Wraps `layers` (rows, E) -> (rows, tokens * dim), which turn each feature vector into `tokens` signal tokens.
 
-    "unit" is length 1 (MEIT, spec A3.2). "rms" is length sqrt(dim), as long as a normed text state: a unit token tiled
-    over the heads is far shorter, which pretrained projections may bear and random ones learn to hear slowly.
+    `norm` gives each token one length. "unit" is length 1 (MEIT, spec A3.2). "rms" is length sqrt(dim), as long as a
+    normed text state: a unit token tiled over the heads is far shorter, which pretrained projections may bear and
+    random ones learn to hear slowly. "none" leaves tokens as they are, as LLaVA does.
     """
 
     def __init__(self, layers: nn.Module, tokens: int, dim: int, norm: str) -> None:
@@ -20,12 +21,13 @@ class Projector(nn.Module):
         self.layers = layers
         self.tokens = tokens
         self.dim = dim
-        self.length = {"unit": 1.0, "rms": math.sqrt(dim)}[norm]
+        self.length = {"unit": 1.0, "rms": math.sqrt(dim), "none": None}[norm]
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, E) -> (B, N, dim)."""
-        projected = self.layers(features).unflatten(-1, (self.tokens, self.dim))  # (B, N * dim) -> (B, N, dim)
-        return F.normalize(projected, dim=-1) * self.length
+        """(B, M, E) -> (B, M * tokens, dim). BatchNorm layers see all B * M vectors."""
+        rows, pieces, _ = features.shape
+        projected = self.layers(features.flatten(0, 1)).view(rows, pieces * self.tokens, self.dim)
+        return projected if self.length is None else F.normalize(projected, dim=-1) * self.length
 
 
 def mlp_projector(width: int, tokens: int, dim: int, norm: str = "unit") -> Projector:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from emgecg_cli.core.models.encoders.patches import pool, stretches
+
 
 class Block(nn.Module):
     """One residual block: two convolutions of the given kernel, or 1 - kernel - 1 as a bottleneck (expansion 4).
@@ -33,10 +35,11 @@ class Block(nn.Module):
 
 
 class ResNet1d(nn.Module):
-    """Four stages of residual blocks over time, then the mean over time: (B, C, L) -> (B, E).
+    """Four stages of residual blocks over time, pooled over N stretches of time: (B, C, L) -> (B, N, E).
 
     With the default stem there is no pooling after it, as in MEIT: 5,000 samples leave the stem as 2,500. `with_max`
-    adds the maximum over time, where single beats show that a mean dilutes, and a BatchNorm to bring both to one scale.
+    adds the maximum of each stretch, where single beats show that a mean dilutes, and a BatchNorm over all vectors to
+    bring both to one scale.
     """
 
     def __init__(self, blocks: Sequence[int], *, bottleneck: bool = False, planes: int = 64, kernel: int = 3,
@@ -57,12 +60,14 @@ class ResNet1d(nn.Module):
         self.width = channels * (2 if with_max else 1)
         self.max_norm = nn.BatchNorm1d(self.width, affine=False) if with_max else None
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """(B, C, L) -> (B, E)."""
-        over_time = self.stages(self.stem(signal))  # (B, channels, L / 16 or L / 32)
+    def forward(self, signal: Tensor, tokens: int = 1) -> Tensor:
+        """(B, C, L) -> (B, tokens, E)."""
+        over_time = self.stages(self.stem(signal)).transpose(1, 2)  # (B, L / 16 or L / 32, channels)
+        means = pool(over_time, tokens)
         if self.max_norm is None:
-            return over_time.mean(-1)
-        return self.max_norm(torch.cat([over_time.mean(-1), over_time.amax(-1)], -1))
+            return means
+        peaks = torch.stack([over_time[:, stretch].amax(1) for stretch in stretches(over_time.shape[1], tokens)], 1)
+        return self.max_norm(torch.cat([means, peaks], -1).flatten(0, 1)).unflatten(0, (-1, tokens))
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int) -> nn.Conv1d:
@@ -82,6 +87,16 @@ def resnet34() -> ResNet1d:
 def resnet50() -> ResNet1d:
     """ResNet-50, MEIT's default: E = 2048, 15,959,168 parameters."""
     return ResNet1d((3, 4, 6, 3), bottleneck=True)
+
+
+def resnet101() -> ResNet1d:
+    """ResNet-101: E = 2048, 28,266,624 parameters."""
+    return ResNet1d((3, 4, 23, 3), bottleneck=True)
+
+
+def resnet152() -> ResNet1d:
+    """ResNet-152: E = 2048, 38,405,248 parameters."""
+    return ResNet1d((3, 8, 36, 3), bottleneck=True)
 
 
 def resnet18_tiny() -> ResNet1d:

@@ -1,0 +1,47 @@
+"""The weights of a pretrained encoder on disk: written by `pretrain`, read wherever an encoder starts from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import check_files, is_finished, read_manifest
+
+ENCODER_FILE = "encoder.safetensors"
+
+
+def save_encoder_weights(folder: Path, name: str, weights: Mapping[str, Tensor]) -> None:
+    """Write `encoder.safetensors`, whole or not at all, with the encoder's name in its header."""
+    temporary = folder / f".{ENCODER_FILE}.tmp"
+    save_file({key: tensor.contiguous().cpu() for key, tensor in weights.items()}, temporary, {"encoder": name})
+    temporary.replace(folder / ENCODER_FILE)
+
+
+def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
+    """Load the weights of a `pretrain` into an encoder; `path` is its folder or the file in it.
+
+    Raises MedReportError when there are none, when they were changed after they were written (a folder always has the
+    manifest that tells, a file may have it beside it), or when they are another encoder's, which it names.
+    """
+    folder, file = (path, path / ENCODER_FILE) if path.is_dir() else (path.parent, path)
+    if path.is_dir() or is_finished(folder):
+        check_files(folder, read_manifest(folder, "encoder", made_by="pretrain"))
+    try:
+        with safe_open(file, "pt") as header:
+            name = (header.metadata() or {}).get("encoder")
+        weights = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise MedReportError(f"{file}: no weights of an encoder ({' '.join(str(error).split())[:200]})",
+                             "make some with `medreport pretrain`") from None
+    expected = encoder.state_dict()
+    wrong = sorted(set(weights) ^ set(expected)) or \
+        [key for key in weights if weights[key].shape != expected[key].shape]
+    if wrong:
+        raise MedReportError(f"{file}: weights of {f'encoder {name}' if name else 'something else'}, which do not fit "
+                             f"this encoder ({wrong[0]})", f"give --encoder {name}" if name else "check the path")
+    encoder.load_state_dict(weights)
