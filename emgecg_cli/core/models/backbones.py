@@ -1,21 +1,29 @@
-"""Causal language models and their tokenizers: by name, hub id or path, or built from sizes."""
+"""Language models and their tokenizers, by name, hub id or folder; more tokens for them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
-from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.models.capacity import Use
+from emgecg_cli.core.models.hub import commit_of, locate, obtain
 
 MEGABYTE = 1 << 20
-ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>")
+LOADING = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
 def machine_at_hand() -> dict[str, str]:
@@ -24,24 +32,98 @@ def machine_at_hand() -> dict[str, str]:
     return {"device": device, "precision": "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"}
 
 
-def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None) -> tuple[Any, Any]:
-    """Load model and tokenizer of a known name, a hub id or a local folder; only safetensors, no remote code.
+def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None, four_bit: bool = False, *,
+                  tuning: str | None = None, device: torch.device | None = None, shards: int = 1) -> tuple[Any, Any]:
+    """Model and tokenizer of a known name, a hub id (both with `@revision` if asked) or a folder; only safetensors, no
+    remote code. Encoder-decoder models (BART, T5) come with their own kind of head.
 
-    `revision` is the commit of a hub model, None for its newest.
-    Raises MedReportError saying what is missing: files, access, or a tokenizer without EOS.
+    `revision` is the commit of a hub model; without it, what the cache holds completely, else the newest. `four_bit`
+    quantises the linear layers but the output head (NF4, double quantisation, computing in `dtype`). `tuning` and
+    `shards`, the number of devices the parameters are spread over, only decide what memory must hold. Weights go to
+    `device`; without it to main memory, four bits to the GPU if there is one.
+    Raises one MedReportError listing all that is missing: access, network, disk, memory, files, a package, an EOS.
     """
-    where = _location(name)
+    if four_bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise MedReportError("4-bit weights (--tuning qlora) need bitsandbytes, which is not installed",
+                             "pip install 'medreport[qlora]'")
+    if four_bit and device is None:
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    place = locate(name, revision)
+    folder = obtain(place, Use(dtype, four_bit, tuning, shards, through_ram=device is None))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision or "main", trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(where, revision=revision or "main", dtype=dtype,
-                                                     use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_load(name, where, error) from None
-    if tokenizer.eos_token_id is None:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = load_model(folder, dtype, four_bit, device)
+    except LOADING as error:
+        raise _cannot_load(name, folder, error) from None
+    # The name by which it can be had again, not where this machine's cache lies; an adapter is saved with it.
+    model.name_or_path = model.config._name_or_path = tokenizer.name_or_path = place.repo or name
+    model.config._commit_hash = commit_of(place, folder)
+    _settle_tokens(name, tokenizer, model.config.is_encoder_decoder)
+    return model, tokenizer
+
+
+def load_model(folder: Path, dtype: torch.dtype, four_bit: bool = False, device: torch.device | None = None) -> Any:
+    """A model from a folder, with the head its architecture has; raises ValueError when weights are missing."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                   bnb_4bit_compute_dtype=dtype) if four_bit else None
+    direct = device is not None and (four_bit or device.type == "cuda")
+    model, loaded = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+                                         local_files_only=True, quantization_config=quantised,
+                                         device_map={"": device} if direct else None, output_loading_info=True)
+    # transformers would make them up, and a report model with a random head still trains.
+    lacking = sorted(set(loaded["missing_keys"]) & {key for key, _ in model.named_parameters()})
+    if lacking:
+        raise ValueError(f"its weights lack {lacking[0]}" + (f" and {len(lacking) - 1} more" if lacking[1:] else ""))
+    return model
+
+
+def _settle_tokens(name: str, tokenizer: Any, encoder_decoder: bool) -> None:
+    """Every text can end and be padded, and no prompt of a decoder ends before its answer begins."""
+    end = tokenizer.eos_token_id
+    if end is None:
         raise MedReportError(f"backbone {name}: its tokenizer has no EOS token", "a report must end; add one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks are explicit everywhere, so the pad's identity is free
-    return model, tokenizer
+    ids = tokenizer("ecg")["input_ids"]
+    if not encoder_decoder and ids[-1] == end:
+        tokenizer.add_bos_token = ids[0] == tokenizer.bos_token_id  # the next line would drop it
+        tokenizer.add_eos_token = False
+        if tokenizer("ecg")["input_ids"] != ids[:-1]:
+            raise MedReportError(f"backbone {name}: its tokenizer ends every prompt with EOS",
+                                 "remove the EOS from the post-processor in its tokenizer.json")
+
+
+def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str]) -> None:
+    """Add special tokens to a model and its tokenizer; their embeddings start as the mean of all others.
+
+    Raises MedReportError for a token that is there already, is given twice or is empty.
+    """
+    known = tokenizer.get_vocab()
+    for i, token in enumerate(tokens):
+        if token in known or token in tokens[:i] or not token.strip():
+            raise MedReportError(f"token '{token}' is in the backbone's vocabulary already" if token.strip() else
+                                 "a token is empty", "choose other tokens")
+    before = len(tokenizer)
+    tokenizer.add_tokens(list(tokens), special_tokens=True)
+    grow_embeddings(model, before, len(tokenizer))
+
+
+def grow_embeddings(model: Any, before: int, after: int) -> None:
+    """Give the tokens `before` <= id < `after` embeddings (and outputs): the mean of those before. Depends on nothing
+    else, so that a run without embeddings of its own can repeat it."""
+    if after <= before:
+        return
+    if after > model.get_input_embeddings().weight.shape[0]:
+        with torch.random.fork_rng(devices=[]):
+            model.resize_token_embeddings(after, mean_resizing=False)
+    seen = set()
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for rows in (getattr(module, "weight", None), getattr(module, "bias", None)):
+            if rows is not None and rows.data_ptr() not in seen:
+                seen.add(rows.data_ptr())
+                rows.data[before:after] = rows.data[:before].mean(0, dtype=torch.float32).to(rows.dtype)
 
 
 def fingerprint(folder: Path) -> str:
@@ -61,51 +143,11 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _location(name: str) -> str:
-    if Path(name).is_dir():
-        return name
-    if name in names.BACKBONES:
-        return names.BACKBONES[name]
-    if name.startswith((".", "/", "~")):
-        raise MedReportError(f"backbone {name}: no such folder", "give a folder in Hugging Face format, or a hub id")
-    if "/" not in name:
-        raise names.unknown_name("backbone", name, names.BACKBONES)
-    return name
-
-
-def _cannot_load(name: str, where: str, error: Exception) -> MedReportError:
-    reason = " ".join(str(error).split())
-    first = reason.split(". ")[0][:300]
-    if Path(where).is_dir():
-        return MedReportError(f"backbone {name}: cannot load {where}: {first}",
-                              "the folder needs config.json, *.safetensors and tokenizer files")
-    if "gated" in reason or "401" in reason or "403" in reason:
-        return MedReportError(f"backbone {name}: no access to {where} on the Hugging Face hub",
-                              f"accept its licence at https://huggingface.co/{where}, then run `hf auth login`")
-    return MedReportError(f"backbone {name}: {where} is neither in the local cache nor can it be downloaded: {first}",
-                          f"with a network: `hf download {where}`; without: copy a folder and give its path; "
-                          "`--backbone tiny` needs no download")
-
-
-def build_tiny_llama(tokenizer: Any, seed: int) -> LlamaForCausalLM:
-    """A 2-layer LLaMA of width 128 from sizes, random weights: what trains from scratch on two CPU cores."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=352, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=512, initializer_range=0.06, tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        attention_dropout=0.0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 1000) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer on the given texts; the role tags are tokens of their own. Deterministic."""
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=["<pad>", "<s>", "</s>", *ROLE_TAGS],
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-                                   clean_up_tokenization_spaces=False)
+def _cannot_load(name: str, folder: Path, error: Exception) -> MedReportError:
+    reason = " ".join(str(error).split()).split(". ")[0][:300]
+    sentences = sorted(path.name for path in folder.glob("*.model"))
+    if sentences and not (folder / "tokenizer.json").is_file():
+        hint = f"its tokenizer is {sentences[0]} alone: `pip install sentencepiece protobuf`, then try again"
+    else:
+        hint = "the folder needs config.json, *.safetensors and tokenizer files"
+    return MedReportError(f"backbone {name}: cannot load {folder}: {reason}", hint)

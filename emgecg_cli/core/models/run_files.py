@@ -1,13 +1,14 @@
 """The weights of a run on disk: adapter or backbone, signal weights, tokenizer. Written and read by the same file.
 
-A LoRA run holds an adapter and names its backbone; a fully tuned one holds the backbone itself. Only safetensors.
+A LoRA run holds an adapter and names its backbone; a fully tuned one holds the backbone itself; an exported one holds
+it merged, in Hugging Face's format at its root. Only safetensors.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +16,49 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from torch import Tensor, nn
+from transformers import AutoTokenizer, GenerationConfig
 
 from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
-from emgecg_cli.core.models.backbones import fingerprint, load_backbone
-from emgecg_cli.core.models.builders import build_report_model
-from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_backbone, load_model
+from emgecg_cli.core.models.builders import SETTINGS, build_report_model
+from emgecg_cli.core.models.report_model import SIGNAL_PARTS, ReportModel
+from emgecg_cli.core.models.tuning import ADAPTED, base_of, embeddings
 
 SIGNAL_FILE = "signal.safetensors"
 SUBJECTS_FILE = "train_subjects.txt"
 ADAPTER_FILE = "adapter/adapter_model.safetensors"
+EMBEDDINGS_FILE = "embeddings.safetensors"
+MERGED = "merged"  # the tuning an exported run names
+LOADING = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
-def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, subjects: Iterable[str]) -> list[str]:
+def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, subjects: Iterable[str],
+                   weights: Mapping[str, Tensor] | None = None) -> list[str]:
     """Write what `load_run` needs besides the manifest, and whom the run was trained on, as hashes of patients.
 
+    `weights` are the trained parameters and the buffers by name, for a model that does not hold them whole itself.
     All of it is written aside and then moved, so that a kill leaves nothing half. Returns the names of the files.
     """
+    weights = model.state_dict() if weights is None else weights
+    backbone: Any = model.backbone
+    own = {name.removeprefix("backbone."): t for name, t in weights.items() if name.startswith("backbone.")}
     aside = run / ".files.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     (aside / SUBJECTS_FILE).write_text("".join(f"{subject}\n" for subject in sorted(subjects)))
-    save_file({name: tensor.contiguous().cpu() for name, tensor in model.signal_parts().items()}, aside / SIGNAL_FILE)
+    _save({name: t for name, t in weights.items() if name.startswith(SIGNAL_PARTS)}, aside / SIGNAL_FILE)
     tokenizer.save_pretrained(aside / "tokenizer")
-    if tuning == "lora":
-        model.backbone.save_pretrained(aside / "adapter")  # type: ignore[operator]
+    if tuning in ADAPTED:
+        # peft would ask the hub whether the vocabulary has grown, to save embeddings that we save ourselves.
+        backbone.save_pretrained(aside / "adapter", state_dict=own, save_embedding_layers=False)
         _sort_lists(aside / "adapter" / "adapter_config.json")
     elif tuning == "full":
-        model.backbone.save_pretrained(aside / "backbone")  # type: ignore[operator]
+        backbone.save_pretrained(aside / "backbone", state_dict=own)
+    if tuning != "full" and (trained := _trained_embeddings(backbone)):
+        _save({key: own[name] for key, name in trained.items()}, aside / EMBEDDINGS_FILE)
     written = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
     for made in sorted(aside.iterdir()):
         if (run / made.name).is_dir():
@@ -52,6 +66,16 @@ def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, s
         made.rename(run / made.name)
     aside.rmdir()
     return written
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
+
+
+def _trained_embeddings(backbone: Any) -> dict[str, str]:
+    """Which embeddings train although the rest does not, by the names of their parameters."""
+    named = {id(parameter): name for name, parameter in backbone.named_parameters()}
+    return {key: named[id(weight)] for key, weight in embeddings(backbone).items() if weight.requires_grad}
 
 
 def train_subjects(run: Path) -> set[str]:
@@ -67,23 +91,18 @@ def _sort_lists(config: Path) -> None:
 
 
 def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[ReportModel, Any, Manifest]:
-    """Model (in evaluation mode, on `device`), tokenizer and manifest of a finished run.
+    """Model (in evaluation mode, on `device`), tokenizer and manifest of a finished run, exported or not.
 
-    Raises MedReportError when a file is missing or does not fit the others.
+    A backbone that was trained in 4 bits (qlora) is loaded in 4 bits again, computing in `dtype`: its adapter corrects
+    what quantising does to it. Raises MedReportError when a file is missing or does not fit the others.
     """
     manifest = read_manifest(run, "run", made_by="train")
     check_files(run, manifest)
     settings = manifest.details["model"]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(_folder(run / "tokenizer"), trust_remote_code=False,
-                                                  local_files_only=True)
-        backbone = _load_backbone(run, manifest, dtype)
-        for holder in {backbone, getattr(backbone, "get_base_model", lambda: backbone)()}:
-            # Many checkpoints bring sampling or penalties, which would fill in whatever generate is not told.
-            holder.generation_config = GenerationConfig()
-        model = build_report_model(backbone, encoder=settings["encoder"], projector=settings["projector"],
-                                   fusion=settings["fusion"],
-                                   signal_tokens=settings["signal_tokens"], token_norm=settings["token_norm"], seed=0)
+        tokenizer = load_tokenizer(run)
+        backbone = load_run_backbone(run, manifest, tokenizer, dtype, device)
+        model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings}, seed=0)
         weights = load_file(run / SIGNAL_FILE)
         expected = model.signal_parts()
         wrong = sorted(set(weights) ^ set(expected)) or \
@@ -92,26 +111,60 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
             raise MedReportError(f"{run / SIGNAL_FILE}: does not fit encoder {settings['encoder']} ({wrong[0]})",
                                  "train the run again")
         model.load_state_dict(weights, strict=False)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise MedReportError(f"{run}: cannot be loaded: {' '.join(str(error).split())[:300]}",
-                             "a file of the run is missing or damaged; train it again") from None
-    model.encoder.to(device, torch.float32)
-    model.projector.to(device, torch.float32)
+    except LOADING as error:
+        raise cannot_load(run, error) from None
+    for part in (model.encoder, model.projector, model.fusion):
+        if isinstance(part, nn.Module):
+            part.to(device, torch.float32)
     backbone.to(device)
     return model.eval(), tokenizer, manifest
 
 
-def _load_backbone(run: Path, manifest: Manifest, dtype: torch.dtype) -> Any:
+def load_tokenizer(run: Path) -> Any:
+    """The tokenizer of a run, without its model. Raises MedReportError when it cannot be loaded."""
+    try:
+        folder = run if (run / "tokenizer_config.json").is_file() else _folder(run / "tokenizer")
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise cannot_load(run, error) from None
+
+
+def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torch.dtype,
+                      device: torch.device | None = None, dequantised: bool = False) -> Any:
+    """The backbone of a run as it was trained, with its adapter beside the weights, if it has one.
+
+    `dequantised` gives a backbone that was trained in 4 bits the same weights in `dtype`, so that they can be merged.
+    """
     settings = manifest.details["model"]
-    if settings["tuning"] == "full":
-        return AutoModelForCausalLM.from_pretrained(_folder(run / "backbone"), dtype=dtype, use_safetensors=True,
-                                                    trust_remote_code=False, local_files_only=True)
-    backbone, _ = load_backbone(_backbone_name(run, manifest), dtype, revision=settings["revision"])
-    if settings["tuning"] == "lora":
-        if not (run / ADAPTER_FILE).is_file():  # peft would look for a pickle, or on the hub
-            raise FileNotFoundError(f"{ADAPTER_FILE} is missing")
-        return PeftModel.from_pretrained(backbone, run / "adapter", local_files_only=True)
+    if settings["tuning"] == MERGED:
+        backbone = load_model(run, dtype, device=device)
+    elif settings["tuning"] == "full":
+        backbone = load_model(_folder(run / "backbone"), dtype, device=device)
+    else:
+        backbone, before = load_backbone(_backbone_name(run, manifest), dtype, revision=settings["revision"],
+                                         four_bit=settings["tuning"] == "qlora", device=device)
+        if dequantised and settings["tuning"] == "qlora":
+            backbone = backbone.dequantize()
+        grow_embeddings(backbone, len(before), len(tokenizer))
+        if settings["tuning"] in ADAPTED:
+            if not (run / ADAPTER_FILE).is_file():  # peft would look for a pickle, or on the hub
+                raise FileNotFoundError(f"{ADAPTER_FILE} is missing")
+            backbone = PeftModel.from_pretrained(backbone, run / "adapter", local_files_only=True)
+        if (run / EMBEDDINGS_FILE).is_file():
+            saved = load_file(run / EMBEDDINGS_FILE)
+            for key, weight in embeddings(backbone).items():
+                weight.data.copy_(saved[key])
+    for holder in {backbone, base_of(backbone)}:
+        # Many checkpoints bring sampling or penalties, which would fill in whatever generate is not told.
+        start = getattr(backbone.config, "decoder_start_token_id", None)
+        holder.generation_config = GenerationConfig(decoder_start_token_id=start)
     return backbone
+
+
+def cannot_load(run: Path, error: Exception) -> MedReportError:
+    """The error for a run whose files are there and unchanged, but cannot be used."""
+    return MedReportError(f"{run}: cannot be loaded: {' '.join(str(error).split())[:300]}",
+                          "a file of the run is missing or damaged; train it again")
 
 
 def _backbone_name(run: Path, manifest: Manifest) -> str:

@@ -1,0 +1,134 @@
+"""`export`: a run in, a folder out that holds the merged backbone in Hugging Face's format, and a model card.
+
+What was exported is a run again: it needs its backbone no more, and `generate` works on it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig
+
+from emgecg_cli.core.claims import claim, confirm_finished
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.export.card import write_card
+from emgecg_cli.core.manifest import (
+    Manifest,
+    check_files,
+    check_folder_name,
+    file_hashes,
+    hashes_of,
+    input_of,
+    is_finished,
+    package_versions,
+    path_at,
+    path_from,
+    read_manifest,
+    write_manifest,
+)
+from emgecg_cli.core.models.run_files import (
+    LOADING,
+    MERGED,
+    SIGNAL_FILE,
+    SUBJECTS_FILE,
+    cannot_load,
+    load_run_backbone,
+    load_tokenizer,
+)
+from emgecg_cli.core.models.tuning import ADAPTED
+
+LOGS = ("metrics.jsonl", "validation.jsonl")
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A finished export and its size in bytes."""
+
+    path: Path
+    precision: str
+    size: int
+    already_finished: bool = False
+
+
+def export_run(run: Path, out: Path, precision: str = "auto") -> ExportResult:
+    """Write the run's backbone, its adapter merged, with tokenizer, signal weights and model card to the folder `out`.
+
+    `precision` is fp32, bf16, or "auto", as the run was trained. A run trained in 4 bits (qlora) is merged into those
+    same weights, dequantised, and not into the backbone's own, beside which it was not trained.
+    Raises MedReportError when the run is not finished, or something else is there.
+    """
+    manifest = read_manifest(run, "run", made_by="train")
+    if manifest.details["model"]["tuning"] == MERGED:
+        raise MedReportError(f"{run}: is an export already", "use it as it is")
+    check_folder_name(out)
+    settings = {"precision": _precision(manifest, precision)}
+    inputs = {"run": input_of(run, out), **_repointed(run, manifest, out)}
+    plan = {"settings": settings, "inputs": hashes_of(inputs), "machine": manifest.details["machine"],
+            "versions": package_versions()}
+    if is_finished(out):
+        done = read_manifest(out, "run")
+        confirm_finished(out, done, plan)
+        return ExportResult(out, settings["precision"], _size(out, done), already_finished=True)
+    with claim(out, plan) as claimed:
+        check_files(run, manifest)
+        claimed.begin()
+        written = _write(run, manifest, out, settings["precision"])
+        details = manifest.details | {
+            "model": manifest.details["model"] | {"tuning": MERGED, "trained_by": manifest.details["model"]["tuning"]},
+            "trained_with": manifest.versions, "files": file_hashes(out, written)}
+        made = Manifest("run", "export", settings, manifest.seed, manifest.counts, inputs, details)
+        write_manifest(out, made)
+        claimed.finish()
+    return ExportResult(out, settings["precision"], _size(out, made))
+
+
+def _precision(manifest: Manifest, asked: str) -> str:
+    if asked not in ("auto", "fp32", "bf16"):
+        raise MedReportError(f"no precision '{asked}'", "available: auto, fp32, bf16")
+    return manifest.details["machine"]["precision"] if asked == "auto" else asked
+
+
+def _repointed(run: Path, manifest: Manifest, out: Path) -> dict[str, dict[str, str]]:
+    """The store and instructions of the run, as they lie from the export: what `generate` takes when it is not told."""
+    return {role: named | {"path": path_from(path_at(run, named["path"]), out)}
+            for role, named in manifest.inputs.items() if role in ("store", "instructions")}
+
+
+def _write(run: Path, manifest: Manifest, out: Path, precision: str) -> list[str]:
+    """All files but the manifest, aside first; returns their names."""
+    aside = out / ".export.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        tokenizer = load_tokenizer(run)
+        backbone = load_run_backbone(run, manifest, tokenizer, torch.bfloat16 if precision == "bf16" else torch.float32,
+                                     dequantised=True)
+        if manifest.details["model"]["tuning"] in ADAPTED:
+            backbone = backbone.merge_and_unload(safe_merge=True)
+    except LOADING as error:
+        raise cannot_load(run, error) from None
+    backbone.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=getattr(backbone.config, "decoder_start_token_id", None))
+    backbone.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    there = manifest.details["files"]
+    for name in (SIGNAL_FILE, SUBJECTS_FILE, *(log for log in LOGS if log in there)):
+        shutil.copyfile(run / name, aside / name)
+    kind = "AutoModelForSeq2SeqLM" if backbone.config.is_encoder_decoder else "AutoModelForCausalLM"
+    (aside / CARD).write_text(write_card(run, manifest, precision, kind), encoding="utf-8")
+    written = sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file())
+    for made in sorted(aside.iterdir()):
+        if (out / made.name).is_dir():
+            shutil.rmtree(out / made.name)
+        made.rename(out / made.name)
+    aside.rmdir()
+    return written
+
+
+def _size(out: Path, manifest: Manifest) -> int:
+    return sum((out / name).stat().st_size for name in manifest.details["files"])
