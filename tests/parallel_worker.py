@@ -30,7 +30,7 @@ from emgecg_cli.core.training.parallel import Parallel, open_parallel
 WIDTH, VOCABULARY, ROWS, TEXT, SAMPLES = 24, 31, 6, 9, 32
 FUSIONS = {"prefix-kv": PrefixKV, "splice": Splice, "cross-attention": CrossAttention}
 DEFAULTS: dict[str, Any] = dict(kind="none", tuning="full", fusion="prefix-kv", accumulation=1, clip=0.0, dropout=0.0,
-                                checkpointing=False, precision="fp32", steps=3, save_at=None, load=None, seed=0)
+                                checkpointing=False, precision="fp32", storage="fp32", steps=3, save_at=None, load=None, seed=0)
 
 
 class Encoder(nn.Module):
@@ -96,6 +96,8 @@ def make_objective(case: dict[str, Any]) -> nn.Module:
         vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=28, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=32, pad_token_id=0, initializer_range=0.15,
         tie_word_embeddings=case["tuning"] == "full"))
+    if case["storage"] == "bf16":  # as a frozen backbone is loaded; its adapters are fp32 all the same
+        backbone.to(torch.bfloat16)
     torch.manual_seed(case["seed"])
     if case["fusion"] == "none":
         return EncoderObjective()
@@ -166,7 +168,9 @@ def train(case: dict[str, Any], folder: Path) -> dict[str, Tensor]:
     if parallel.kind == "zero3":  # or it would keep parameters as small as these whole
         parallel.config["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # type: ignore[attr-defined]
     # An epsilon so large that AdamW's steps depend on how large gradients are, and not on the noise of tiny ones.
-    objective, optimizer = parallel.prepare(make_objective(case), lambda inner: torch.optim.AdamW(
+    # Other weights in each process, of which the first one's must be taken.
+    own = make_objective(case | {"seed": case["seed"] + parallel.rank})
+    objective, optimizer = parallel.prepare(own, lambda inner: torch.optim.AdamW(
         [{"params": [p for p in inner.parameters() if p.requires_grad and p.ndim > 1], "lr": 0.02},
          {"params": [p for p in inner.parameters() if p.requires_grad and p.ndim < 2]}],
         lr=0.01, eps=0.03, weight_decay=0.1))

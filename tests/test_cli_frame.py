@@ -23,7 +23,8 @@ from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, write_manifest
 
-COMMANDS = ["prepare", "build-instructions", "train", "generate", "perturb", "score", "demo", "completion"]
+COMMANDS = ["prepare", "build-instructions", "pretrain", "train", "generate", "export", "perturb", "score", "demo",
+            "completion"]
 COMPLETIONS = Path(__file__).resolve().parents[1] / "completions"
 
 
@@ -85,7 +86,7 @@ def test_version():
 
 
 @pytest.mark.parametrize(("arguments", "message", "hint"), [
-    (["trian"], "did you mean 'train'?", "medreport --help"),
+    (["trian"], "did you mean 'train'", "medreport --help"),
     (["perturb", "--sede", "1"], "did you mean --seed", "medreport perturb --help"),
     (["perturb"], "--kind", "medreport perturb --help"),
     (["perturb", "--kind", "gaussian", "--seed", "-1"], "--seed", "medreport perturb --help"),

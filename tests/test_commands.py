@@ -137,7 +137,7 @@ def test_400_real_records_from_the_disk_to_a_score_table(typed: Typed, shared_da
     store = open_store(Path("stores/ptb-xl"))
     assert len(store) == 337 and set(store.records["language"]) == {"en"}
     typed("build-instructions")
-    typed("train --backbone tiny --steps 60 --batch-size 16")
+    typed("train --backbone tiny --steps 120 --batch-size 16")
     typed("generate --max-new-tokens 24")
     lines = Path("predictions/tiny-ptb-xl.jsonl").read_text().splitlines()
     reports = [json.loads(line)["prediction"] for line in lines]

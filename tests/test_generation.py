@@ -17,11 +17,12 @@ from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import SIGNALS, generate_reports, shuffle_between_patients
-from emgecg_cli.core.generation.job import load_tokenizer, plan_job
+from emgecg_cli.core.generation.job import plan_job
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.manifest import hashes_of, package_versions, read_manifest
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.run_files import load_tokenizer
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.training.run import train
 

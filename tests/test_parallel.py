@@ -33,8 +33,9 @@ CASES: list[dict[str, Any]] = [
 # Dropout, so that each process needs its own random state back.
 SAVED: list[dict[str, Any]] = [dict(kind=kind, tuning="lora", dropout=0.2, accumulation=2, clip=0.5)
                                for kind in ("ddp", "fsdp")]
-HALF: list[dict[str, Any]] = [dict(kind=kind, tuning=tuning, precision="bf16")
-                              for kind, tuning in (("ddp", "full"), ("fsdp", "full"), ("fsdp", "lora"))]
+HALF: list[dict[str, Any]] = [dict(kind="ddp", tuning="full", precision="bf16"),
+                              dict(kind="fsdp", tuning="full", precision="bf16"),
+                              dict(kind="fsdp", tuning="lora", precision="bf16", storage="bf16")]
 
 
 def name_of(case: dict[str, Any]) -> str:
@@ -87,7 +88,8 @@ def test_half_precision_trains_nearly_as_full(case: dict[str, Any], folder: Path
 
 
 def check_half(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
-    alone = train(case | {"kind": "none", "precision": "fp32"}, tmp_path)
+    full = {} if "storage" in case else {"precision": "fp32"}
+    alone = train(case | full | {"kind": "none"}, tmp_path)
     together = load_file(folder / f"{name_of(case)}.safetensors")
     difference, _ = furthest(alone, together, ("losses", "final"))
     assert 1e-6 < difference < 0.05 * alone["losses"].max()
@@ -159,7 +161,8 @@ ZERO: list[dict[str, Any]] = [*(dict(kind=kind, tuning=tuning, accumulation=2, c
                                 for kind in ("zero2", "zero3") for tuning in ("full", "lora")),
                               dict(kind="zero3", tuning="full", fusion="splice"),
                               dict(kind="zero3", tuning="lora", fusion="cross-attention", checkpointing=True)]
-ZERO_HALF: list[dict[str, Any]] = [dict(kind=kind, tuning="full", precision="bf16") for kind in ("zero2", "zero3")]
+ZERO_HALF: list[dict[str, Any]] = [dict(kind=kind, precision="bf16", **how) for kind in ("zero2", "zero3")
+                                   for how in (dict(tuning="full"), dict(tuning="lora", storage="bf16"))]
 
 
 @pytest.fixture(scope="module")

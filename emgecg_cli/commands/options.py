@@ -62,7 +62,8 @@ PredictionsArg = Annotated[str | None, typer.Argument(
 DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", autocompletion=complete("dataset"),
                                            help=f"One of {', '.join(names.choices('dataset'))}.")]
 BackboneOpt = Annotated[str, typer.Option("--backbone", metavar="NAME|PATH", autocompletion=complete("backbone"),
-                                          help=f"{', '.join(names.BACKBONES)}, a folder, or a hub id.")]
+                                          help="A name (TAB lists them: tiny, llama-3-8b …), a folder, or a hub id; "
+                                               "NAME@REVISION picks a commit or tag.")]
 RephraserOpt = Annotated[str, typer.Option("--rephraser", metavar="NAME", autocompletion=complete("rephraser"),
                                            help=f"{' or '.join(names.choices('rephraser'))}.")]
 MetricsOpt = Annotated[list[str] | None, typer.Option(

@@ -21,7 +21,7 @@ DEFAULTS = PretrainConfig()
 def _option(group: str, name: str, type_: Any, text: str, known: tuple[str, ...] = (), **more: Any) -> Any:
     """An option that names its default."""
     default = getattr(DEFAULTS, name.removeprefix("--").replace("-", "_"))
-    return options.recipe_option(group, name, type_, f"{text} [{default}]", known, **more)
+    return options.recipe_option(group, name, type_, f"{text} (default: {default})", known, **more)
 
 
 EncoderOpt = _option(options.MODEL, "--encoder", str, f"{', '.join(names.choices('encoder'))}.",

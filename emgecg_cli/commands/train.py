@@ -13,6 +13,7 @@ from emgecg_cli.commands import train_options as options
 from emgecg_cli.commands.options import BackboneOpt, InstructionsArg, JsonOpt, OutOpt, StoreOpt, find_one
 from emgecg_cli.core import launch
 from emgecg_cli.core.config import RUNS
+from emgecg_cli.core.names import split_revision
 from emgecg_cli.core.recipes import resolve_train_config
 
 
@@ -42,7 +43,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
              if key not in ("instructions", "store", "recipe", "out", "as_json", "num_processes")}
     config = resolve_train_config(recipe, **given)
     instructions = instructions or find_one("instructions")
-    path = out or Path(RUNS) / f"{Path(backbone).name}-{instructions.resolve().name}"
+    path = out or Path(RUNS) / f"{Path(split_revision(backbone)[0]).name}-{instructions.resolve().name}"
     if num_processes > 1 and not launch.launched():
         raise typer.Exit(launch.launch_group(sys.argv[1:], num_processes))
     from emgecg_cli.core.training.run import train as train_run

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer
 
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.config import GenerateConfig
@@ -69,18 +68,6 @@ def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: G
     if config.signal == "shuffled":
         shown = shuffle_between_patients(chosen, store.records["subject_id"].to_list(), config.seed)
     return Job(store, instructions, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
-
-
-def load_tokenizer(run: Path) -> Any:
-    """The tokenizer of a run, without its model."""
-    folder = run / "tokenizer"
-    try:
-        if not folder.is_dir():  # it would be taken for a name on the hub
-            raise FileNotFoundError("tokenizer/ is missing")
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # tokenizers raises bare Exception
-        raise MedReportError(f"{run}: cannot be loaded: {' '.join(str(error).split())[:300]}",
-                             "a file of the run is missing or damaged; train it again") from None
 
 
 def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:

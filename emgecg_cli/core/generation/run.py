@@ -14,7 +14,7 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, confirm_finished, part_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation.job import Job, check_fits, load_tokenizer, plan_job
+from emgecg_cli.core.generation.job import Job, check_fits, plan_job
 from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
@@ -30,7 +30,7 @@ from emgecg_cli.core.manifest import (
     write_manifest,
 )
 from emgecg_cli.core.models.backbones import machine_at_hand
-from emgecg_cli.core.models.run_files import load_run
+from emgecg_cli.core.models.run_files import load_run, load_tokenizer
 from emgecg_cli.core.store import Store, open_store
 
 Progress = Callable[..., None]

@@ -147,7 +147,7 @@ def _cannot_load(name: str, folder: Path, error: Exception) -> MedReportError:
     reason = " ".join(str(error).split()).split(". ")[0][:300]
     sentences = sorted(path.name for path in folder.glob("*.model"))
     if sentences and not (folder / "tokenizer.json").is_file():
-        hint = f"its tokenizer is {sentences[0]} alone: `pip install sentencepiece protobuf`, then try again"
+        hint = f"its tokenizer is {sentences[0]} alone: `pip install 'medreport[sentencepiece]'`, then try again"
     else:
         hint = "the folder needs config.json, *.safetensors and tokenizer files"
     return MedReportError(f"backbone {name}: cannot load {folder}: {reason}", hint)

@@ -23,6 +23,8 @@ from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, tr
 from emgecg_cli.core.models.tuning import tune_backbone
 from emgecg_cli.core.store import Store
 
+SHARDING = ("fsdp", "zero3")  # of which each process holds a part of the weights
+
 
 def resolve_machine(precision: str, parallel: str) -> dict[str, Any]:
     """Device type, precision and processes a run depends on; "auto" is bf16 where the device has it, else fp32."""
@@ -40,7 +42,8 @@ def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, in
         # Frozen weights need no fp32 masters; trained ones do, also under bf16 autocast.
         frozen = config.tuning != "full" and machine["device"] == "cuda" and machine["precision"] == "bf16"
         model, tokenizer = load_backbone(config.backbone, torch.bfloat16 if frozen else torch.float32,
-                                         four_bit=config.tuning == "qlora")
+                                         four_bit=config.tuning == "qlora", tuning=config.tuning,
+                                         shards=machine["processes"] if machine["parallel"] in SHARDING else 1)
         if config.new_tokens != "none":
             add_tokens(model, tokenizer, parse_tokens(config.new_tokens))
         return model, tokenizer

@@ -59,7 +59,8 @@ class Sharded:
             MixedPrecisionPolicy()
         for unit in sharding_units(objective):
             fully_shard(unit, mesh=self.mesh, mp_policy=policy, ignored_params=scalars)
-        # FSDP2 finds no tensor in a dataclass, and would miss the beginning of the backward pass.
+        # Older FSDP2 finds no tensor in a dataclass and would miss where the backward pass begins: no gradient of the
+        # outermost unit would be exchanged.
         objective.register_forward_hook(_as_dictionary)
         fully_shard(objective, mesh=self.mesh, ignored_params=scalars)
         objective.register_forward_hook(_as_before)
