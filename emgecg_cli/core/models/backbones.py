@@ -76,6 +76,11 @@ def load_model(folder: Path, dtype: torch.dtype, four_bit: bool = False, device:
     lacking = sorted(set(loaded["missing_keys"]) & {key for key, _ in model.named_parameters()})
     if lacking:
         raise ValueError(f"its weights lack {lacking[0]}" + (f" and {len(lacking) - 1} more" if lacking[1:] else ""))
+    if four_bit and model.device.type == "cpu":
+        odd = [name for name, module in model.named_modules()
+               if type(module).__name__ == "Linear4bit" and module.in_features % 64]
+        if odd:  # bitsandbytes' own blocks; on a GPU it takes any width
+            raise ValueError(f"4 bits on the CPU need widths that are multiples of 64, {odd[0]} has another")
     return model
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from torch import nn
 
-from emgecg_cli.core.claims import Claim, claim, confirm_finished
+from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
@@ -34,7 +33,7 @@ from emgecg_cli.core.models.backbones import fingerprint
 from emgecg_cli.core.models.builders import SETTINGS
 from emgecg_cli.core.models.encoders import ENCODER_FILE
 from emgecg_cli.core.models.report_model import ReportModel
-from emgecg_cli.core.models.run_files import save_run_files
+from emgecg_cli.core.models.run_files import SUBJECTS_FILE, save_run_files, train_subjects
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import parse_augmentations
@@ -42,10 +41,11 @@ from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS
 from emgecg_cli.core.training.data import TextRecords, render_split
 from emgecg_cli.core.training.encoder_targets import Targets, encoder_targets, target_matrix
+from emgecg_cli.core.training.group import together
 from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
-from emgecg_cli.core.training.parallel import Parallel, open_parallel
+from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
 from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
@@ -84,7 +84,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
-    with _group(config, machine) as parallel, _claimed(parallel, out, plan) as claimed:
+    with together(config, out, plan) as (parallel, claimed):
         result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start, progress)
         if parallel.is_main:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
@@ -110,24 +110,23 @@ def _inputs(store: Store, instructions: Instructions, config: TrainConfig, out: 
     return inputs
 
 
-@contextmanager
-def _group(config: TrainConfig, machine: dict[str, Any]) -> Iterator[Parallel]:
-    """The processes that train together, while they do."""
-    parallel = open_parallel(config.parallel, machine["precision"], accumulation=config.gradient_accumulation)
-    try:
-        yield parallel
-    finally:
-        parallel.close()
+def _subjects(store: Store, config: TrainConfig) -> set[str]:
+    """Hashes of all patients the run learns from, those its encoder was pretrained on included.
 
-
-@contextmanager
-def _claimed(parallel: Parallel, out: Path, plan: dict[str, Any]) -> Iterator[Claim]:
-    """The main process's claim on the run; the others write nothing and hold none."""
-    if not parallel.is_main:
-        yield Claim(out, plan, False)
-        return
-    with claim(out, plan) as claimed:
-        yield claimed
+    Raises MedReportError when they are in another split of the store.
+    """
+    subjects = subject_hashes(store, "train")
+    if config.encoder_weights:
+        weights = Path(config.encoder_weights)
+        folder = weights if weights.is_dir() else weights.parent
+        seen = train_subjects(folder) if (folder / SUBJECTS_FILE).is_file() else set()
+        for split in ("val", "test"):
+            shared = len(seen & subject_hashes(store, split))
+            if shared:
+                raise MedReportError(f"{folder}: its encoder was pretrained on {shared} patients of the {split} split "
+                                     f"of {store.path}", "pretrain it on this store, or on other patients")
+        subjects |= seen
+    return subjects
 
 
 def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store,
@@ -136,6 +135,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     """All that can be refused first, then the loop, then the files of the run, its manifest last."""
     machine = claimed.plan["machine"]
     augmentations = parse_augmentations(config.augment)
+    subjects = _subjects(store, config)
     set_seed(config.seed + parallel.rank)
     backbone, tokenizer = make_backbone(config, machine, store, instructions)
     model = make_model(backbone, config)
@@ -160,7 +160,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated}
     weights, _ = parallel.state(prepared, optimizer)
     if parallel.is_main:
-        saved = save_run_files(out, model, tokenizer, config.tuning, subject_hashes(store, "train"),
+        saved = save_run_files(out, model, tokenizer, config.tuning, subjects,
                                {name.removeprefix("model."): tensor for name, tensor in weights.items()})
         logs = ["metrics.jsonl", *([VALIDATION_FILE] if validation else [])]
         details = {

@@ -1,0 +1,26 @@
+"""The processes that train together, and the claim of the main one on what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli.core.claims import Claim, claim
+from emgecg_cli.core.config import PretrainConfig, TrainConfig
+from emgecg_cli.core.training.parallel import Parallel, open_parallel
+
+
+@contextmanager
+def together(config: TrainConfig | PretrainConfig, out: Path, plan: dict[str, Any]) -> Iterator[tuple[Parallel, Claim]]:
+    """Join the group of processes while they train; the main one holds the artefact, the others write nothing."""
+    parallel = open_parallel(config.parallel, plan["machine"]["precision"], accumulation=config.gradient_accumulation)
+    try:
+        if not parallel.is_main:
+            yield parallel, Claim(out, plan, False)
+            return
+        with claim(out, plan) as claimed:
+            yield parallel, claimed
+    finally:
+        parallel.close()
