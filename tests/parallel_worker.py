@@ -30,7 +30,8 @@ from emgecg_cli.core.training.parallel import Parallel, open_parallel
 WIDTH, VOCABULARY, ROWS, TEXT, SAMPLES = 24, 31, 6, 9, 32
 FUSIONS = {"prefix-kv": PrefixKV, "splice": Splice, "cross-attention": CrossAttention}
 DEFAULTS: dict[str, Any] = dict(kind="none", tuning="full", fusion="prefix-kv", accumulation=1, clip=0.0, dropout=0.0,
-                                checkpointing=False, precision="fp32", storage="fp32", steps=3, save_at=None, load=None, seed=0)
+                                checkpointing=False, precision="fp32", storage="fp32", steps=3, save_at=None,
+                                load=None, seed=0)
 
 
 class Encoder(nn.Module):

@@ -123,7 +123,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
                 progress(done, steps, loss=log.last_loss, records=f"{clock.speed * parallel.world:.0f}/s",
                          data_wait=f"{clock.data_wait:.1%}")
         if validation and validation.is_due(done, steps):
-            validation.look(done, parallel, objective, optimizer, log)
+            validation.look(done, parallel, objective, log)
         if done % config.checkpoint_every == 0 and done < steps:
             log.flush()
             save_checkpoint(checkpoints, done, parallel, objective, optimizer)

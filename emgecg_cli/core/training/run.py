@@ -158,7 +158,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
                         validation=validation, progress=progress,
                         track=partial(open_trackers, parse_trackers(config.track), out, asdict(config)))
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated}
-    weights, _ = parallel.state(prepared, optimizer)
+    weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
         saved = save_run_files(out, model, tokenizer, config.tuning, subjects,
                                {name.removeprefix("model."): tensor for name, tensor in weights.items()})

@@ -67,13 +67,12 @@ class Validation:
         """Whether to look after this step."""
         return step % self.every == 0 or step == steps
 
-    def look(self, step: int, parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer,
-             log: StepLog) -> None:
+    def look(self, step: int, parallel: Parallel, objective: nn.Module, log: StepLog) -> None:
         """Compute the losses now, and keep these weights if they are the best so far (collective)."""
         log.flush()
         self.looks.append(Look(step, evaluate(parallel, objective, self.records, self.lengths, self.batch_size)))
         if self.keep and self.best.step == step:
-            state, _ = parallel.state(objective, optimizer)
+            state, _ = parallel.state(objective, None)
             if parallel.is_main:
                 save_state(self._weights(step), state)
         if parallel.is_main:

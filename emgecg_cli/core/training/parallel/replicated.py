@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -39,8 +40,10 @@ class Replicated:
         if self.kind == "none":
             return objective, optimizer_of(objective)
         # Buffers need no broadcast: BatchNorm sees all rows and so has the same statistics everywhere.
-        self.wrapped = DistributedDataParallel(synchronise_batch_norm(objective), broadcast_buffers=False,
-                                               gradient_as_bucket_view=True)
+        with warnings.catch_warnings():  # newer torch renames the option, older torch knows no other name
+            warnings.simplefilter("ignore", FutureWarning)
+            self.wrapped = DistributedDataParallel(synchronise_batch_norm(objective), broadcast_buffers=False,
+                                                   gradient_as_bucket_view=True)
         return self.wrapped, optimizer_of(objective)
 
     def autocast(self, last: bool = True) -> AbstractContextManager[object]:
