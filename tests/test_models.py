@@ -1,4 +1,4 @@
-"""Encoders, projector, tokenizer and backbones: sizes of the paper, and the contract every encoder keeps."""
+"""Projector, network input, padding, tokenizer, tuning and backbones."""
 
 from __future__ import annotations
 
@@ -8,54 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.backbones import load_backbone
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.projector import linear_projector, mlp_projector
-from emgecg_cli.core.models.report_model import left_pad, to_input
+from emgecg_cli.core.models.report_model import left_pad, pad_prompts, to_input
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
-from emgecg_cli.core.models.tuning import count_parameters, table_of_what_trains, tune_backbone
+from emgecg_cli.core.models.tuning import table_of_what_trains, tune_backbone
 from emgecg_cli.core.signals.leads import MISSING
-
-
-@pytest.mark.parametrize(("name", "width", "parameters"), [
-    ("resnet18", 512, 3_848_832), ("resnet34", 512, 7_223_168), ("resnet50", 2048, 15_959_168)])
-def test_resnets_have_the_published_sizes(name: str, width: int, parameters: int) -> None:
-    encoder = names.resolve("encoder", name)()
-    assert (encoder.width, count_parameters(encoder)) == (width, parameters)
-
-
-def test_resnet50_with_its_projector_is_the_papers_20_4_million() -> None:
-    encoder = names.resolve("encoder", "resnet50")()
-    projector = mlp_projector(encoder.width, 1, 128)
-    assert count_parameters(projector) == 4_462_976
-    assert count_parameters(encoder) + count_parameters(projector) == 20_422_144
-
-
-def test_resnet50_halves_time_as_the_paper_says() -> None:
-    encoder = names.resolve("encoder", "resnet50")()
-    lengths = [encoder.stem(torch.zeros(1, 12, 5000)).shape[-1]]
-    assert lengths == [2500] and encoder.stages(torch.zeros(1, 64, 2500)).shape == (1, 2048, 313)
-
-
-@pytest.mark.parametrize("name", names.choices("encoder"))
-def test_every_encoder_keeps_the_contract(name: str) -> None:
-    encoder = names.resolve("encoder", name)()
-    signal = torch.randn(3, 12, 400)
-    features = encoder.eval()(signal)
-    assert features.shape == (3, encoder.width) and torch.isfinite(features).all()
-    torch.testing.assert_close(encoder(signal[1:2]), features[1:2], atol=1e-4, rtol=1e-3)  # no row sees another
-    encoder.train()(signal).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
 
 
 @pytest.mark.parametrize("build", [mlp_projector, linear_projector])
 @pytest.mark.parametrize(("norm", "length"), [("unit", 1.0), ("rms", math.sqrt(32))])
 def test_signal_tokens_have_one_length(build, norm: str, length: float) -> None:
-    tokens = build(64, 8, 32, norm)(torch.randn(5, 64))
-    assert tokens.shape == (5, 8, 32)
-    torch.testing.assert_close(tokens.norm(dim=-1), torch.full((5, 8), length))
+    tokens = build(64, 8, 32, norm)(torch.randn(5, 3, 64))  # of three stretches of time, eight each
+    assert tokens.shape == (5, 24, 32)
+    torch.testing.assert_close(tokens.norm(dim=-1), torch.full((5, 24), length))
+    assert build(64, 8, 32, "none")(torch.randn(5, 1, 64)).norm(dim=-1).std() > 0.1
 
 
 def test_network_input_is_in_quarter_millivolts_and_missing_is_the_baseline() -> None:
@@ -63,9 +32,11 @@ def test_network_input_is_in_quarter_millivolts_and_missing_is_the_baseline() ->
     assert to_input(signal).tolist() == [[[4.0, -1.0, 0.0, 0.0]]]
 
 
-def test_left_padding() -> None:
+def test_padding_on_either_side() -> None:
     ids, mask = left_pad([[1, 2, 3], [4]], 9)
     assert ids.tolist() == [[1, 2, 3], [9, 9, 4]] and mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+    ids, mask = pad_prompts([[1, 2, 3], [4]], 9, "right")
+    assert ids.tolist() == [[1, 2, 3], [4, 9, 9]] and mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 def test_the_tokenizer_is_deterministic_and_reads_back_any_text() -> None:

@@ -1,4 +1,4 @@
-"""Other kinds of backbone through `train` and `generate`: their own tokenizer, encoder-decoders, new tokens, 4 bits."""
+"""Other backbones and encoders through `train` and `generate`: encoder-decoders, new tokens, 4 bits, pretrained."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from pipeline import make_store, short_config
+from safetensors.torch import load_file
 from transformers import (
     AutoTokenizer,
     BartConfig,
@@ -25,9 +27,11 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports
+from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.run_files import load_run
-from emgecg_cli.core.recipes import resolve_train_config
+from emgecg_cli.core.recipes import resolve_pretrain_config, resolve_train_config
+from emgecg_cli.core.training.pretrain import pretrain
 from emgecg_cli.core.training.run import train
 
 
@@ -121,3 +125,30 @@ def test_compiled_layers_train_as_others(inputs: tuple[Path, Path], tmp_path: Pa
     assert len(compiled) == 2
     plain, other = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("plain", "compiled"))
     assert plain[0] == other[0] and len(other) == 2
+
+
+
+def test_a_training_starts_from_the_encoder_and_remembers_its_patients(inputs: tuple[Path, Path], tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    from emgecg_cli.core.training import run as module
+    from emgecg_cli.core.training.loop import run_loop
+
+    encoder = tmp_path / "encoder"
+    pretrain(inputs[0], encoder, resolve_pretrain_config(encoder="resnet18-tiny", steps=2, batch_size=8))
+    started: list[dict[str, torch.Tensor]] = []
+
+    def spy(parallel: Any, objective: Any, *args: Any, **kwargs: Any) -> Any:
+        started.append({name: t.clone() for name, t in objective.model.encoder.state_dict().items()})
+        return run_loop(parallel, objective, *args, **kwargs)
+
+    monkeypatch.setattr(module, "run_loop", spy)
+    config = short_config(steps=1, encoder_weights=str(encoder))
+    train(inputs[1], tmp_path / "run", config)
+    saved = load_file(encoder / "encoder.safetensors")
+    assert saved.keys() == started[0].keys() and all(torch.equal(saved[name], t) for name, t in started[0].items())
+    with pytest.raises(MedReportError, match="weights of encoder resnet18-tiny"):
+        train(inputs[1], tmp_path / "other", short_config(encoder="vit1d-tiny", encoder_weights=str(encoder)))
+    elsewhere = make_store(tmp_path / "elsewhere", 60, split="20/30/50")
+    build_instructions(elsewhere, tmp_path / "instructions", pool_size=32)
+    with pytest.raises(MedReportError, match=r"was pretrained on .* patients of the val split"):
+        train(tmp_path / "instructions", tmp_path / "leak", config)

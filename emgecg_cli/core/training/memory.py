@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.config import PretrainConfig, TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.data import Records, Totals
@@ -22,8 +22,11 @@ def ran_out(error: BaseException) -> bool:
         (isinstance(error, RuntimeError) and "alloc" in str(error) and "memory" in str(error))
 
 
+Config = TrainConfig | PretrainConfig
+
+
 @contextmanager
-def explained(config: TrainConfig) -> Iterator[None]:
+def explained(config: Config) -> Iterator[None]:
     """Turn running out of memory, anywhere inside, into a MedReportError that names settings to try."""
     try:
         yield
@@ -34,23 +37,24 @@ def explained(config: TrainConfig) -> Iterator[None]:
                              f"try {advice(config)}") from None
 
 
-def advice(config: TrainConfig, fits: int | None = None) -> str:
+def advice(config: Config, fits: int | None = None) -> str:
     """Settings that need less memory, nearest to those given first; `fits` is a batch size that was seen to fit."""
     size = fits or config.batch_size // 2
     ways = []
     if size >= 1 and size < config.batch_size:
         more = -(-config.batch_size * config.gradient_accumulation // size)
         ways.append(f"--batch-size {size} --gradient-accumulation {more}{' (fits)' if fits else ''}")
-    if not config.gradient_checkpointing:
+    if isinstance(config, TrainConfig) and not config.gradient_checkpointing:
         ways.append("--gradient-checkpointing")
-    if config.tuning in ("full", "lora"):
+    if isinstance(config, TrainConfig) and config.tuning in ("full", "lora"):
         ways.append(f"--tuning {'lora' if config.tuning == 'full' else 'qlora'}")
     if config.parallel not in ("fsdp", "zero3"):
         ways.append("--parallel fsdp on several GPUs")
-    return ", or ".join([*ways, "a shorter --max-length"])
+    ways.append("a shorter --max-length" if isinstance(config, TrainConfig) else "a smaller --encoder")
+    return ", or ".join(ways)
 
 
-def probe(parallel: Parallel, objective: nn.Module, records: Records, lengths: np.ndarray, config: TrainConfig) -> None:
+def probe(parallel: Parallel, objective: nn.Module, records: Records, lengths: np.ndarray, config: Config) -> None:
     """Run the longest batch forward and backward once, on a GPU, beside room for the optimiser's moments.
 
     Leaves weights, buffers and random state as they were. Raises MedReportError with the largest batch that fits.
@@ -66,7 +70,7 @@ def probe(parallel: Parallel, objective: nn.Module, records: Records, lengths: n
     check(run, config, parallel.world == 1)
 
 
-def check(run: Callable[[int], None], config: TrainConfig, search: bool) -> None:
+def check(run: Callable[[int], None], config: Config, search: bool) -> None:
     """Raise MedReportError when `run(batch size)` runs out of memory; search for a smaller size that does not."""
     try:
         run(config.batch_size)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import write_atomically
-from emgecg_cli.core.claims import Claim, claim, confirm_finished
+from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import PretrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import (
@@ -45,8 +44,10 @@ from emgecg_cli.core.training.augment import Augmentation, network_input, parse_
 from emgecg_cli.core.training.auroc import auroc, macro
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS
+from emgecg_cli.core.training.group import together
 from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
-from emgecg_cli.core.training.parallel import Parallel, open_parallel
+from emgecg_cli.core.training.memory import explained, probe
+from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.pretrain_objectives import (
     Masked,
     SignalRecords,
@@ -95,26 +96,12 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
     check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
-    with _claimed(config, out, plan) as (parallel, claimed):
+    with together(config, out, plan) as (parallel, claimed):
         result = _pretrain(parallel, claimed, inputs, store, out, config, on_start, progress)
         if parallel.is_main:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
             claimed.finish()
     return result
-
-
-@contextmanager
-def _claimed(config: PretrainConfig, out: Path, plan: dict[str, Any]) -> Iterator[tuple[Parallel, Claim]]:
-    """The processes that train together, and the main one's claim on what they make; the others hold none."""
-    parallel = open_parallel(config.parallel, plan["machine"]["precision"], accumulation=config.gradient_accumulation)
-    try:
-        if not parallel.is_main:
-            yield parallel, Claim(out, plan, False)
-            return
-        with claim(out, plan) as claimed:
-            yield parallel, claimed
-    finally:
-        parallel.close()
 
 
 def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, out: Path,
@@ -135,10 +122,13 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
         if on_start:
             on_start(rows, claimed.resuming)
     parallel.barrier()
-    prepared, optimizer = parallel.prepare(objective, lambda module: torch.optim.AdamW(
-        module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, config.adam_beta2)))
-    loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
-                    progress=progress)
+    with explained(config):
+        prepared, optimizer = parallel.prepare(objective, lambda module: torch.optim.AdamW(
+            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+            betas=(0.9, config.adam_beta2)))
+        probe(parallel, prepared, records, np.full(len(records), store.sig_len), config)
+        loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
+                        progress=progress)
     validation = validate(parallel, prepared, code_records(store, "val", codes), codes, config)
     counts = {"train_records": len(records), "val_records": len(store.indices("val")), "steps": loop.steps}
     weights, _ = parallel.state(prepared, None)

@@ -105,5 +105,5 @@ def mamba() -> Mamba1d:
 
 
 def mamba_tiny() -> Mamba1d:
-    """Patches of 0.25 s at 100 Hz, with a convolutional stem and one layer in each direction, for two CPU cores: E = 96."""
+    """Patches of 0.25 s at 100 Hz, a convolutional stem, one layer in each direction, for two CPU cores: E = 96."""
     return Mamba1d(PatchStem(12, 25, 24, 96), patch=25, width=96, depth=2, state=8)

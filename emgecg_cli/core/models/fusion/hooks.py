@@ -7,6 +7,7 @@ class instances, not closures, so that a deep copy of the model points to the co
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -26,13 +27,14 @@ class Frame:
 
     `hidden` (B, N, D) are the tiled signal tokens, None when the fusion is explicitly off; `valid` (B, N) marks the
     tokens that are real. `memo` keeps each layer's keys and values during generation. `seen` counts runs of the decoder
-    stack.
+    stack, and `thread` is the one it was made in.
     """
 
     hidden: Tensor | None
     valid: Tensor | None = None
     memo: dict[nn.Module, KeyValue] | None = None
     seen: int = field(default=0, compare=False)
+    thread: int = field(default_factory=threading.get_ident, compare=False)
 
 
 class FrameHolder(Protocol):

@@ -11,7 +11,7 @@ def with_positions(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
     `base` is the language model without a peft wrapper. A signal token acts from a fixed position, so padding in front
     of the text must not move the text, be the position embedding relative or not. Raises RuntimeError for packed rows:
-    their records would share the signal of one.
+    their records would share the signal of one, and for a mask that does not reach over cache and text.
     """
     positions, mask = inputs.get("position_ids"), inputs.get("attention_mask")
     if positions is not None:
@@ -21,5 +21,10 @@ def with_positions(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     if mask is None or mask.ndim != 2 or "position_ids" not in inspect.signature(type(base).forward).parameters:
         return inputs
     new = next(inputs[name].shape[1] for name in ("input_ids", "inputs_embeds") if inputs.get(name) is not None)
-    # With a cache the mask covers the past as well, and only the new tokens need positions.
-    return inputs | {"position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -new:]}
+    # With a cache the mask covers the past as well, and only the new tokens need positions. It may reach beyond them.
+    cache = inputs.get("past_key_values")
+    past = 0 if cache is None else cache.get_seq_length()
+    positions = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, past:past + new]
+    if positions.shape[1] != new:
+        raise RuntimeError(f"fusion: a mask of {mask.shape[1]} columns for {past} cached tokens and {new} new ones")
+    return inputs | {"position_ids": positions}
