@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from tiny_backbones import make
 from tiny_seq2seq import SEQ2SEQ, START, make_seq2seq
 from torch import Tensor
+from transformers import T5GemmaConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from emgecg_cli.core.errors import MedReportError
@@ -196,6 +198,8 @@ def test_a_deep_copy_is_independent() -> None:
 def test_misuse_is_refused() -> None:
     with pytest.raises(MedReportError, match="no encoder"):
         EncoderMemory(make("llama"))
+    with pytest.raises(MedReportError, match="a width each"):
+        EncoderMemory(SimpleNamespace(config=T5GemmaConfig()))
     lm = make_seq2seq("bart")
     with pytest.raises(MedReportError, match="no effect"):
         EncoderMemory(lm, layers=[0])

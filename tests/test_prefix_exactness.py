@@ -159,6 +159,22 @@ def test_token_by_token_with_a_cache_equals_one_forward(family: str) -> None:
     assert error([torch.stack(rows)], [oracle(lm, ids[0].tolist(), tokens[0])]) < TOLERANCE
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
+def test_pieces_of_a_text_under_the_mask_of_the_whole(family: str) -> None:
+    lm = make(family)
+    fusion = PrefixKV(lm)
+    tokens, whole = signal_tokens(fusion.dim), pad()
+    cache, pieces = None, []
+    with torch.no_grad():
+        for start in (0, 3, 6):
+            output = fusion.forward(tokens, input_ids=whole["input_ids"][:, start:start + 3], past_key_values=cache,
+                                    attention_mask=whole["attention_mask"], use_cache=True)
+            cache = output.past_key_values
+            pieces.append(output.logits)
+    rows = [row[keep.bool()] for row, keep in zip(torch.cat(pieces, 1), whole["attention_mask"], strict=True)]
+    assert error(rows, oracle_rows(lm, tokens)) < TOLERANCE
+
+
 def test_gpt2_with_cross_attention_gets_the_prefix_in_its_self_attention_only() -> None:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=VOCABULARY, n_embd=24, n_layer=2, n_head=4, n_positions=32, add_cross_attention=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -12,10 +13,21 @@ import transformers
 from prefix_rows import PROMPTS, fused_rows, pad, signal_tokens
 from tiny_backbones import GROUPED, make
 from torch import Tensor, nn
-from transformers import MambaConfig, MambaForCausalLM, Qwen3Config, Qwen3ForCausalLM, StaticCache
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    StaticCache,
+)
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion.attention_families import FAMILIES, attention_modules, decoder_layers
+from emgecg_cli.core.models.fusion.cross_attention import CrossAttention
 from emgecg_cli.core.models.fusion.hooks import CACHE_ARGUMENTS, AttentionHook, Frame
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV, prefix_kv
 
@@ -125,6 +137,52 @@ def test_packed_rows_raise() -> None:
     fusion = PrefixKV(make("llama"))
     with pytest.raises(RuntimeError, match="packed"):
         fused_rows(fusion, signal_tokens(fusion.dim), position_ids=torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]] * 3))
+
+
+def test_a_mask_that_ends_before_the_text_raises() -> None:
+    fusion = PrefixKV(make("llama"))
+    tokens, ids = signal_tokens(fusion.dim, batch=1), torch.tensor(PROMPTS[:1])
+    with torch.no_grad():
+        cache = fusion.forward(tokens, input_ids=ids, use_cache=True).past_key_values
+        with pytest.raises(RuntimeError, match="1 columns for 9 cached tokens and 1 new"):
+            fusion.forward(tokens, input_ids=ids[:, :1], attention_mask=torch.ones(1, 1).long(), past_key_values=cache)
+
+
+@pytest.mark.parametrize("lm", [
+    LlamaForCausalLM(LlamaConfig(**GROUPED, is_causal=False)),
+    Gemma3ForCausalLM(Gemma3TextConfig(**GROUPED, head_dim=8, use_bidirectional_attention=True)),
+], ids=["llama", "gemma3"])
+def test_a_model_whose_text_looks_ahead_is_refused(lm: Any) -> None:
+    with pytest.raises(MedReportError, match="looks ahead"):
+        PrefixKV(lm)
+
+
+@pytest.mark.parametrize("kind", [PrefixKV, CrossAttention])
+def test_a_second_thread_raises_and_the_first_is_not_disturbed(kind: Any) -> None:
+    lm, ids, errors = make("llama"), torch.tensor(PROMPTS[:1]), []
+    fusion, meet = kind(lm), Barrier(2, timeout=60)
+    tokens = signal_tokens(fusion.dim, batch=1)
+
+    def intrude() -> None:
+        meet.wait()
+        for call in (lambda: fusion.forward(-tokens, input_ids=ids), lambda: lm(input_ids=ids)):
+            try:
+                call()
+            except RuntimeError as caught:
+                errors.append(str(caught))
+        meet.wait()
+
+    def let_in(*_: Any) -> None:
+        meet.wait()
+        meet.wait()
+
+    expected = fusion.forward(tokens, input_ids=ids).logits
+    Thread(target=intrude, daemon=True).start()
+    handle = lm.model.norm.register_forward_pre_hook(let_in)
+    got = fusion.forward(tokens, input_ids=ids).logits
+    handle.remove()
+    assert len(errors) == 2 and all("two threads" in message for message in errors)
+    assert torch.equal(got, expected) and fusion.frame is None
 
 
 def test_keeping_keys_and_values_while_gradients_are_taken_raises() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -124,6 +125,21 @@ def test_recomputation_switched_on_after_attaching_and_again(reentrant: bool) ->
     checkpointing(lm, activation_checkpointing_kwargs=kind, every_n_layers=2)
     assert [layer.gradient_checkpointing for layer in decoder_layers(fusion.base)] == [True, False]
     assert_same(gradients(fusion), expected)
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
+def test_recomputing_in_another_thread_as_accelerators_do(reentrant: bool) -> None:
+    def run(lm: Any, in_thread: bool) -> Tensor:
+        fusion = PrefixKV(lm.train())
+        tokens = signal_tokens(fusion.dim).requires_grad_()
+        backward = loss_of(fusion.forward(tokens, **pad(), use_cache=False).logits).backward
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(backward).result() if in_thread else backward()
+        assert tokens.grad is not None
+        return tokens.grad
+
+    lm = checkpointing(make("llama", lora=True), activation_checkpointing_kwargs={"use_reentrant": reentrant})
+    torch.testing.assert_close(run(lm, True), run(make("llama", lora=True), False), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])

@@ -11,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 from tiny_backbones import FAMILIES, make
 from tiny_seq2seq import make_seq2seq
 from torch import Tensor
+from transformers import Gemma3nForCausalLM, Gemma3nTextConfig, MvpConfig, MvpForCausalLM
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import IGNORE_INDEX, PLACEHOLDER
@@ -265,6 +266,16 @@ def test_what_cannot_be_spliced_is_refused() -> None:
     assert "prefix-kv" in str(caught.value.hint)
     with pytest.raises(MedReportError, match="no effect"):
         Splice(make("llama"), layers=[0])
+    # Their text is more than its embeddings, and would change silently.
+    mvp = MvpConfig(vocab_size=20, d_model=8, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=8,
+                    is_encoder_decoder=False)
+    gemma = Gemma3nTextConfig(vocab_size=20, vocab_size_per_layer_input=20, hidden_size_per_layer_input=4,
+                              hidden_size=8, head_dim=4, num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=1,
+                              intermediate_size=[8], layer_types=["full_attention"], num_kv_shared_layers=0,
+                              activation_sparsity_pattern=[0.0], laurel_rank=2)
+    for lm in (MvpForCausalLM(mvp), Gemma3nForCausalLM(gemma)):
+        with pytest.raises(MedReportError, match="more of its words"):
+            Splice(lm)
 
 
 def test_a_deep_copy_is_independent_and_detaching_changes_nothing() -> None:

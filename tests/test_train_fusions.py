@@ -125,3 +125,16 @@ def test_an_error_of_all_processes_is_said_once(inputs: tuple[Path, Path], tmp_p
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 2 and not out
     assert errors.count("no augmentation 'rol'") == 1 and "Traceback" not in errors
+
+
+def test_another_number_of_loader_workers_goes_on_to_the_same_bytes(inputs: tuple[Path, Path], tmp_path: Path,
+                                                                    fuse: Fuse, backbone: Path) -> None:
+    def work(name: str, workers: int) -> object:
+        return train(inputs[1], tmp_path / name, config(backbone, "prefix-kv", "lora", workers=workers, steps=4))
+
+    operations = fuse.burn(lambda: work("whole", 0), tmp_path / "whole", -1)
+    fuse.burn(lambda: work("killed", 0), tmp_path / "killed", operations // 2)
+    work("killed", 2)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")
+    assert train(inputs[1], tmp_path / "whole",
+                 config(backbone, "prefix-kv", "lora", workers=1, steps=4)).loop is None

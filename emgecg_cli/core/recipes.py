@@ -39,6 +39,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+FREE = ("workers", "track")
+
+
 def default_recipe(backbone: str) -> str:
     """The recipe a backbone gets when none is named."""
     return "tiny-from-scratch" if backbone == "tiny" else "meit-paper"
@@ -66,6 +69,11 @@ def resolve_pretrain_config(**given: Any) -> PretrainConfig:
     if config.objective != "masked" and "mask_ratio" in explicit:
         raise _idle("mask_ratio", f"--objective {config.objective}")
     return config
+
+
+def settings_of(config: TrainConfig | PretrainConfig) -> dict[str, Any]:
+    """The settings a result depends on: all but `FREE`, which may differ when a killed run goes on."""
+    return {key: value for key, value in vars(config).items() if key not in FREE}
 
 
 def _given(kind: type[TrainConfig] | type[PretrainConfig], given: Mapping[str, Any]) -> dict[str, Any]:

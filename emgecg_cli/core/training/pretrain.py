@@ -38,6 +38,7 @@ from emgecg_cli.core.models.encoders import ENCODER_FILE, save_encoder_weights
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
+from emgecg_cli.core.recipes import settings_of
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import Augmentation, network_input, parse_augmentations
@@ -91,7 +92,7 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
     machine = resolve_machine(config.precision, config.parallel)
     store = open_store(store_path)
     inputs = {"store": input_of(store.path, out)}
-    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
+    plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}
     check_folder_name(out)
     if is_finished(out):
@@ -142,7 +143,7 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
                    "machine": claimed.plan["machine"], "encoder": config.encoder, "codes": codes, "left_out": left_out,
                    "trains": [asdict(row) for row in rows], "validation": validation,
                    "files": file_hashes(out, [ENCODER_FILE, SUBJECTS_FILE, VALIDATION_FILE, "metrics.jsonl"])}
-        write_manifest(out, Manifest("encoder", "pretrain", asdict(config), config.seed, counts, inputs, details))
+        write_manifest(out, Manifest("encoder", "pretrain", settings_of(config), config.seed, counts, inputs, details))
     parallel.barrier()
     return PretrainResult(out, config, rows, loop, counts, validation, left_out)
 

@@ -35,6 +35,7 @@ from emgecg_cli.core.models.encoders import ENCODER_FILE
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE, save_run_files, train_subjects
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
+from emgecg_cli.core.recipes import settings_of
 from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
@@ -79,7 +80,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
     inputs = _inputs(store, instructions, config, out)
-    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine,
+    plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}
     check_folder_name(out)
     if is_finished(out):
@@ -156,7 +157,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         probe(parallel, prepared, records, records.rendered.lengths, config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         validation=validation, progress=progress,
-                        track=partial(open_trackers, parse_trackers(config.track), out, asdict(config)))
+                        track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config)))
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
@@ -168,7 +169,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
             "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
             "trains": [asdict(row) for row in rows], "kept_step": loop.kept, "validation": loop.validation,
             "files": file_hashes(out, [*saved, *logs])}
-        write_manifest(out, Manifest("run", "train", asdict(config), config.seed, counts, inputs, details))
+        write_manifest(out, Manifest("run", "train", settings_of(config), config.seed, counts, inputs, details))
     parallel.barrier()
     return TrainResult(out, config, rows, loop, counts)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
-from emgecg_cli.core.models.fusion.inputs import with_positions
+from emgecg_cli.core.models.fusion.inputs import check_thread, this_thread, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, copies_of_a_row, real_tokens, sequences
 
 SMALL = 8  # backbones with up to so many layers get a block before each one,
@@ -30,13 +30,15 @@ class Frame:
     """What the hooks show during one forward or one generation.
 
     `signal` (B, N, D) is None when the fusion is explicitly off; `real` (B, N) marks the tokens to look at. `memo`
-    keeps each block's keys and values during generation. `seen` counts runs of the hooks.
+    keeps each block's keys and values during generation. `seen` counts runs of the hooks, `thread` is the
+    one it was made in.
     """
 
     signal: Tensor | None
     real: Tensor | None = None
     memo: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
     seen: int = field(default=0, compare=False)
+    thread: int = field(default_factory=this_thread, compare=False)
 
 
 class GatedBlock(nn.Module):
@@ -111,6 +113,7 @@ class LayerHook:
         frame = self.fusion.frame
         if frame is None:
             raise RuntimeError("cross-attention fusion: the backbone ran outside the fusion's forward and generate")
+        check_thread("cross-attention", frame.thread)
         frame.seen += 1
         if frame.signal is None:
             return None
@@ -179,7 +182,10 @@ class CrossAttention(nn.Module):
 
     @contextmanager
     def _use(self, frame: Frame) -> Iterator[None]:
-        outer, self.frame = self.frame, frame
+        outer = self.frame
+        if outer is not None:
+            check_thread("cross-attention", outer.thread)
+        self.frame = frame
         try:
             yield
             if frame.seen == 0:

@@ -22,7 +22,8 @@ class EncoderMemory:
     """Runs an encoder-decoder language model with signal tokens (B, N, dim) in its memory; a plain, stateless object.
 
     `dim` is the backbone's width D. The text of the encoder is the prompt, that of the decoder the report; prompts are
-    padded on the right. Raises MedReportError for a backbone without an encoder, and when `layers` are named.
+    padded on the right. Raises MedReportError for a backbone without an encoder or without one width, and when `layers`
+    are named.
     """
 
     placeholders = False
@@ -36,6 +37,9 @@ class EncoderMemory:
         if layers is not None:
             raise MedReportError("fusion layers have no effect with an encoder-decoder backbone: every decoder layer "
                                  "reads the memory", "leave them out")
+        if not hasattr(self.base.config, "hidden_size"):
+            raise MedReportError(f"the backbone family '{self.base.config.model_type}' has an encoder and a decoder "
+                                 "with a width each", "choose BART or T5")
         self.backbone = backbone
         self.dim = int(self.base.config.hidden_size)
 

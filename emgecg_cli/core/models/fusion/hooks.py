@@ -7,7 +7,6 @@ class instances, not closures, so that a deep copy of the model points to the co
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emgecg_cli.core.models.fusion.attention_families import KeyValue
+from emgecg_cli.core.models.fusion.inputs import check_thread, this_thread
 
 CACHE_ARGUMENTS = ("past_key_values", "layer_past", "past_key_value")
 
@@ -34,7 +34,7 @@ class Frame:
     valid: Tensor | None = None
     memo: dict[nn.Module, KeyValue] | None = None
     seen: int = field(default=0, compare=False)
-    thread: int = field(default_factory=threading.get_ident, compare=False)
+    thread: int = field(default_factory=this_thread, compare=False)
 
 
 class FrameHolder(Protocol):
@@ -109,6 +109,7 @@ class AttentionHook:
         frame = self.holder.frame
         if frame is None:
             raise RuntimeError("prefix fusion: the backbone ran outside the fusion's forward and generate")
+        check_thread("prefix", frame.thread)
         if frame.hidden is None:
             return None
         call = dict(zip(self.names, args, strict=False)) | kwargs

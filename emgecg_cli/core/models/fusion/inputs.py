@@ -1,9 +1,23 @@
-"""The inputs of a backbone, checked and completed, for every fusion alike."""
+"""The inputs of a backbone, checked and completed, and who may give them, for every fusion alike."""
 
 from __future__ import annotations
 
 import inspect
+import threading
 from typing import Any
+
+import torch
+
+
+def this_thread() -> int:
+    """The thread that runs; 0 while a graph is traced, where nobody can tell."""
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()
+
+
+def check_thread(fusion: str, made_in: int) -> None:
+    """Raise RuntimeError where one thread would see the signal that another gave."""
+    if made_in and this_thread() not in (0, made_in):
+        raise RuntimeError(f"{fusion} fusion: two threads use it at once; take turns, or give each a deep copy")
 
 
 def with_positions(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:

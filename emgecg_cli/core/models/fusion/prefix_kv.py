@@ -25,7 +25,7 @@ from emgecg_cli.core.models.fusion.hooks import (
     SeenHook,
     check_used,
 )
-from emgecg_cli.core.models.fusion.inputs import with_positions
+from emgecg_cli.core.models.fusion.inputs import check_thread, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import copies_of_a_row, real_tokens, sequences
 
 
@@ -49,6 +49,9 @@ class PrefixKV:
         self.heads = self.config.num_attention_heads
         if self.config.hidden_size % self.heads:
             raise MedReportError(f"prefix-kv fusion: width {self.config.hidden_size}, {self.heads} heads: no multiple",
+                                 "choose another backbone")
+        if not getattr(self.config, "is_causal", True) or getattr(self.config, "use_bidirectional_attention", False):
+            raise MedReportError("prefix-kv fusion needs a causal language model, this one's text looks ahead",
                                  "choose another backbone")
         # Not config.head_dim: the tiled token must be as wide as the projections' input.
         self.dim: int = self.config.hidden_size // self.heads
@@ -130,7 +133,10 @@ class PrefixKV:
             function = getattr(module, "_gradient_checkpointing_func", None)
             if function is not None and not isinstance(function, PinnedCheckpoint):
                 module._gradient_checkpointing_func = PinnedCheckpoint(self, function)
-        outer, self.frame = self.frame, frame
+        outer = self.frame
+        if outer is not None:
+            check_thread("prefix", outer.thread)
+        self.frame = frame
         try:
             yield
             if frame.hidden is not None and frame.seen == 0:

@@ -26,7 +26,8 @@ class Splice:
     Signal tokens are (B, N, dim), dim the width of the input embeddings: for an OPT with a narrow embedding that is its
     width, not the backbone's. Rows may hold any number of placeholders, in any number of groups; a row that has more or
     fewer than valid signal tokens raises RuntimeError.
-    Raises MedReportError for an encoder-decoder backbone, and when `layers` are named.
+    Raises MedReportError for an encoder-decoder backbone, for one that embeds words in more than one place, and when
+    `layers` are named.
     """
 
     placeholders = True
@@ -38,6 +39,11 @@ class Splice:
         if getattr(self.base.config, "is_encoder_decoder", False):
             raise MedReportError("splice fusion needs a causal language model, "
                                  f"'{self.base.config.model_type}' is an encoder-decoder", "use prefix-kv fusion")
+        text = self.base.config.get_text_config()
+        # Gemma 3n and 4 look ids up again for each layer, MVP scales only what it looked up itself.
+        if getattr(text, "hidden_size_per_layer_input", 0) or text.model_type == "mvp":
+            raise MedReportError(f"splice fusion cannot serve '{text.model_type}', which needs more of its words than "
+                                 "their embeddings", "choose another backbone")
         if layers is not None:
             raise MedReportError("fusion layers have no effect with splice fusion, where a signal enters at the "
                                  "embedding", "leave them out, or choose another fusion")
