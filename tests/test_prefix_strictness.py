@@ -149,7 +149,7 @@ def test_a_mask_that_ends_before_the_text_raises() -> None:
 
 
 @pytest.mark.parametrize("lm", [
-    LlamaForCausalLM(LlamaConfig(**GROUPED, is_causal=False)),
+    LlamaForCausalLM(LlamaConfig(**GROUPED | {"is_causal": False})),
     Gemma3ForCausalLM(Gemma3TextConfig(**GROUPED, head_dim=8, use_bidirectional_attention=True)),
 ], ids=["llama", "gemma3"])
 def test_a_model_whose_text_looks_ahead_is_refused(lm: Any) -> None:

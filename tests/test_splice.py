@@ -270,7 +270,8 @@ def test_what_cannot_be_spliced_is_refused() -> None:
     mvp = MvpConfig(vocab_size=20, d_model=8, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=8,
                     is_encoder_decoder=False)
     gemma = Gemma3nTextConfig(vocab_size=20, vocab_size_per_layer_input=20, hidden_size_per_layer_input=4,
-                              hidden_size=8, head_dim=4, num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=1,
+                              hidden_size=8, head_dim=4, num_attention_heads=2, num_key_value_heads=1,
+                              num_hidden_layers=1,
                               intermediate_size=[8], layer_types=["full_attention"], num_kv_shared_layers=0,
                               activation_sparsity_pattern=[0.0], laurel_rank=2)
     for lm in (MvpForCausalLM(mvp), Gemma3nForCausalLM(gemma)):

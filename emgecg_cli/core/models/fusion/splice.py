@@ -6,6 +6,7 @@ every layer works on it. It enters as the projector made it, not scaled as some 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import PLACEHOLDER
+from emgecg_cli.core.models.fusion.attention_families import FAMILIES
 from emgecg_cli.core.models.fusion.inputs import with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, real_tokens, sequences
 
@@ -40,10 +42,12 @@ class Splice:
             raise MedReportError("splice fusion needs a causal language model, "
                                  f"'{self.base.config.model_type}' is an encoder-decoder", "use prefix-kv fusion")
         text = self.base.config.get_text_config()
-        # Gemma 3n and 4 look ids up again for each layer, MVP scales only what it looked up itself.
-        if getattr(text, "hidden_size_per_layer_input", 0) or text.model_type == "mvp":
+        # Gemma 3n and 4 look ids up again for each layer; decoders cut from BART and its like give positions by place,
+        # so that padding would move the text. The families of our tests are known to do neither.
+        takes_positions = "position_ids" in inspect.signature(type(self.base).forward).parameters
+        if getattr(text, "hidden_size_per_layer_input", 0) or not (takes_positions or text.model_type in FAMILIES):
             raise MedReportError(f"splice fusion cannot serve '{text.model_type}', which needs more of its words than "
-                                 "their embeddings", "choose another backbone")
+                                 "their embeddings and positions", "choose another backbone")
         if layers is not None:
             raise MedReportError("fusion layers have no effect with splice fusion, where a signal enters at the "
                                  "embedding", "leave them out, or choose another fusion")
