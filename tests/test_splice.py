@@ -11,7 +11,16 @@ from peft import LoraConfig, get_peft_model
 from tiny_backbones import FAMILIES, make
 from tiny_seq2seq import make_seq2seq
 from torch import Tensor
-from transformers import Gemma3nForCausalLM, Gemma3nTextConfig, MvpConfig, MvpForCausalLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma3nForCausalLM,
+    Gemma3nTextConfig,
+    MvpConfig,
+    MvpForCausalLM,
+)
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import IGNORE_INDEX, PLACEHOLDER
@@ -289,3 +298,10 @@ def test_a_deep_copy_is_independent_and_detaching_changes_nothing() -> None:
     assert (rows(other, tokens, "left")[0] - before[0]).abs().max() > 0.1
     fusion.detach()
     assert all(torch.equal(a, b) for a, b in zip(rows(fusion, tokens, "left"), before, strict=True))
+
+
+def test_a_model_that_looks_ahead_is_refused_and_another_causal_family_is_not() -> None:
+    sizes: dict[str, Any] = dict(vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    with pytest.raises(MedReportError, match="'bert' looks ahead"):
+        Splice(BertForMaskedLM(BertConfig(**sizes, intermediate_size=16)))
+    assert Splice(FalconForCausalLM(FalconConfig(**sizes))).dim == 16

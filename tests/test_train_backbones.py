@@ -152,3 +152,15 @@ def test_a_training_starts_from_the_encoder_and_remembers_its_patients(inputs: t
     build_instructions(elsewhere, tmp_path / "instructions", pool_size=32)
     with pytest.raises(MedReportError, match=r"was pretrained on .* patients of the val split"):
         train(tmp_path / "instructions", tmp_path / "leak", config)
+
+
+def test_more_tokens_than_positions_are_refused_before_they_run(inputs: tuple[Path, Path], tmp_path: Path,
+                                                                short_run: Path) -> None:
+    backbone = folder_of("gpt2", short_run, tmp_path / "gpt2")  # 256 positions
+    with pytest.raises(MedReportError, match=r"conversation of the train split has .* tokens, the backbone takes 256"):
+        train(inputs[1], tmp_path / "run", settings(backbone, lora_rank=2, fusion="splice", signal_tokens=250,
+                                                    max_length=700))
+    assert not (tmp_path / "run").exists()
+    train(inputs[1], tmp_path / "run", settings(backbone, lora_rank=2))
+    with pytest.raises(MedReportError, match="the backbone takes 256"):
+        generate_reports(tmp_path / "run", tmp_path / "p.jsonl", GenerateConfig(max_new_tokens=250))

@@ -108,3 +108,17 @@ def test_a_lost_best_is_said(inputs: tuple[Path, Path], tmp_path: Path, monkeypa
     monkeypatch.setattr(module, "save_state", lambda file, tensors: None)
     with pytest.raises(MedReportError, match="best weights are not there"):
         train(inputs[1], tmp_path / "run", short_config(**RUINOUS, select="best"))
+
+
+@pytest.mark.parametrize("name", ["validation.jsonl", "metrics.jsonl"])
+def test_a_damaged_log_is_said_and_not_gone_on_from(inputs: tuple[Path, Path], tmp_path: Path, fuse: Fuse,
+                                                    name: str) -> None:
+    def work() -> Any:
+        return train(inputs[1], tmp_path / "run", short_config(**RUINOUS, select="best"))
+
+    operations = fuse.burn(lambda: train(inputs[1], tmp_path / "whole", short_config(**RUINOUS, select="best")),
+                           tmp_path / "whole", -1)
+    fuse.burn(work, tmp_path / "run", operations - 20)
+    (tmp_path / "run" / name).write_text("")
+    with pytest.raises(MedReportError, match=f"{name}: holds 0 of"):
+        work()

@@ -84,7 +84,8 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
     if as_json:
         console.print_json(result)
         return
-    console.table(["predictions", "records", "written now"], [[result.path.as_posix(), result.records, result.written]])
+    written = result.written if num_processes == 1 else ""  # by all of them: who knows how much was there before
+    console.table(["predictions", "records", "written now"], [[result.path.as_posix(), result.records, written]])
     if number and not result.already_finished:
         console.note(f"when all writers have ended: the same command without --writer finishes {path.as_posix()}")
     else:

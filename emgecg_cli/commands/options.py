@@ -6,6 +6,7 @@ An alias says what an option is called and means; its default stays with the com
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.core import config, names
+from emgecg_cli.core import config, launch, names
 from emgecg_cli.core.errors import MedReportError
 
 
@@ -102,7 +103,8 @@ def find_one(kind: str, flag: str = "") -> Path:
     finished = [path for path in there if manifest.is_finished(path)]
     found = [path for path in finished if kind != "store" or manifest.read_manifest(path, kind).command != "perturb"]
     if len(found) == 1:
-        console.note(f"using {found[0].as_posix()}")
+        if launch.is_main() and "MEDREPORT_CHILD" not in os.environ:  # its parent said so
+            console.note(f"using {found[0].as_posix()}")
         return found[0]
     if finished:
         what = f"several {_plural(kind)}" if found else f"only perturbed stores under {place.folder}/"

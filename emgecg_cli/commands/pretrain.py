@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands import train_options as options
+from emgecg_cli.commands.group import run_in_group
 from emgecg_cli.commands.options import JsonOpt, OutOpt, StoreArg, complete, find_one
 from emgecg_cli.core import launch, names
 from emgecg_cli.core.config import ENCODERS, PRETRAIN_OBJECTIVES, PretrainConfig
@@ -53,8 +53,7 @@ def pretrain(store: StoreArg = None, objective: ObjectiveOpt = None, encoder: En
     config = resolve_pretrain_config(**given)
     store = store or find_one("store")
     path = out or Path(ENCODERS) / f"{config.encoder}-{config.objective}-{store.resolve().name}"
-    if num_processes > 1 and not launch.launched():
-        raise typer.Exit(launch.launch_group(sys.argv[1:], num_processes))
+    run_in_group(num_processes)
     from emgecg_cli.core.training.pretrain import pretrain as pretrain_encoder
 
     with console.progress("pretrain", unit="steps") as progress:

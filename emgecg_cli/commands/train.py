@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from emgecg_cli.commands import console
 from emgecg_cli.commands import train_options as options
+from emgecg_cli.commands.group import run_in_group
 from emgecg_cli.commands.options import BackboneOpt, InstructionsArg, JsonOpt, OutOpt, StoreOpt, find_one
 from emgecg_cli.core import launch
 from emgecg_cli.core.config import RUNS
@@ -44,8 +42,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
     config = resolve_train_config(recipe, **given)
     instructions = instructions or find_one("instructions")
     path = out or Path(RUNS) / f"{Path(split_revision(backbone)[0]).name}-{instructions.resolve().name}"
-    if num_processes > 1 and not launch.launched():
-        raise typer.Exit(launch.launch_group(sys.argv[1:], num_processes))
+    run_in_group(num_processes)
     from emgecg_cli.core.training.run import train as train_run
 
     with console.progress("train", unit="steps") as progress:

@@ -51,7 +51,7 @@ DropoutOpt = _option(TUNING, "--lora-dropout", float, "LoRA dropout (paper: 0.1)
 TargetsOpt = _option(TUNING, "--lora-targets", str, "all-linear, meit-code, or names of layers as in q_proj,v_proj.",
                      ("all-linear", "meit-code"))
 NewTokensOpt = _option(TUNING, "--new-tokens", str, "none, roles (the paper's role tags), or tokens as in '<a>,<b>'; "
-                       "their embeddings are trained.", ("none", "roles"))
+                       "all embeddings and the output head then train.", ("none", "roles"))
 
 EpochsOpt = _option(OPTIMISATION, "--epochs", float, "Passes over the training records (paper: 5).")
 StepsOpt = _option(OPTIMISATION, "--steps", int, "Optimiser steps, instead of --epochs.")

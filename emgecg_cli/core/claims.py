@@ -76,9 +76,9 @@ def confirm_finished(artefact: Path, manifest: Manifest, plan: Mapping[str, Any]
 
     For artefacts whose manifest names a machine: runs and predictions.
     """
-    before = {"settings": manifest.arguments, "inputs": hashes_of(manifest.inputs),
-              "machine": manifest.details["machine"]}
-    now = {section: plan[section] for section in before}
+    now = {section: plan[section] for section in ("settings", "inputs", "machine")}
+    before = {"settings": {key: value for key, value in manifest.arguments.items() if key in now["settings"]},
+              "inputs": hashes_of(manifest.inputs), "machine": manifest.details["machine"]}
     if before != now:
         raise MedReportError(f"{artefact}: finished, and made with other {difference(before, now)}",
                              "give another --out, or remove it")

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
 POLL = 0.05  # seconds between two looks at the processes
@@ -54,8 +54,11 @@ def launch(arguments: Sequence[str], processes: int, environment: Callable[[int]
             _end_as(received[0], stack)
         if failed is None:
             return 0
-        _stop(running, signal.SIGTERM)
         status = _status(running[failed])
+        if failed and status == 2 and said[0] is None:
+            with suppress(subprocess.TimeoutExpired):  # process 0 is about to say the same
+                running[0].wait(GRACE)
+        _stop(running, signal.SIGTERM)
         # An error of the user's (status 2) is the same in all of them; process 0 may have said it on its own.
         if not (failed and status == 2 and _status(running[0]) == 2 and said[0] is None):
             _pass_on(said[failed])
@@ -106,8 +109,8 @@ def _start(arguments: Sequence[str], watched: int, environment: Mapping[str, str
            said: IO[bytes] | None) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C at the terminal comes once, from us, and a stop reaches its loader workers too.
     return subprocess.Popen([sys.executable, "-m", __name__, str(watched), *arguments], pass_fds=(watched,),
-                            env={**os.environ, **environment}, start_new_session=True, stdin=subprocess.DEVNULL,
-                            stdout=None if speaks else subprocess.DEVNULL, stderr=said)
+                            env={**os.environ, "MEDREPORT_CHILD": "1", **environment}, start_new_session=True,
+                            stdin=subprocess.DEVNULL, stdout=None if speaks else subprocess.DEVNULL, stderr=said)
 
 
 @contextmanager

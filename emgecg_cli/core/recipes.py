@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from emgecg_cli.core import names
 from emgecg_cli.core.config import (
     LARGEST_SEED,
     PARALLEL,
@@ -53,7 +54,11 @@ def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig
     if name not in RECIPES:
         raise MedReportError(f"no recipe '{name}'", f"available: {', '.join(RECIPES)}")
     explicit = _given(TrainConfig, given)
+    if not str(given.get("backbone", "x") or "").strip():
+        raise MedReportError("--backbone is empty", "give a name, a folder or a hub id")
     config = replace(TrainConfig(), **(RECIPES[name] | explicit | {"recipe": name}))
+    for kind in ("encoder", "projector", "fusion"):
+        names.check(kind, getattr(config, kind))
     _check(config)
     _check_effect(config, explicit)
     return config
@@ -63,6 +68,7 @@ def resolve_pretrain_config(**given: Any) -> PretrainConfig:
     """Defaults, then what was given; None means not given. Raises MedReportError on bad values."""
     explicit = _given(PretrainConfig, given)
     config = replace(PretrainConfig(), **explicit)
+    names.check("encoder", config.encoder)
     _check(config)
     if config.steps is not None and "epochs" in explicit:
         raise _idle("epochs", "--steps")
@@ -101,6 +107,9 @@ def _check_effect(config: TrainConfig, explicit: Mapping[str, Any]) -> None:
     if config.backbone == "tiny" and config.new_tokens != "none":
         raise MedReportError("--new-tokens with --backbone tiny: its tokenizer is trained with the role tags",
                              "leave --new-tokens out")
+    if config.tuning == "qlora" and config.parallel in ("fsdp", "zero2", "zero3"):
+        raise MedReportError(f"--tuning qlora with --parallel {config.parallel}: 4-bit weights cannot be sharded",
+                             "use --parallel ddp, or --tuning lora")
     if config.tuning == "frozen" and config.new_tokens != "none":
         raise MedReportError("--new-tokens with --tuning frozen: their embeddings would stay untrained",
                              "use --tuning lora")
@@ -113,7 +122,8 @@ def _idle(key: str, reason: str) -> MedReportError:
 LEAST = {"signal_tokens": 1, "lora_rank": 1, "batch_size": 1, "gradient_accumulation": 1, "max_length": 8,
          "checkpoint_every": 1, "evaluate_every": 1, "steps": 1, "workers": 0, "seed": 0, "weight_decay": 0,
          "max_grad_norm": 0}
-MOST = {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000}
+MOST = {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000, "lora_rank": 4096, "epochs": 1e6,
+        "batch_size": 1_000_000, "gradient_accumulation": 1_000_000, "steps": 10**9}
 ABOVE_ZERO = ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",
               "eos_loss_weight", "mask_ratio")
 SHARES = ("lora_dropout", "warmup", "adam_beta2", "mask_ratio")
@@ -137,7 +147,7 @@ def _check(config: TrainConfig | PretrainConfig) -> None:
             raise MedReportError(f"{_option(key)} is {values[key]}", "give a share from 0 to below 1")
     for key, known in KNOWN.items():
         if key in values and values[key] not in known:
-            raise MedReportError(f"no {key.replace('_', ' ')} '{values[key]}'", f"available: {', '.join(known)}")
+            raise MedReportError(f"{_option(key)} is '{values[key]}'", f"available: {', '.join(known)}")
 
 
 def _option(key: str) -> str:

@@ -34,6 +34,7 @@ from emgecg_cli.core.models.run_files import (
     MERGED,
     SIGNAL_FILE,
     SUBJECTS_FILE,
+    backbone_name,
     cannot_load,
     load_run_backbone,
     load_tokenizer,
@@ -75,6 +76,8 @@ def export_run(run: Path, out: Path, precision: str = "auto") -> ExportResult:
         return ExportResult(out, settings["precision"], _size(out, done), already_finished=True)
     with claim(out, plan) as claimed:
         check_files(run, manifest)
+        if manifest.details["model"]["tuning"] != "full":
+            backbone_name(run, manifest)  # whose folder must still be there
         claimed.begin()
         written = _write(run, manifest, out, settings["precision"])
         details = manifest.details | {

@@ -29,7 +29,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.models.backbones import machine_at_hand
+from emgecg_cli.core.models.backbones import check_positions, machine_at_hand
 from emgecg_cli.core.models.run_files import load_run, load_tokenizer
 from emgecg_cli.core.store import Store, open_store
 
@@ -38,7 +38,7 @@ Progress = Callable[..., None]
 
 @dataclass(frozen=True)
 class GenerateResult:
-    """Predictions, or the part of one writer: `records` of them in all, `written` in this session."""
+    """Predictions, or the part of one writer: `records` of them in all, `written` in this session, by this process."""
 
     path: Path | None
     records: int
@@ -67,6 +67,10 @@ class Task:
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
         model, tokenizer, _ = load_run(self.run, device, dtype)
+        longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
+        new, room = self.config.max_new_tokens, 0 if model.encoder_decoder else longest
+        check_positions(model.backbone, max(longest, room + new), f"a prompt of {longest} tokens and its report",
+                        "give a smaller --max-new-tokens")
         return Reporter(model, tokenizer, job, device)
 
 

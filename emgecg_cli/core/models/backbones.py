@@ -80,7 +80,8 @@ def load_model(folder: Path, dtype: torch.dtype, four_bit: bool = False, device:
         odd = [name for name, module in model.named_modules()
                if type(module).__name__ == "Linear4bit" and module.in_features % 64]
         if odd:  # bitsandbytes' own blocks; on a GPU it takes any width
-            raise ValueError(f"4 bits on the CPU need widths that are multiples of 64, {odd[0]} has another")
+            raise MedReportError(f"backbone {folder}: 4 bits on the CPU need widths that are multiples of 64, "
+                                 f"{odd[0]} has another", "use --tuning lora, or a GPU")
     return model
 
 
@@ -129,6 +130,13 @@ def grow_embeddings(model: Any, before: int, after: int) -> None:
             if rows is not None and rows.data_ptr() not in seen:
                 seen.add(rows.data_ptr())
                 rows.data[before:after] = rows.data[:before].mean(0, dtype=torch.float32).to(rows.dtype)
+
+
+def check_positions(model: Any, longest: int, what: str, hint: str) -> None:
+    """Raise MedReportError when a sequence has more tokens than the model has positions."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # None: positions are relative
+    if most is not None and longest > most:
+        raise MedReportError(f"{what} has {longest} tokens, the backbone takes {most}", hint)
 
 
 def fingerprint(folder: Path) -> str:

@@ -141,7 +141,7 @@ def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torc
     elif settings["tuning"] == "full":
         backbone = load_model(_folder(run / "backbone"), dtype, device=device)
     else:
-        backbone, before = load_backbone(_backbone_name(run, manifest), dtype, revision=settings["revision"],
+        backbone, before = load_backbone(backbone_name(run, manifest), dtype, revision=settings["revision"],
                                          four_bit=settings["tuning"] == "qlora", device=device)
         if dequantised and settings["tuning"] == "qlora":
             backbone = backbone.dequantize()
@@ -167,7 +167,7 @@ def cannot_load(run: Path, error: Exception) -> MedReportError:
                           "a file of the run is missing or damaged; train it again")
 
 
-def _backbone_name(run: Path, manifest: Manifest) -> str:
+def backbone_name(run: Path, manifest: Manifest) -> str:
     """The name or hub id of the backbone a run was trained on, or its folder: the same, not a namesake."""
     named = manifest.inputs.get("backbone")
     if named is None:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from emgecg_cli.core.claims import Claim, claim
 from emgecg_cli.core.config import PretrainConfig, TrainConfig
+from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.training.parallel import Parallel, open_parallel
 
 
@@ -22,5 +25,10 @@ def together(config: TrainConfig | PretrainConfig, out: Path, plan: dict[str, An
             return
         with claim(out, plan) as claimed:
             yield parallel, claimed
+    except RuntimeError as error:
+        if parallel.world > 1 and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+            raise MedReportError("another process of the group has ended", "see what it said; run the same command "
+                                 "again: it goes on where it stopped") from None
+        raise
     finally:
         parallel.close()

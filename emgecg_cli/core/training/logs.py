@@ -40,7 +40,11 @@ class StepLog:
         if self.parallel.is_main:
             with self.path.open("ab+") as stream:
                 stream.seek(0)
-                stream.truncate(sum(len(line) for line in islice(stream, step)))
+                lines = [len(line) for line in islice(stream, step) if line.endswith(b"\n")]
+                if len(lines) != step:
+                    raise MedReportError(f"{self.path}: holds {len(lines)} of the {step} steps that were trained",
+                                         "it was damaged; remove the run and train again")
+                stream.truncate(sum(lines))
 
     def add(self, step: int, epoch: float, losses: list[Losses], learning_rate: float) -> None:
         """Remember a step; its losses stay on the device."""
@@ -62,10 +66,10 @@ class StepLog:
         for row in rows:
             if self.tracker:
                 self.tracker.log(row["step"], {f"train/{name}": value for name, value in row.items() if name != "step"})
-            self.last_loss = row["total"]
-            if not math.isfinite(self.last_loss):
-                raise MedReportError(f"the loss is {self.last_loss} at step {row['step']}",
-                                     "lower --learning-rate, or train with --precision fp32")
+            self.last_loss = row.get("report", row["total"])
+            if not math.isfinite(row["total"]):
+                raise MedReportError(f"the loss is {row['total']} at step {row['step']}",
+                                     "lower --learning-rate, or train with --precision fp32, with another --out")
 
 
 @dataclass

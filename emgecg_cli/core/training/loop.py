@@ -58,7 +58,7 @@ class LoopSettings(Protocol):
 
 @dataclass(frozen=True)
 class LoopResult:
-    """What the loop did: `steps` in all, the last loss, and the speed of this session's part.
+    """What the loop did: `steps` in all, the last (report) loss, and the speed of this session's part.
 
     `kept` is the step whose weights the objective holds now, `validation` the losses on the validation split there;
     None where none was looked at.

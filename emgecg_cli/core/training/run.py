@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate.utils import set_seed
 from torch import nn
 
@@ -29,7 +30,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.models.backbones import fingerprint
+from emgecg_cli.core.models.backbones import check_positions, fingerprint
 from emgecg_cli.core.models.builders import SETTINGS
 from emgecg_cli.core.models.encoders import ENCODER_FILE
 from emgecg_cli.core.models.report_model import ReportModel
@@ -184,6 +185,10 @@ def _records(model: ReportModel, tokenizer: Any, store: Store, instructions: Ins
     else:
         matrix = target_matrix(config.encoder_loss, targets.names, store, rendered)
     backbone: Any = model.backbone
+    answers = rendered.lengths - rendered.prompts
+    longest = np.maximum(rendered.prompts, answers) if model.encoder_decoder else rendered.lengths
+    check_positions(backbone, int(longest.max()), f"the longest conversation of the {split} split",
+                    "give a smaller --max-length")
     start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
     return TextRecords(store, rendered, matrix, tokenizer.pad_token_id, start), targets
 

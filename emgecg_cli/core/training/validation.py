@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
@@ -56,6 +57,9 @@ class Validation:
         rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] \
             if path.exists() else []
         self.looks = [Look(row.pop("step"), row) for row in rows if row["step"] <= step]
+        if len(self.looks) != step // self.every:
+            raise MedReportError(f"{path}: holds {len(self.looks)} of the {step // self.every} looks until step {step}",
+                                 "it was damaged; remove the run and train again")
         self.at_checkpoint = self.best.step if self.looks else None
 
     @property
@@ -77,7 +81,7 @@ class Validation:
                 save_state(self._weights(step), state)
         if parallel.is_main:
             lines = [json.dumps({"step": look.step, **look.losses}) + "\n" for look in self.looks]
-            (self.run / VALIDATION_FILE).write_text("".join(lines))
+            write_atomically(self.run / VALIDATION_FILE, "".join(lines).encode())
             self._drop_older()
             if log.tracker:
                 log.tracker.log(step, {f"val/{name}": value for name, value in self.looks[-1].losses.items()})

@@ -76,7 +76,7 @@ def attention_modules(base: Any) -> list[tuple[str, nn.Module]]:
     config = base.config.get_text_config()
     if config.model_type not in FAMILIES:
         raise MedReportError(f"the backbone family '{config.model_type}' is not known to the fusions",
-                             f"known are {', '.join(FAMILIES)}")
+                             f"known are {', '.join(FAMILIES)}; --fusion splice takes any causal language model")
     class_name, _ = FAMILIES[config.model_type]
     # Every class of the module counts, because sharding gives a module a subclass of its own.
     found = [(name, module) for name, module in base.named_modules()

@@ -48,6 +48,9 @@ class Splice:
         if getattr(text, "hidden_size_per_layer_input", 0) or not (takes_positions or text.model_type in FAMILIES):
             raise MedReportError(f"splice fusion cannot serve '{text.model_type}', which needs more of its words than "
                                  "their embeddings and positions", "choose another backbone")
+        if text.model_type not in FAMILIES and _looks_ahead(self.base):
+            raise MedReportError(f"splice fusion needs a causal language model, '{text.model_type}' looks ahead: it "
+                                 "would read the answer it is to learn", "choose another backbone")
         if layers is not None:
             raise MedReportError("fusion layers have no effect with splice fusion, where a signal enters at the "
                                  "embedding", "leave them out, or choose another fusion")
@@ -90,6 +93,17 @@ class Splice:
         taken = in_order.gather(1, which)[..., None].expand(-1, -1, self.dim)
         signals = signal_tokens.to(embedded.dtype).gather(1, taken)
         return torch.where(spots[..., None], signals, embedded)
+
+
+@torch.no_grad()
+def _looks_ahead(base: Any) -> bool:
+    """Whether another last word changes what a model says of the words before it, beside what another first one does."""
+    training, device = base.training, base.get_input_embeddings().weight.device
+    base.eval()
+    plain, later, earlier = (base(input_ids=torch.tensor([ids], device=device)).logits[0, 2].float()
+                             for ids in ([3, 4, 5, 6], [3, 4, 5, 7], [7, 4, 5, 6]))
+    base.train(training)
+    return bool((plain - later).abs().max() > 0.05 * (plain - earlier).abs().max())
 
 
 def _check_counts(placeholders: Tensor, signals: Tensor) -> None:
