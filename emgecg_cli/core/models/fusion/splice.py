@@ -97,7 +97,7 @@ class Splice:
 
 @torch.no_grad()
 def _looks_ahead(base: Any) -> bool:
-    """Whether another last word changes what a model says of the words before it, beside what another first one does."""
+    """Whether the last word changes what a model says of those before it, by as much as the first one would."""
     training, device = base.training, base.get_input_embeddings().weight.device
     base.eval()
     plain, later, earlier = (base(input_ids=torch.tensor([ids], device=device)).logits[0, 2].float()
