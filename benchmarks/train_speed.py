@@ -205,7 +205,7 @@ def main() -> None:
     large = parallel.device.type == "cuda"
     if not large:
         torch.set_num_threads(1)
-    size, rank = options.batch_size or (64 if large else 16), 64 if large else 8
+    size, rank = options.batch_size or (64 if large else 32), 64 if large else 8
     workers = options.workers if options.workers is not None else (4 if large else 0)
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name() if large else 'CPU, one thread'}")
     overhead = fusion_overhead(parallel.device, options.rounds, size if large else 4, 128, rank)
@@ -224,9 +224,9 @@ def main() -> None:
         lengths = records.rendered.lengths
         print(f"{len(reports)} reports; conversations of {lengths.min()} to {lengths.max()} tokens, "
               f"median {int(np.median(lengths))}; batches of {size}")
-        for name, ratio in bucketing(parallel, step, records, size, 40 if large else 12).items():
+        for name, ratio in bucketing(parallel, step, records, size, 40 if large else 10).items():
             print(f"bucketed / {name}: {ratio:.2f}  (aim: at least 1.5)")
-        wait, speed, tokens = loader_share(parallel, step, records, size, workers, 60 if large else 15)
+        wait, speed, tokens = loader_share(parallel, step, records, size, workers, 60 if large else 10)
         print(f"through the loader, {workers} workers: {speed:.1f} records/s, {tokens:.0f} tokens/s, "
               f"data wait {wait:.1%}  (aim: at most 5 %)")
         if large:
