@@ -56,7 +56,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
         return
     loop = result.loop
     speed = [f"{loop.loss:.4f}", f"{loop.records_per_s:.1f}", f"{loop.data_wait:.1%}"] if loop else [""] * 3
-    kept = [loop.kept, f"{loop.validation['report']:.4f}" if loop.validation else ""] if loop else ["", ""]
+    kept = [result.kept_step, f"{result.validation['report']:.4f}" if result.validation else ""]
     console.table(["run", "recipe", "steps", "loss", "kept step", "val loss", "records/s", "data wait"],
                   [[path.as_posix(), config.recipe, result.counts["steps"], speed[0], *kept, *speed[1:]]])
     if result.counts["truncated"]:

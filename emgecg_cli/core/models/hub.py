@@ -181,7 +181,8 @@ def _ask(place: Place) -> tuple[ModelInfo | None, list[Missing]]:
 
 def _unreachable(place: Place, why: str, remedy: str) -> Missing:
     gated = place.known is not None and place.known.gated and get_token() is None
-    return Missing(f"there is no folder '{place.repo}' here, it is not complete in the hub's cache, and {why}" + (
+    nowhere = "" if place.known else f"there is no folder '{place.repo}' here, "  # a mistyped path looks like a hub id
+    return Missing(f"{nowhere}it is not complete in the cache, and {why}" + (
                        "; its licence must be accepted too, and no token is set here" if gated else ""),
                    f"{remedy}{f', accept the licence at {place.url} and run `hf auth login`' if gated else ''}; or "
                    f"`hf download {place.repo}{f' --revision {place.revision}' if place.revision else ''}` where there "

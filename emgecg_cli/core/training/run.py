@@ -57,13 +57,18 @@ OnStart = Callable[[list[PartRow], bool], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run; `loop` is None when it had been finished before."""
+    """A finished run; `loop` is None when it had been finished before.
+
+    `kept_step` is the step whose weights it holds, `validation` the losses on the val split there, None without one.
+    """
 
     path: Path
     config: TrainConfig
     trains: list[PartRow]
     loop: LoopResult | None
     counts: dict[str, int]
+    kept_step: int
+    validation: dict[str, float] | None
 
 
 def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path: Path | None = None,
@@ -172,7 +177,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
             "files": file_hashes(out, [*saved, *logs])}
         write_manifest(out, Manifest("run", "train", settings_of(config), config.seed, counts, inputs, details))
     parallel.barrier()
-    return TrainResult(out, config, rows, loop, counts)
+    return TrainResult(out, config, rows, loop, counts, loop.kept, loop.validation)
 
 
 def _records(model: ReportModel, tokenizer: Any, store: Store, instructions: Instructions, config: TrainConfig,
@@ -226,4 +231,6 @@ def _finished(out: Path, plan: dict[str, Any]) -> TrainResult:
     confirm_finished(out, manifest, plan)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     config = TrainConfig(**manifest.arguments)
-    return TrainResult(out, config, [PartRow(**row) for row in manifest.details["trains"]], None, manifest.counts)
+    details = manifest.details
+    return TrainResult(out, config, [PartRow(**row) for row in details["trains"]], None, manifest.counts,
+                       details["kept_step"], details["validation"])
