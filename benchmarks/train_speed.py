@@ -160,13 +160,20 @@ def read_reports(path: str | None) -> list[str]:
 
 def bucketing(parallel: Parallel, step: Callable[[Any], None], records: TextRecords, size: int,
               count: int) -> dict[str, float]:
-    """Length-bucketed batches, batches in random order, and the latter padded to the longest record of all."""
+    """Length-bucketed batches, batches in random order, and the latter padded to the longest record of all.
+
+    Of each kind, `count` batches that stand for a whole epoch: evenly spread over its batches by length.
+    """
     lengths = records.rendered.lengths
-    rng = np.random.default_rng(0)
     plan = BatchPlan(lengths, size, seed=0)
-    bucketed = list(BatchSampler(plan, 0, min(count, plan.per_epoch)))
-    order = rng.permutation([i for batch in bucketed for i in batch]).tolist()
-    shuffled = [order[i:i + size] for i in range(0, len(order), size)]
+
+    def spread(batches: list[list[int]]) -> list[list[int]]:
+        by_length = sorted(batches, key=lambda batch: lengths[batch].max())
+        return [by_length[int((k + 0.5) * len(by_length) / count)] for k in range(min(count, len(by_length)))]
+
+    order = np.random.default_rng(0).permutation(len(lengths)).tolist()
+    bucketed = spread(list(BatchSampler(plan, 0, plan.per_epoch)))
+    shuffled = spread([order[i:i + size] for i in range(0, len(order) - size + 1, size)])
     longest = int(np.argmax(lengths))
     fixed = [[*batch[:-1], longest] for batch in shuffled]  # one such record pads its batch to the full length
     speeds = {name: records_per_s(parallel, step, records, iter(batches))
