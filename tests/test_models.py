@@ -12,7 +12,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.backbones import load_backbone
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.projector import linear_projector, mlp_projector
-from emgecg_cli.core.models.report_model import left_pad, pad_prompts, to_input
+from emgecg_cli.core.models.report_model import pad_prompts, to_input
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
 from emgecg_cli.core.models.tuning import table_of_what_trains, tune_backbone
 from emgecg_cli.core.signals.leads import MISSING
@@ -33,7 +33,7 @@ def test_network_input_is_in_quarter_millivolts_and_missing_is_the_baseline() ->
 
 
 def test_padding_on_either_side() -> None:
-    ids, mask = left_pad([[1, 2, 3], [4]], 9)
+    ids, mask = pad_prompts([[1, 2, 3], [4]], 9, "left")
     assert ids.tolist() == [[1, 2, 3], [9, 9, 4]] and mask.tolist() == [[1, 1, 1], [0, 0, 1]]
     ids, mask = pad_prompts([[1, 2, 3], [4]], 9, "right")
     assert ids.tolist() == [[1, 2, 3], [4, 9, 9]] and mask.tolist() == [[1, 1, 1], [1, 0, 0]]

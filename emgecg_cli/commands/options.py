@@ -103,7 +103,7 @@ def find_one(kind: str, flag: str = "") -> Path:
     finished = [path for path in there if manifest.is_finished(path)]
     found = [path for path in finished if kind != "store" or manifest.read_manifest(path, kind).command != "perturb"]
     if len(found) == 1:
-        if launch.is_main() and "MEDREPORT_CHILD" not in os.environ:  # its parent said so
+        if launch.is_main() and launch.CHILD_VARIABLE not in os.environ:  # its parent said so
             console.note(f"using {found[0].as_posix()}")
         return found[0]
     if finished:

@@ -21,6 +21,7 @@ from typing import IO
 
 POLL = 0.05  # seconds between two looks at the processes
 GRACE = 10.0  # seconds a process gets between a signal and SIGKILL
+CHILD_VARIABLE = "MEDREPORT_CHILD"  # set in every process started here
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
 Processes = list[subprocess.Popen[bytes]]
@@ -109,7 +110,7 @@ def _start(arguments: Sequence[str], watched: int, environment: Mapping[str, str
            said: IO[bytes] | None) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C at the terminal comes once, from us, and a stop reaches its loader workers too.
     return subprocess.Popen([sys.executable, "-m", __name__, str(watched), *arguments], pass_fds=(watched,),
-                            env={**os.environ, "MEDREPORT_CHILD": "1", **environment}, start_new_session=True,
+                            env={**os.environ, CHILD_VARIABLE: "1", **environment}, start_new_session=True,
                             stdin=subprocess.DEVNULL, stdout=None if speaks else subprocess.DEVNULL, stderr=said)
 
 

@@ -86,8 +86,3 @@ def pad_prompts(sequences: Sequence[Sequence[int]], pad: int, side: str) -> tupl
         ids[row, place] = torch.tensor(sequence, dtype=torch.long)
         mask[row, place] = 1
     return ids, mask
-
-
-def left_pad(sequences: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Prompts of different length -> input_ids and attention_mask (B, T), padding in front."""
-    return pad_prompts(sequences, pad, "left")

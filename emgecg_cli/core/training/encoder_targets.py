@@ -6,7 +6,7 @@ Not part of any published fusion: a small backbone that learns from scratch read
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +56,23 @@ def encoder_targets(kind: str, store: Store, rendered: RenderedSplit) -> Targets
 
 def target_matrix(kind: str, chosen: list[str], store: Store, rendered: RenderedSplit) -> np.ndarray:
     """Which of the chosen targets each record of a split holds: bool (records, K)."""
-    matrix = np.zeros((len(rendered.indices), len(chosen)), bool)
+    if not chosen:
+        return np.zeros((len(rendered.indices), 0), bool)
+    return mark(_bags(kind, store, rendered), len(rendered.indices), chosen)
+
+
+def mark(bags: Iterable[Iterable[str]], count: int, chosen: Sequence[str]) -> np.ndarray:
+    """Which of the chosen names each of `count` bags holds: bool (count, K)."""
+    matrix = np.zeros((count, len(chosen)), bool)
     column = {name: k for k, name in enumerate(chosen)}
-    for row, bag in zip(matrix, _bags(kind, store, rendered) if chosen else (), strict=bool(chosen)):
+    for row, bag in zip(matrix, bags, strict=True):
         row[[column[name] for name in bag if name in column]] = True
     return matrix
+
+
+def learnable(counts: Mapping[str, int], count: int) -> list[str]:
+    """Names that at least 5 of `count` records hold, but not all of them."""
+    return [name for name, n in counts.items() if LEAST_RECORDS <= n < count]
 
 
 def _bags(kind: str, store: Store, rendered: RenderedSplit) -> Iterator[set[str]]:
@@ -72,5 +84,5 @@ def _bags(kind: str, store: Store, rendered: RenderedSplit) -> Iterator[set[str]
 
 def _choose(bags: Callable[[], Iterator[set[str]]], count: int) -> list[str]:
     counts = Counter(name for bag in bags() for name in bag)
-    usable = [(-n, name) for name, n in counts.items() if LEAST_RECORDS <= n < count]
-    return sorted(name for _, name in sorted(usable)[:MOST_TARGETS])
+    by_number = sorted(learnable(counts, count), key=lambda name: (-counts[name], name))
+    return sorted(by_number[:MOST_TARGETS])

@@ -19,9 +19,9 @@ from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.augment import Augmentation, generators
 from emgecg_cli.core.training.data import Totals
+from emgecg_cli.core.training.encoder_targets import LEAST_RECORDS, learnable, mark
 from emgecg_cli.core.training.objective import Losses
 
-LEAST_RECORDS = 5
 MOST_WEIGHT = 20.0
 DECODER_DEPTH = 2
 MASK_STREAM = 0x9E3779B9  # a record's masks come from other random numbers than its augmentations
@@ -74,21 +74,17 @@ def learnable_codes(store: Store) -> tuple[list[str], dict[str, int]]:
     """
     rows = store.indices("train")
     counts = Counter(code for codes in store.records["codes"].gather(rows).to_list() for code in set(codes))
-    learnable = sorted(code for code, n in counts.items() if LEAST_RECORDS <= n < len(rows))
-    if not learnable:
+    chosen = sorted(learnable(counts, len(rows)))
+    if not chosen:
         raise MedReportError(f"{store.path}: no code that occurs in {LEAST_RECORDS} of the {len(rows)} train records "
                              "and not in all", "give --objective masked, which needs no codes")
-    return learnable, {code: counts[code] for code in sorted(set(counts) - set(learnable))}
+    return chosen, {code: counts[code] for code in sorted(set(counts) - set(chosen))}
 
 
 def code_records(store: Store, split: str, codes: Sequence[str]) -> SignalRecords:
     """The records of a split, with the codes each of them has."""
     rows = store.indices(split)
-    column = {code: k for k, code in enumerate(codes)}
-    targets = np.zeros((len(rows), len(codes)), bool)
-    for target, held in zip(targets, store.records["codes"].gather(rows).to_list(), strict=True):
-        target[[column[code] for code in held if code in column]] = True
-    return SignalRecords(store, rows, targets)
+    return SignalRecords(store, rows, mark(store.records["codes"].gather(rows).to_list(), len(rows), codes))
 
 
 class Supervised(nn.Module):

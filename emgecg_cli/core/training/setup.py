@@ -20,7 +20,7 @@ from emgecg_cli.core.models.encoders import load_encoder_weights
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, train_tokenizer
-from emgecg_cli.core.models.tuning import tune_backbone
+from emgecg_cli.core.models.tuning import base_of, tune_backbone
 from emgecg_cli.core.store import Store
 
 SHARDING = ("fsdp", "zero3")  # of which each process holds a part of the weights
@@ -75,7 +75,7 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
     if config.encoder_weights:
         load_encoder_weights(model.encoder, Path(config.encoder_weights))
     if config.compile:  # layer by layer: one graph serves all of them, and compiling takes seconds, not minutes
-        for layer in decoder_layers(tuned.get_base_model() if hasattr(tuned, "get_base_model") else tuned):
+        for layer in decoder_layers(base_of(tuned)):
             layer.compile(dynamic=True)
     return model
 

@@ -6,7 +6,6 @@ tokens answer, a feed-forward follows. Both gates start shut, so a fresh fusion 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
-from emgecg_cli.core.models.fusion.inputs import check_thread, this_thread, with_positions
+from emgecg_cli.core.models.fusion.inputs import check_thread, forget_compiled_graphs, this_thread, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, copies_of_a_row, real_tokens, sequences
+from emgecg_cli.core.models.tuning import base_of
 
 SMALL = 8  # backbones with up to so many layers get a block before each one,
 EVERY = 4  # deeper ones before the last layer of every so many, as OpenFlamingo counts them
@@ -141,7 +141,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, backbone: Any, layers: Collection[int] | None = None) -> None:
         super().__init__()
-        base = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
+        base = base_of(backbone)
         # Past nn.Module's own registry: the backbone's weights are not this module's.
         self.__dict__.update(backbone=backbone, base=base)
         if getattr(base.config, "is_encoder_decoder", False):
@@ -155,7 +155,7 @@ class CrossAttention(nn.Module):
         if any(isinstance(hook, LayerHook) for layer in stack for hook in layer._forward_pre_hooks.values()):
             raise RuntimeError("cross-attention fusion: already attached to this backbone")
         self.blocks = nn.ModuleDict({str(i): GatedBlock(self.dim, config.num_attention_heads) for i in chosen})
-        _forget_compiled_graphs()
+        forget_compiled_graphs()
         self.handles = [stack[i].register_forward_pre_hook(LayerHook(self, str(i)), with_kwargs=True) for i in chosen]
 
     def forward(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> Any:
@@ -178,7 +178,7 @@ class CrossAttention(nn.Module):
         """Remove every hook."""
         for handle in self.handles:
             handle.remove()
-        _forget_compiled_graphs()
+        forget_compiled_graphs()
 
     @contextmanager
     def _use(self, frame: Frame) -> Iterator[None]:
@@ -193,11 +193,6 @@ class CrossAttention(nn.Module):
                                    "before attaching?)")
         finally:
             self.frame = outer
-
-
-def _forget_compiled_graphs() -> None:
-    if "torch._dynamo" in sys.modules:  # they do not guard on hooks: one traced before now would run as before
-        torch.compiler.reset()
 
 
 def _frame(signal_tokens: Tensor | None, valid: Tensor | None) -> Frame:

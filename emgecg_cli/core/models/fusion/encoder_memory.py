@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, real_tokens, sequences
+from emgecg_cli.core.models.tuning import base_of
 
 
 class EncoderMemory:
@@ -30,7 +31,7 @@ class EncoderMemory:
     padding_side = "right"
 
     def __init__(self, backbone: Any, layers: Collection[int] | None = None) -> None:
-        self.base: Any = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
+        self.base: Any = base_of(backbone)
         if not getattr(self.base.config, "is_encoder_decoder", False):
             raise MedReportError(f"the backbone family '{self.base.config.model_type}' has no encoder for a memory",
                                  "choose BART or T5, or another fusion")

@@ -1,8 +1,9 @@
-"""The inputs of a backbone, checked and completed, and who may give them, for every fusion alike."""
+"""The inputs of a backbone, checked and completed, who may give them, and stale graphs, for every fusion alike."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from typing import Any
 
@@ -18,6 +19,12 @@ def check_thread(fusion: str, made_in: int) -> None:
     """Raise RuntimeError where one thread would see the signal that another gave."""
     if made_in and this_thread() not in (0, made_in):
         raise RuntimeError(f"{fusion} fusion: two threads use it at once; take turns, or give each a deep copy")
+
+
+def forget_compiled_graphs() -> None:
+    """Compiled graphs do not guard on hooks: those traced before now would run on with the hooks of then."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 def with_positions(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ projections, with whatever LoRA they carry. It has no position, is never rotated
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,8 +24,9 @@ from emgecg_cli.core.models.fusion.hooks import (
     SeenHook,
     check_used,
 )
-from emgecg_cli.core.models.fusion.inputs import check_thread, with_positions
+from emgecg_cli.core.models.fusion.inputs import check_thread, forget_compiled_graphs, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import copies_of_a_row, real_tokens, sequences
+from emgecg_cli.core.models.tuning import base_of
 
 
 class PrefixKV:
@@ -42,7 +42,7 @@ class PrefixKV:
 
     def __init__(self, backbone: Any, layers: Collection[int] | None = None) -> None:
         self.backbone = backbone
-        self.base: Any = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
+        self.base: Any = base_of(backbone)
         self.config = self.base.config.get_text_config()
         self.frame: Frame | None = None
         self.attention = [module for _, module in attention_modules(self.base)]
@@ -64,7 +64,7 @@ class PrefixKV:
         for index in self.layers:
             self._attach(self.attention[index])
         self.checkpointed: list[Any] = [m for m in self.base.modules() if hasattr(m, "gradient_checkpointing")]
-        _forget_compiled_graphs()
+        forget_compiled_graphs()
 
     def _attach(self, module: nn.Module) -> None:
         if self.config.model_type == "gpt_neo":
@@ -123,7 +123,7 @@ class PrefixKV:
             function = getattr(module, "_gradient_checkpointing_func", None)
             if isinstance(function, PinnedCheckpoint):
                 module._gradient_checkpointing_func = function.function
-        _forget_compiled_graphs()
+        forget_compiled_graphs()
 
     @contextmanager
     def _use(self, frame: Frame) -> Iterator[None]:
@@ -168,9 +168,3 @@ def _checked_layers(layers: Collection[int] | None, count: int) -> list[int]:
         raise MedReportError(f"prefix-kv fusion: {what}; the backbone has layers 0 to {count - 1}",
                              "leave the layers out to fuse them all")
     return sorted(set(layers))
-
-
-def _forget_compiled_graphs() -> None:
-    """Compiled graphs do not guard on hooks: those traced before now would run on with the hooks of then."""
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.reset()

@@ -18,6 +18,7 @@ from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.models.fusion.attention_families import FAMILIES
 from emgecg_cli.core.models.fusion.inputs import with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, real_tokens, sequences
+from emgecg_cli.core.models.tuning import base_of
 
 HARMLESS = 0  # an id every vocabulary has, for looking up at a placeholder; what it embeds to is replaced
 
@@ -37,7 +38,7 @@ class Splice:
 
     def __init__(self, backbone: Any, layers: Collection[int] | None = None) -> None:
         self.backbone = backbone
-        self.base: Any = backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone
+        self.base: Any = base_of(backbone)
         if getattr(self.base.config, "is_encoder_decoder", False):
             raise MedReportError("splice fusion needs a causal language model, "
                                  f"'{self.base.config.model_type}' is an encoder-decoder", "use prefix-kv fusion")

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.batch_norm import synchronise_batch_norm
+from emgecg_cli.core.models.tuning import base_of
 from emgecg_cli.core.training.parallel.processes import Processes
 from emgecg_cli.core.training.parallel.trained_state import (
     gather,
@@ -142,7 +143,7 @@ def sharding_units(objective: nn.Module) -> Iterator[nn.Module]:
                 yield from blocks.children()
     if isinstance(backbone, nn.Module):
         base: Any = backbone
-        base = base.get_base_model() if hasattr(base, "get_base_model") else base
+        base = base_of(base)
         names = set(getattr(base, "_no_split_modules", None) or ())
         yield from [module for module in base.modules() if names & {kind.__name__ for kind in type(module).__mro__}]
 
