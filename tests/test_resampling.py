@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
-from emgecg_cli.core.signals.leads import MISSING
+from emgecg_cli.core.datasets.wfdb_headers import find_records, read_header
+from emgecg_cli.core.datasets.wfdb_records import read_leads
+from emgecg_cli.core.signals import resampling
+from emgecg_cli.core.signals.leads import MISSING, to_int16_uv
 from emgecg_cli.core.signals.resampling import resample, resampled_length
 
 
@@ -68,6 +74,69 @@ def test_an_absent_lead_stays_absent() -> None:
     signal = np.concatenate([sine(5, 500), np.full((1, 5000), MISSING)])
     resampled, _ = resample(signal, 500, 100)
     assert (resampled[1] == MISSING).all() and not (resampled[0] == MISSING).any()
+
+
+RATES = [(500, 100), (400, 100), (400, 500), (257, 100), (360, 500), (100, 500), (500, 250), (4000, 500), (128, 360),
+         (3, 7), (1000, 999), (500, 499), (1, 50), (50, 1)]
+
+
+@pytest.mark.parametrize("fs_from, fs_to", RATES)
+def test_the_numbers_are_those_of_scipy(fs_from: int, fs_to: int) -> None:
+    rng = np.random.default_rng(fs_from)
+    for sig_len in (2, 3, 11, 4 * fs_from, 4 * fs_from + 1, 2501):
+        steps = rng.integers(-400, 401, (3, sig_len))
+        signal = np.clip(np.cumsum(steps, axis=1), -32767, 32767).astype(np.int16)
+        whole = resample_poly(signal.astype(np.float64), fs_to, fs_from, axis=1, padtype="line")
+        expected, clipped = to_int16_uv(np.rint(whole[:, :resampled_length(sig_len, fs_from, fs_to)]))
+        found, found_clipped = resample(signal, fs_from, fs_to)
+        assert found.shape == expected.shape and found.dtype == np.int16 and found_clipped == clipped
+        difference = np.abs(found.astype(int) - expected)
+        assert difference.max(initial=0) <= 1 and np.count_nonzero(difference) <= difference.size // 10 ** 4
+
+
+def test_real_recordings_are_resampled_as_by_scipy(shared_data: Path) -> None:
+    root = shared_data / "ptb-xl" / "records500"
+    for record in list(find_records(root))[::20]:
+        signal = read_leads(read_header(root, record)).signal
+        expected = np.rint(resample_poly(signal.astype(np.float64), 1, 5, axis=1, padtype="line"))
+        assert np.array_equal(resample(signal, 500, 100)[0], expected)
+
+
+def test_overshoot_is_clipped_and_counted() -> None:
+    square = np.where(np.arange(5000) // 250 % 2, 32767, -32767)[None].astype(np.int16)
+    found, clipped = resample(square, 500, 360)
+    whole = resample_poly(square.astype(np.float64), 18, 25, axis=1, padtype="line")
+    assert clipped == np.count_nonzero(np.abs(np.rint(whole)) > 32767) > 10
+    assert found.max() == 32767 and found.min() == -32767
+
+
+@pytest.mark.parametrize("fs_from, fs_to", RATES)
+def test_one_sample_and_none(fs_from: int, fs_to: int) -> None:
+    length = resampled_length(1, fs_from, fs_to)
+    for value in (123, MISSING):
+        found, clipped = resample(np.full((2, 1), value, np.int16), fs_from, fs_to)
+        assert found.tolist() == [[value] * length] * 2 and clipped == 0
+    assert resample(np.zeros((2, 0), np.int16), fs_from, fs_to)[0].shape == (2, 0)
+    assert resample(np.zeros((0, 70), np.int16), fs_from, fs_to)[0].shape == (0, resampled_length(70, fs_from, fs_to))
+
+
+def test_gaps_at_the_ends_and_leads_without_a_sample() -> None:
+    signal = np.concatenate([sine(5, 500, offset=900), np.full((1, 5000), MISSING), sine(3, 500)])
+    signal[0, :100], signal[0, -50:] = MISSING, MISSING
+    found, _ = resample(signal, 500, 100)
+    assert (found[0, :20] == MISSING).all() and (found[0, 991:] == MISSING).all() and (found[1] == MISSING).all()
+    assert np.array_equal(found[2], resample(signal[2:], 500, 100)[0][0])
+    inner = found[0, 70:940].astype(int) - sine(5, 100, offset=900)[0, 70:940]
+    assert np.abs(inner).max() <= 12
+    nothing = np.full((12, 5000), MISSING)
+    assert (resample(nothing, 500, 100)[0] == MISSING).all()
+
+
+def test_a_rate_pair_without_a_matrix_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = np.concatenate([sine(5, 360), sine(11, 360, offset=-400)])
+    by_matrix = resample(signal, 360, 500)[0]
+    monkeypatch.setattr(resampling, "LARGEST_MATRIX", 0)
+    assert np.array_equal(resample(signal, 360, 500)[0], by_matrix)
 
 
 @pytest.mark.parametrize("rates", [(0, 100), (500, 0), (-500, 100)])

@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from emgecg_cli.core.datasets.wfdb_files import RecordError, find_records, read_file
+
+__all__ = ["Header", "RecordError", "SegmentLine", "SignalLine", "find_records", "read_header"]
+
+LARGEST_HEADER = 2 ** 20
 LARGEST_RECORD = 10 ** 8
 LARGEST_BASELINE = 2 ** 31
+LARGEST_SKEW = 10 ** 6
 
-_RECORD = re.compile(r"(\S+?)(?:/(\d+))?\s+(\d+)(?:\s+([\d.]+)(?:/\S+)?(?:\s+(\d+).*)?)?\s*")
-_GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\((-?\d+)\))?(?:/(\S+))?")
-
-
-class RecordError(Exception):
-    """A record that cannot be read: a short reason that can be counted, and the detail."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+_RECORD = re.compile(r"(\S+?)(?:/(\d{1,9}))?\s+(\d{1,9})(?:\s+([\d.]+)(?:/\S+)?(?:\s+(\d{1,18})(?:\s.*)?)?)?")
+_FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,9}))?(?::(\d{1,9}))?(?:\+(\d{1,18}))?", re.ASCII)
+_GAIN = re.compile(r"([-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|nan|inf))(?:\((-?\d{1,18})\))?(?:/(\S+))?", re.ASCII | re.I)
 
 
 @dataclass(frozen=True)
@@ -35,55 +33,62 @@ class SignalLine:
     units: str
     checksum: int | None
     name: str
+    samples_per_frame: int = 1
+    skew: int = 0
+    byte_offset: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentLine:
+    """One segment of a record: its header's name, "~" for a gap, and its samples in time."""
+
+    name: str
+    sig_len: int
 
 
 @dataclass(frozen=True)
 class Header:
-    """A parsed WFDB header. `path` lacks the extension; `sig_len` is None where the header leaves it out."""
+    """A parsed WFDB header. `path` lacks the extension; `sig_len` is None where the header leaves it out.
+
+    `comments` are the lines that begin with "#", without it and the blanks around: "Age: 54", "Dx: 426783006".
+    A record of several segments has `segments` and no `signals`. No file is read that lies outside `root`.
+    """
 
     path: str
     fs: float
     sig_len: int | None
     signals: tuple[SignalLine, ...]
-    n_segments: int | None = None
+    segments: tuple[SegmentLine, ...] | None = None
+    comments: tuple[str, ...] = ()
+    root: str = ""
 
 
 def read_header(root: str | Path, record: str) -> Header:
     """Read the header of a record, given relative to `root` and without extension; raises RecordError.
 
-    Neither the record nor a file its header names may be written as a path that leaves the root.
+    Neither the record nor a file its header names may be written as a path that leaves the root, or be a link that
+    does.
     """
     if not record or record[0] in "/~" or any(c in record for c in "\\:\0") or ".." in record.split("/"):
         raise RecordError("path outside root", repr(record))
-    return _read_header(os.path.join(root, record))
+    root = str(root)
+    return read_header_at(root, os.path.join(root, record))
 
 
-def _read_header(path: str) -> Header:
+def read_header_at(root: str, path: str) -> Header:
+    """Read the header at `path`, no extension, which is known to be written as a path below `root`."""
+    content = _decode(read_file(root, path + ".hea", LARGEST_HEADER))
+    lines, comments = [], []
+    for line in content.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
+        line = line.strip()
+        if line.startswith("#"):
+            comments.append(line.strip("# \t"))
+        elif line:
+            lines.append(line)
     try:
-        with open(path + ".hea", "rb") as stream:
-            content = stream.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise RecordError("missing file", os.path.basename(path) + ".hea") from None
-    except OSError as error:
-        raise RecordError("unreadable header", str(error.strerror)) from None
-    lines = [line for line in (raw.partition("#")[0].strip() for raw in _decode(content).splitlines()) if line]
-    match = _RECORD.fullmatch(lines[0]) if lines else None
-    if match is None:
-        raise RecordError("unreadable header", "no record line")
-    _, n_segments, n_signals, rate, sig_len = match.groups()
-    try:
-        fs = float(rate) if rate else 250.0
-        if not 0 < fs < 1e6 or int(n_signals) * int(sig_len or 0) > LARGEST_RECORD:
-            raise ValueError(f"{n_signals} signals of {sig_len} samples at {rate} Hz")
-        if n_segments is not None:
-            _check_segments(path, lines[1:])
-            return Header(path, fs, int(sig_len) if sig_len else None, (), int(n_segments))
-        if len(lines) - 1 != int(n_signals):
-            raise ValueError(f"{n_signals} signals announced, {len(lines) - 1} described")
-        signals = tuple(_signal_line(line) for line in lines[1:])
+        return _parse(root, path, lines, tuple(comments))
     except ValueError as error:
         raise RecordError("unreadable header", str(error)) from None
-    return Header(path, fs, int(sig_len) or None if sig_len else None, signals)
 
 
 def _decode(content: bytes) -> str:
@@ -93,39 +98,78 @@ def _decode(content: bytes) -> str:
         return content.decode("latin-1")
 
 
+def _parse(root: str, path: str, lines: list[str], comments: tuple[str, ...]) -> Header:
+    match = _RECORD.fullmatch(lines[0]) if lines else None
+    if match is None:
+        raise ValueError("no record line")
+    _, n_segments, n_signals, rate, stated = match.groups()
+    fs, sig_len = float(rate) if rate else 250.0, int(stated or 0) or None
+    if not 0 < fs < 1e6 or int(n_signals) * (sig_len or 0) > LARGEST_RECORD:
+        raise ValueError(f"{n_signals} signals of {sig_len} samples at {rate} Hz")
+    described = len(lines) - 1
+    if n_segments is not None:
+        if described != int(n_segments):
+            raise ValueError(f"{n_segments} segments announced, {described} described")
+        return Header(path, fs, sig_len, (), tuple(map(_segment_line, lines[1:])), comments, root)
+    if described != int(n_signals):
+        raise ValueError(f"{n_signals} signals announced, {described} described")
+    signals = tuple(map(_signal_line, lines[1:]))
+    if (sig_len or 0) * sum(line.samples_per_frame for line in signals) > LARGEST_RECORD:
+        raise ValueError("too many samples in a frame")
+    return Header(path, fs, sig_len, signals, None, comments, root)
+
+
 def _signal_line(line: str) -> SignalLine:
     parts = line.split(None, 8)
-    if len(parts) < 2:
-        raise ValueError(f"signal line '{line[:80]}'")
+    n_parts = len(parts)
+    if n_parts < 2:
+        raise ValueError(f"signal line {line[:80]!r}")
     _check_file_name(parts[0])
-    gain, baseline, units = _calibration(parts[2]) if len(parts) > 2 else (None, None, "mV")
-    if baseline is None:
-        baseline = int(parts[4]) if len(parts) > 4 else 0
+    fmt, samples_per_frame, skew, byte_offset = _format(parts[1])
+    gain, baseline, units = _calibration(parts[2]) if n_parts > 2 else (None, None, "mV")
+    try:
+        if baseline is None:
+            baseline = int(parts[4]) if n_parts > 4 else 0
+        checksum = int(parts[6]) & 0xFFFF if n_parts > 6 else None
+    except ValueError:
+        raise ValueError(f"signal line {line[:80]!r}") from None
     if abs(baseline) > LARGEST_BASELINE:
         raise ValueError("the baseline is out of range")
-    checksum = int(parts[6]) & 0xFFFF if len(parts) > 6 else None
-    return SignalLine(parts[0], parts[1], gain, baseline, units, checksum, parts[8] if len(parts) > 8 else "")
+    return SignalLine(parts[0], fmt, gain, baseline, units, checksum, parts[8] if n_parts > 8 else "",
+                      samples_per_frame, skew, byte_offset)
 
 
+@lru_cache(maxsize=1024)
 def _check_file_name(name: str) -> None:
     if name in (".", "..", "-") or any(c in name for c in "/\\:\0"):
-        raise RecordError("path outside root", f"the header names the file {name!r}")
+        raise RecordError("path outside root", f"the header names the file {name[:80]!r}")
+
+
+@lru_cache(maxsize=1024)
+def _format(text: str) -> tuple[str, int, int, int]:
+    match = _FORMAT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"format {text[:40]!r}")
+    fmt, samples_per_frame, skew, byte_offset = match.groups()
+    if not int(samples_per_frame or 1) or int(skew or 0) > LARGEST_SKEW:
+        raise ValueError(f"format {text[:40]!r}")
+    return fmt, int(samples_per_frame or 1), int(skew or 0), int(byte_offset or 0)
 
 
 @lru_cache(maxsize=1024)
 def _calibration(text: str) -> tuple[float | None, int | None, str]:
     match = _GAIN.fullmatch(text)
     if match is None:
-        raise ValueError(f"gain '{text[:40]}'")
+        raise ValueError(f"gain {text[:40]!r}")
     gain = float(match[1])
     usable = 1e-6 < abs(gain) < 1e9
     return (gain if usable else None), (int(match[2]) if match[2] else None), match[3] or "mV"
 
 
-def _check_segments(path: str, lines: list[str]) -> None:
-    for line in lines:
-        name = line.split()[0]
-        if name != "~":
-            _check_file_name(name)
-            if _read_header(os.path.join(os.path.dirname(path), name)).n_segments is not None:
-                raise ValueError(f"segment {name} has segments itself")
+def _segment_line(line: str) -> SegmentLine:
+    name, _, length = line.partition(" ")
+    if not re.fullmatch(r"[0-9]{1,18}", length.strip()):
+        raise ValueError(f"segment line {line[:80]!r}")
+    if name != "~":
+        _check_file_name(name)
+    return SegmentLine(name, int(length))

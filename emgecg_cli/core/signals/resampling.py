@@ -1,13 +1,19 @@
-"""The time contract: polyphase, anti-aliased resampling that keeps missing samples missing."""
+"""The time contract: polyphase, anti-aliased resampling that keeps missing samples missing.
+
+The filter is scipy's: a Kaiser-windowed (beta 5) low-pass of 20 * max(up, down) + 1 taps at the lower Nyquist rate.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
-from scipy.signal import resample_poly
 
-from emgecg_cli.core.signals.leads import MISSING, to_int16_uv
+from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_int16_uv
+
+# Numbers in the matrix of a rate pair; a pair that needs a larger one is left to scipy, which is slower but for those.
+LARGEST_MATRIX = 2 ** 17
 
 
 def resampled_length(sig_len: int, fs_from: int, fs_to: int) -> int:
@@ -18,33 +24,96 @@ def resampled_length(sig_len: int, fs_from: int, fs_to: int) -> int:
 def resample(signal: np.ndarray, fs_from: int, fs_to: int) -> tuple[np.ndarray, int]:
     """Resample int16 microvolts (C, L) from `fs_from` to `fs_to` Hz; also return how many samples were clipped.
 
-    Polyphase filtering with scipy's Kaiser-windowed low-pass. The line from the first to the last sample is taken out
-    before and put back after, so that the ends do not ring. Gaps are filled by straight lines for the filter only: an
-    output sample is missing when a missing input sample lies within half a step (of the coarser rate) of it.
+    The numbers are those of `scipy.signal.resample_poly(..., padtype="line")` in float64: beyond its ends a signal goes
+    on along the line from its first to its last sample, so that the ends do not ring. Gaps are filled by straight lines
+    for the filter only: an output sample is missing when a missing input sample lies within half a step (of the
+    coarser rate) of it.
     """
     if fs_from <= 0 or fs_to <= 0:
         raise ValueError(f"rates must be positive, not {fs_from} and {fs_to} Hz")
-    if fs_from == fs_to or signal.shape[1] == 0:
+    if fs_from == fs_to:
         return signal.copy(), 0
+    length = resampled_length(signal.shape[1], fs_from, fs_to)
+    if signal.size == 0 or length == 0:
+        return np.empty((len(signal), length), np.int16), 0
     divisor = gcd(fs_from, fs_to)
     up, down = fs_to // divisor, fs_from // divisor
-    length = resampled_length(signal.shape[1], fs_from, fs_to)
+    if signal.min() > MISSING:
+        return _rounded(_filter(signal, up, down, length))
     missing = signal == MISSING
-    values = signal.astype(np.float64)
-    gaps = np.flatnonzero(missing.any(axis=1))
-    for row in gaps:
-        values[row] = _fill(values[row], missing[row])
-    resampled = resample_poly(values, up, down, axis=1, padtype="line")[:, :length]
-    for row in gaps:
-        resampled[row, _covered(missing[row], up, down, length)] = np.nan
-    return to_int16_uv(resampled)
+    there = np.flatnonzero(~missing.all(axis=1))
+    values = signal[there].astype(np.float64)
+    for row, absent in zip(values, missing[there], strict=True):
+        if absent.any():
+            row[absent] = np.interp(np.flatnonzero(absent), np.flatnonzero(~absent), row[~absent])
+    whole = np.full((len(signal), length), np.nan)
+    whole[there] = _filter(values, up, down, length)
+    for row in there:
+        if missing[row].any():
+            whole[row, _covered(missing[row], up, down, length)] = np.nan
+    return to_int16_uv(np.rint(whole))
 
 
-def _fill(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    present = np.flatnonzero(~missing)
-    if present.size == 0:
-        return np.zeros_like(values)
-    return np.interp(np.arange(values.size), present, values[present])
+def _rounded(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """`to_int16_uv` of numbers that are all there, which are rarely clipped."""
+    np.rint(values, out=values)
+    if max(-values.min(), values.max()) <= LARGEST_UV:
+        return values.astype(np.int16), 0
+    return to_int16_uv(values)
+
+
+def _filter(values: np.ndarray, up: int, down: int, length: int) -> np.ndarray:
+    """Filter (C, L) to float64 (C, length), by one product of a matrix with blocks of the input.
+
+    A block of `step` input samples meets the outputs that lie over it and those over the block before, whose filters
+    reach into it: each output is the sum of two parts. Float64, since the order of its sums, which differs between
+    machines, then hardly ever shows in whole microvolts.
+    """
+    n_leads, sig_len = values.shape
+    if sig_len == 1:
+        return np.repeat(values.astype(np.float64), length, axis=1)
+    n_blocks = _blocks(up, down)
+    step, per_block = n_blocks * down, n_blocks * up
+    if 2 * step * per_block > LARGEST_MATRIX:
+        from scipy.signal import resample_poly  # slow to import
+        whole = resample_poly(values.astype(np.float64), up, down, axis=1, padtype="line")
+        return np.ascontiguousarray(whole[:, :length])
+    before = 10 * max(up, down) // up
+    n_out = -(-length // per_block)
+    padded = np.empty((n_leads, (n_out + 1) * step))
+    end = min(before + sig_len, padded.shape[1])
+    padded[:, before:end] = values[:, :end - before]
+    first, last = (values[:, [at]].astype(np.float64) for at in (0, -1))
+    slope = (last - first) / (sig_len - 1)
+    padded[:, :before] = first + slope * np.arange(-before, 0)
+    padded[:, end:] = last + slope * np.arange(1, padded.shape[1] - end + 1)
+    parts = padded.reshape(-1, step) @ _matrix(up, down)
+    parts = parts.reshape(n_leads, n_out + 1, 2 * per_block)
+    outputs = parts[:, :-1, :per_block] + parts[:, 1:, per_block:]
+    return outputs.reshape(n_leads, n_out * per_block)[:, :length]
+
+
+@lru_cache(maxsize=64)
+def _blocks(up: int, down: int) -> int:
+    """The fewest periods (`up` outputs to `down` inputs) whose filters reach no further than the block after theirs."""
+    half, n_blocks = 10 * max(up, down), 1
+    while half // up + ((n_blocks * up - 1) * down + half) // up + 1 > 2 * n_blocks * down:
+        n_blocks += 1
+    return n_blocks
+
+
+@lru_cache(maxsize=8)
+def _matrix(up: int, down: int) -> np.ndarray:
+    """(step, 2 * per_block): what an input sample gives to the outputs over its block, and over the block before."""
+    from scipy.signal import firwin  # slow to import
+    half = 10 * max(up, down)
+    taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+    n_blocks = _blocks(up, down)
+    step, per_block = n_blocks * down, n_blocks * up
+    # Input k of the two blocks lies at (k - before) * up of the common rate, output m at m * down.
+    at = half + down * np.arange(per_block)[None] - up * (np.arange(2 * step)[:, None] - half // up)
+    weights = np.where((at >= 0) & (at <= 2 * half), taps[np.clip(at, 0, 2 * half)], 0)
+    return np.ascontiguousarray(np.concatenate([weights[:step], weights[step:]], axis=1))
 
 
 def _covered(missing: np.ndarray, up: int, down: int, length: int) -> np.ndarray:
