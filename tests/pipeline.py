@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.config import PrepareConfig, TrainConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.recipes import resolve_train_config
@@ -22,7 +22,7 @@ SHORT = dict(backbone="tiny", steps=9, batch_size=8, checkpoint_every=4)
 def make_store(folder: Path, records: int = 60, seed: int = 0, fs: int = 100, split: str | None = None) -> Path:
     """A finished store of simulated records."""
     source = open_dataset("synthetic", seed, records=records, fs=fs)
-    prepare_store(source, folder, clean="lower", min_words=0, split=split, seed=seed)
+    prepare_store(source, folder, PrepareConfig(fs=fs, clean="lower", split=split, seed=seed))
     return folder
 
 

@@ -8,15 +8,16 @@ from typing import Any
 
 from ptbxl_fixture import build_root
 
+from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Source
-from emgecg_cli.core.store import PrepareResult, prepare_store
+from emgecg_cli.core.store import Engine, PrepareResult, prepare_store
 
 CLEAN = "nan,numeric,ekg,stars,lower"
 
 
 def prepare(source: Source, out: Path, **given: Any) -> PrepareResult:
-    options: dict[str, Any] = {"clean": CLEAN, "min_words": 0, "split": None, "seed": 0, "shard_size": 4}
-    return prepare_store(source, out, **(options | given))
+    progress, engine = given.pop("progress", None), given.pop("engine", Engine())
+    return prepare_store(source, out, PrepareConfig(**({"shard_size": 4} | given)), engine, progress)
 
 
 def hashes(folder: Path) -> dict[str, str]:

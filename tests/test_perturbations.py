@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from emgecg_cli.core import names, perturbations
 from emgecg_cli.core.artifacts import PerturbedRow, QuarantineRow, read_rows
-from emgecg_cli.core.config import PrepareDefaults
+from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.perturbations import PERTURBED, achieved_snr_db, level_name, perturb_store
@@ -45,14 +46,14 @@ def open_source(n: int = 9) -> Source:
             yield Recording(ref, signal, FS, f"report of {ref.record_id}", "en", ["code"], absent_leads=["aVL"])
 
     assert all(not isinstance(item, QuarantineRow) for item in read(refs))
-    return Source("toy", refs, read, FS, SIG_LEN, {})
+    return Source("toy", lambda: iter(refs), read, {})
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A small finished store."""
     out = tmp_path / "stores" / "toy"
-    prepare_store(open_source(), out, clean="none", min_words=0, split=None, seed=0, shard_size=4)
+    prepare_store(open_source(), out, PrepareConfig(clean="none", shard_size=4, fs=FS, seconds=SIG_LEN / FS))
     return out
 
 
@@ -173,12 +174,12 @@ def test_only_signals_differ_and_what_was_reached_is_recorded(store, tmp_path):
     result = perturb(store, tmp_path / "noisy")
     before, after = open_store(store), open_store(tmp_path / "noisy")
     assert not result.already_finished and len(after) == len(before) == 9
-    same = [column for column in before.records.columns if column not in ("shard", "row")]
-    assert after.records.select(same).equals(before.records.select(same))
+    same = [column for column in before.scan().collect().columns if column not in ("shard", "row")]
+    assert after.scan().select(same).collect().equals(before.scan().select(same).collect())
     assert after.dataset == before.dataset
     assert after.manifest.details["split_hash"] == before.manifest.details["split_hash"]
     rows = read_rows(tmp_path / "noisy" / PERTURBED, PerturbedRow)
-    assert [row.record_id for row in rows] == before.records["record_id"].to_list()
+    assert [row.record_id for row in rows] == before.column("record_id").to_list()
     for i, row in enumerate(rows):
         a, b = to_float_uv(before.signal(i)), to_float_uv(after.signal(i))
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
@@ -203,8 +204,9 @@ def test_share_and_split_choose_records(store, tmp_path):
 
 def test_a_records_noise_depends_on_seed_and_record_alone(store, tmp_path):
     reversed_source = open_source()
-    reversed_source = Source("toy", list(reversed(reversed_source.refs)), reversed_source.read, FS, SIG_LEN, {})
-    prepare_store(reversed_source, tmp_path / "reversed", clean="none", min_words=0, split=None, seed=0, shard_size=2)
+    backwards = list(reversed(list(reversed_source.listing())))
+    prepare_store(replace(reversed_source, listing=lambda: iter(backwards)), tmp_path / "reversed",
+                  PrepareConfig(clean="none", shard_size=2, fs=FS, seconds=SIG_LEN / FS))
     perturb(store, tmp_path / "a")
     perturb(tmp_path / "reversed", tmp_path / "b")
     perturb(store, tmp_path / "c", seed=1)
@@ -226,7 +228,7 @@ def test_same_seed_at_two_levels_is_the_same_noise_at_two_strengths(store, tmp_p
     ("perturbations", "make_shard", 1), ("perturbations", "make_shard", 2), ("perturbations", "achieved_snr_db", 2),
     ("store.writer", "write_manifest", 1)])
 def test_stopped_and_run_again_gives_the_same_bytes(store, tmp_path, monkeypatch, module, function, call):
-    monkeypatch.setattr(perturbations, "PrepareDefaults", lambda: PrepareDefaults(shard_size=4))
+    monkeypatch.setattr(perturbations, "PrepareConfig", lambda: PrepareConfig(shard_size=4))
     perturb(store, tmp_path / "whole", records=0.5)
     owner = importlib.import_module(f"emgecg_cli.core.{module}")
     original, calls = getattr(owner, function), []

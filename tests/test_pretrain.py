@@ -91,13 +91,12 @@ def test_the_macro_mean_leaves_out_what_is_unknown() -> None:
 # ---------------------------------------------------------------------------------------------------------- supervised
 def test_rare_and_universal_codes_are_left_out_and_listed(store: Path) -> None:
     opened = open_store(store)
-    train, codes = opened.indices("train"), opened.records["codes"].to_list()
+    train, codes = opened.indices("train"), opened.column("codes").to_list()
     counts = {code: sum(code in codes[i] for i in train) for held in codes for code in held}
     learnable, left_out = learnable_codes(opened)
     assert learnable == sorted(code for code, n in counts.items() if n >= 5)
     assert left_out == {code: n for code, n in counts.items() if 0 < n < 5} and left_out
-    everywhere = replace(opened, records=opened.records.with_columns(
-        codes=polars.Series([[*held, "all"] for held in codes])))
+    everywhere = replace(opened, _columns={"codes": polars.Series([[*held, "all"] for held in codes])})
     assert learnable_codes(everywhere) == (learnable, dict(sorted((left_out | {"all": len(train)}).items())))
     for split in ("train", "val"):
         records = code_records(opened, split, learnable)
@@ -148,7 +147,7 @@ def test_scores_are_those_of_the_val_split_and_none_is_made_up(store: Path) -> N
         expected = auroc(scores[:, k], records.targets[:, k])
         assert found["auroc"][code] == (None if expected is None else pytest.approx(expected, abs=1e-6))
     assert None in found["auroc"].values()  # some code is in no val record of so small a store
-    empty = code_records(replace(opened, records=opened.records.with_columns(split=polars.lit("train"))), "val", codes)
+    empty = code_records(replace(opened, _columns={"split": polars.Series(["train"] * len(opened))}), "val", codes)
     assert validate(parallel, objective, empty, codes, quick()) == {}
 
 
@@ -319,7 +318,7 @@ def test_a_store_without_codes_is_refused_and_masked_is_named(store: Path, tmp_p
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     from emgecg_cli.core.training import pretrain as module
     bare = open_store(store)
-    bare = replace(bare, records=bare.records.with_columns(codes=bare.records["codes"].list.head(0)))
+    bare = replace(bare, _columns={"codes": bare.column("codes").list.head(0)})
     monkeypatch.setattr(module, "open_store", lambda path: bare)
     with pytest.raises(MedReportError, match="no code that occurs in 5") as raised:
         pretrain(store, tmp_path / "x", quick())

@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
-from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareDefaults
+from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
@@ -21,8 +21,8 @@ from emgecg_cli.core.training.run import train
 def finding_f1(folder: Path, seed: int) -> dict[str, float]:
     """Micro-F1 over abnormal findings of held-out patients, by what the model was shown."""
     store, instructions, run = folder / "store", folder / "instructions", folder / "run"
-    prepare_store(open_dataset("synthetic", seed, records=DemoDefaults.records), store, clean=PrepareDefaults.clean,
-                  min_words=0, split=DemoDefaults.split, seed=seed)
+    prepare_store(open_dataset("synthetic", seed, records=DemoDefaults.records), store,
+                  PrepareConfig(split=DemoDefaults.split, seed=seed))
     build_instructions(store, instructions, seed=seed)
     train(instructions, run, resolve_train_config(backbone="tiny", steps=DemoDefaults.steps, seed=seed))
     scores = {}

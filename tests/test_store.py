@@ -14,13 +14,13 @@ import pytest
 from ptbxl_fixture import build_root, twelve_leads, write_record
 from store_helpers import CLEAN, damaged_root, hashes, prepare
 
-from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, read_rows
+from emgecg_cli.core.artifacts import MachineIntervals, Measurements, QuarantineRow, RecordRow, read_rows
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.ptb_xl import open_source
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import open_store, split_hash
-from emgecg_cli.core.store.writer import RECORD_SCHEMA
+from emgecg_cli.core.store.table import FULL_SCHEMA
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     result = prepare(source, tmp_path / "store", progress=lambda done, total: ticks.append((done, total)))
     store = open_store(result.path)
     kept = [i for i in range(1, 21) if i not in (3, 9, 10, 11, 12, 15)]
-    assert store.records["record_id"].to_list() == [str(i) for i in kept] and len(store) == len(kept)
+    assert store.column("record_id").to_list() == [str(i) for i in kept] and len(store) == len(kept)
     assert (store.dataset, store.fs, store.sig_len) == ("ptb-xl", 100, 1000)
     for index, ecg_id in enumerate(kept):
         assert np.array_equal(store.signal(index), twelve_leads(ecg_id, 100))
@@ -50,14 +50,14 @@ def test_the_manifest_counts_everything(tmp_path: Path) -> None:
     assert counts["records"] == 14 and counts["train"] + counts["val"] + counts["test"] == 14
     assert counts["quarantined"] == {"empty report": 1, "missing file": 1, "unreadable header": 4}
     assert counts["cleaning"] == {"nan": 0, "numeric": 0, "ekg": 1, "stars": 1, "lower": 1}
-    assert counts["subjects"] == store.records["subject_id"].n_unique() and counts["lead_suspect"] == 0
+    assert counts["subjects"] == store.column("subject_id").n_unique() and counts["lead_suspect"] == 0
     quarantine = read_rows(tmp_path / "store" / "quarantine.jsonl", QuarantineRow)
     assert [row.record_id for row in quarantine] == ["3", "9", "10", "11", "12", "15"]
     assert manifest.kind == "store" and manifest.command == "prepare ptb-xl" and manifest.seed == 0
-    assert manifest.arguments == {"root": "root", "fs": 100, "reports": None, "clean": CLEAN, "min_words": 0,
-                                  "split": "official", "shard_size": 4, "seed": 0}
-    pairs = zip(store.records["record_id"], store.records["split"], strict=True)
-    assert manifest.details["split_hash"] == split_hash(pairs)
+    assert manifest.arguments == {"root": "root", "fs": 100, "reports": None, "seconds": 10.0, "window": "first",
+                                  "clean": CLEAN, "min_words": 0, "split": "official", "shard_size": 4, "seed": 0,
+                                  "measure": False}
+    assert manifest.details["split_hash"] == split_hash(store.scan())
     assert str(tmp_path) not in (tmp_path / "store" / "manifest.json").read_text()
 
 
@@ -75,7 +75,9 @@ def test_splits_and_views(tmp_path: Path) -> None:
 
 
 def test_the_table_has_the_fields_of_a_row() -> None:
-    assert list(RECORD_SCHEMA) == [field.name for field in fields(RecordRow)]
+    flat = [field.name for field in fields(RecordRow) if field.name not in ("machine", "measurements")]
+    nested = ["machine_" + field.name for field in fields(MachineIntervals)]
+    assert list(FULL_SCHEMA) == flat + nested + [field.name for field in fields(Measurements)]
 
 
 def test_short_reports_and_missing_samples(tmp_path: Path) -> None:
@@ -195,10 +197,10 @@ def test_a_source_that_breaks_its_promise_is_a_bug(tmp_path: Path) -> None:
     ref = RecordRef("1", "p", "s", "train")
 
     def read(refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-        yield Recording(ref, np.zeros((12, 7), np.int16), 100, "text", "en")
+        yield Recording(ref, np.zeros((11, 7), np.int16), 100, "text", "en")
 
-    with pytest.raises(ValueError, match="the source promised"):
-        prepare(Source("x", [ref], read, 100, 1000, {}), tmp_path / "store")
+    with pytest.raises(ValueError, match="a source promises"):
+        prepare(Source("x", lambda: iter([ref]), read, {}), tmp_path / "store")
 
 
 def test_official_folds_that_share_a_patient_are_refused(tmp_path: Path) -> None:

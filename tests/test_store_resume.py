@@ -8,6 +8,7 @@ import signal as signals
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from emgecg_cli.core.datasets.ptb_xl import open_source
+from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.store import prepare_store
 root, out, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 seen = 0
@@ -53,7 +55,7 @@ def hook(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 source = open_source(Path(root))
 sys.addaudithook(hook)
-prepare_store(source, Path(out), clean="nan,numeric,ekg,stars,lower", min_words=0, split=None, seed=0, shard_size=4)
+prepare_store(source, Path(out), PrepareConfig(shard_size=4))
 """
 
 
@@ -90,7 +92,7 @@ def test_other_arguments_are_refused(tmp_path: Path, fuse: Fuse) -> None:
     with pytest.raises(MedReportError, match=r"a finished store, made with other seed: 0 \(now 1\)"):
         prepare(source, out, seed=1)
     with pytest.raises(MedReportError, match="a finished store, made with other input"):
-        prepare(replace(source, refs=source.refs[1:]), out)
+        prepare(replace(source, listing=lambda: islice(source.listing(), 1, None)), out)
     before = hashes(out)
     assert prepare(source, out).already_finished and hashes(out) == before
 

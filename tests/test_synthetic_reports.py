@@ -22,7 +22,7 @@ from emgecg_cli.core.datasets.synthetic.reports import (
 @pytest.fixture(scope="module")
 def cohort() -> list[Recording]:
     source = open_source(2000, seed=4, fs=50)
-    return [recording for recording in source.read(source.refs) if not isinstance(recording, QuarantineRow)]
+    return [recording for recording in source.read(list(source.listing())) if not isinstance(recording, QuarantineRow)]
 
 
 
@@ -71,7 +71,7 @@ def test_rate_in_the_text_is_the_measured_rate() -> None:
         assert stated is not None and abs(stated - rate) <= 2.5
     source = open_source(RECORDS_PER_BLOCK, seed=5)
     measured = draw_block(5, 0, "core").beats.rate
-    for recording, rate in zip(source.read(source.refs), measured, strict=True):
+    for recording, rate in zip(source.read(list(source.listing())), measured, strict=True):
         assert isinstance(recording, Recording)
         assert abs((read_rate(recording.report) or 0) - rate) <= 2.5
 

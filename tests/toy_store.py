@@ -17,8 +17,9 @@ def make_store(out: Path, record_ids: Sequence[str]) -> Path:
     rows = [RecordRow(record_id, f"s{i}", "train", 100, 4, f"report of {record_id}, 72/min", "", "en", [], "", 0, 0)
             for i, record_id in enumerate(record_ids)]
     write_store(out, identity={"ids": list(record_ids)}, sizes=[len(rows)],
-                build_shard=lambda number: make_shard(number, [(row, np.zeros((12, 4), np.int16)) for row in rows]),
-                make_manifest=lambda rows, _, __: Manifest(
+                job=lambda number: None,
+                build=lambda number, _: make_shard(number, [(row, np.zeros((12, 4), np.int16)) for row in rows]),
+                make_manifest=lambda written: Manifest(
                     "store", "prepare toy", {}, 0, counts={"records": len(rows)},
                     details={"dataset": "toy", "fs": 100, "sig_len": 4}))
     return out

@@ -15,15 +15,72 @@ from typing import IO, Any, TypeVar
 from emgecg_cli.core.errors import MedReportError
 
 SPLITS = ("train", "val", "test")
+# who wrote a report: a physician, the recorder, a template from labels, or a translator of what one of them wrote
+REPORT_KINDS = ("physician", "machine", "template", "translation")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What `signals.delineation` measured on one recording; None is undetected, never 0.
+
+    Times in milliseconds, axes in degrees of the frontal plane, ST levels in microvolts against the PR segment, one per
+    lead in the order of `leads.LEADS`. A `_quality` is "good", "fair" or "poor", None where its measure is.
+    """
+
+    n_beats: int = 0
+    heart_rate_bpm: float | None = None
+    heart_rate_quality: str | None = None
+    rr_cv: float | None = None
+    regular: bool | None = None
+    regular_quality: str | None = None
+    p_present: bool | None = None
+    p_present_quality: str | None = None
+    p_ms: float | None = None
+    p_quality: str | None = None
+    pr_ms: float | None = None
+    pr_quality: str | None = None
+    qrs_ms: float | None = None
+    qrs_quality: str | None = None
+    qt_ms: float | None = None
+    qt_quality: str | None = None
+    qtc_bazett_ms: float | None = None
+    qtc_fridericia_ms: float | None = None
+    p_axis_deg: float | None = None
+    p_axis_quality: str | None = None
+    qrs_axis_deg: float | None = None
+    qrs_axis_quality: str | None = None
+    t_axis_deg: float | None = None
+    t_axis_quality: str | None = None
+    st_uv: list[float | None] | None = None
+    st_quality: str | None = None
+
+
+@dataclass(frozen=True)
+class MachineIntervals:
+    """What the recorder itself measured, in milliseconds from the start of its beat window and degrees; None is
+    missing."""
+
+    rr_ms: float | None = None
+    p_onset_ms: float | None = None
+    p_end_ms: float | None = None
+    qrs_onset_ms: float | None = None
+    qrs_end_ms: float | None = None
+    t_end_ms: float | None = None
+    p_axis_deg: float | None = None
+    qrs_axis_deg: float | None = None
+    t_axis_deg: float | None = None
 
 
 @dataclass(frozen=True)
 class RecordRow:
-    """One row of a store's `records.parquet`: one recording with its report.
+    """One row of a store's `records.parquet`: one recording, or one window of it, with its report.
 
-    `shard` and `row` say where its signal lies. Residuals are in microvolts, at the median and the 99th percentile of
-    the samples; they are None when a limb lead is absent. `resampled_from` is the rate in Hz the file had, when it was
-    another one than `fs`.
+    `shard` and `row` say where its signal lies. `recording_id` is the recording's own id and `start_s` where in it the
+    row begins, in seconds; `record_id` differs from it only where a recording gives several rows. `report_kind` says
+    who wrote the text: one of REPORT_KINDS. Counts of samples are in samples of the store, over all leads for
+    `n_missing` and `n_clipped`, in time for the others. Residuals are in microvolts, at the median and the 99th
+    percentile of the samples; they are None when a limb lead is absent. `resampled_from` is the rate in Hz the file
+    had, when it was another one than `fs`. `signal_hash` and `fingerprint` find equal and nearly equal recordings.
     """
 
     record_id: str
@@ -38,17 +95,30 @@ class RecordRow:
     source: str
     shard: int
     row: int
+    report_kind: str = "physician"
+    recording_id: str = ""
+    start_s: float = 0.0
+    age: float | None = None
+    sex: str | None = None
     n_missing: int = 0
     n_clipped: int = 0
+    n_trimmed: int = 0
     n_cropped: int = 0
     n_padded: int = 0
     absent_leads: list[str] = field(default_factory=list)
+    flat_leads: list[str] = field(default_factory=list)
     resampled_from: int | None = None
     einthoven_p50_uv: float | None = None
     einthoven_p99_uv: float | None = None
     goldberger_p50_uv: float | None = None
     goldberger_p99_uv: float | None = None
     lead_check: str = "ok"
+    lead_glitch: str | None = None
+    scale_check: str = "ok"
+    signal_hash: str = ""
+    fingerprint: str | None = None
+    machine: MachineIntervals | None = None
+    measurements: Measurements | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +194,7 @@ def to_json(row: object) -> str:
 
 def write_rows(path: Path, rows: Iterable[object]) -> None:
     """Write all rows as JSON lines, atomically."""
-    write_atomically(path, "".join(to_json(row) + "\n" for row in rows).encode("utf-8", "surrogatepass"))
+    _write_atomically(path, ((to_json(row) + "\n").encode("utf-8", "surrogatepass") for row in rows))
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
@@ -192,10 +262,14 @@ def _mismatch(value: object, annotation: str) -> str | None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a killed run, sees the old bytes or the new ones and nothing between."""
+    _write_atomically(path, [data])
+
+
+def _write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as stream:
-        stream.write(data)
+        stream.writelines(chunks)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)

@@ -14,18 +14,50 @@ TOKEN_SOURCES = ("pooled", "temporal")
 PARALLEL = ("auto", "ddp", "fsdp", "zero2", "zero3")
 SELECTIONS = ("best", "last")
 PRETRAIN_OBJECTIVES = ("supervised", "masked")
+FS_RANGE = (50, 2000)
+LONGEST_WINDOW = 3600
+WINDOWS = ("first", "center", "all")
+DATA = "data"
 STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
 PREDICTIONS, SCORES = "predictions", "scores"
 
 
 @dataclass(frozen=True)
-class PrepareDefaults:
-    """Defaults of `prepare`, shared by all datasets."""
+class PrepareConfig:
+    """What decides a store beside its source: rate (Hz) and window (seconds) of the signals, texts, split, measuring.
 
+    `window` says what a longer recording gives: its first seconds, the middle ones, or all, one row after the other.
+    `split` None takes the official split where there is one. Raises MedReportError on bad values.
+    """
+
+    fs: int = 100
+    seconds: float = 10.0
+    window: str = "first"
     clean: str = "nan,numeric,ekg,stars,lower"
     min_words: int = 0
+    split: str | None = None
     seed: int = 0
+    measure: bool = False
     shard_size: int = 512
+
+    @property
+    def sig_len(self) -> int:
+        """Samples of a window."""
+        return round(self.seconds * self.fs)
+
+    def __post_init__(self) -> None:
+        """Check what was given."""
+        lowest, highest = FS_RANGE
+        if not lowest <= self.fs <= highest:
+            raise MedReportError(f"--fs {self.fs}: outside {lowest} to {highest} Hz", "ECG sets come at 100 to 500 Hz")
+        if not 1 <= self.seconds <= LONGEST_WINDOW or abs(self.seconds * self.fs - self.sig_len) > 1e-6:
+            raise MedReportError(f"--seconds {self.seconds:g}: not a whole number of samples at {self.fs} Hz, or not "
+                                 f"within 1 to {LONGEST_WINDOW}", "give --seconds 10")
+        if self.window not in WINDOWS:
+            raise MedReportError(f"--window {self.window}", f"give one of {', '.join(WINDOWS)}")
+        if self.min_words < 0 or self.shard_size < 1:
+            raise MedReportError(f"min words {self.min_words}, shard size {self.shard_size}: too small",
+                                 "--min-words is at least 0, a shard holds at least 1 record")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
-from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareDefaults
+from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
@@ -46,8 +46,7 @@ def run_demo(folder: Path, *, records: int, steps: int, seed: int, stage: Stage)
     store, instructions, run = folder / "stores/synthetic", folder / "instructions/synthetic", folder / "runs/tiny"
     with stage("prepare synthetic") as progress:
         source = open_dataset("synthetic", seed, records=records)
-        prepare_store(source, store, clean=PrepareDefaults.clean, min_words=0, split=DemoDefaults.split, seed=seed,
-                      progress=progress)
+        prepare_store(source, store, PrepareConfig(split=DemoDefaults.split, seed=seed), progress=progress)
     with stage("build instructions") as progress:
         build_instructions(store, instructions, seed=seed, progress=progress)
     with stage("train tiny") as progress:

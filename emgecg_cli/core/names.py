@@ -29,6 +29,13 @@ class Backbone:
 # name -> open_source(**options) -> datasets.Source
 DATASETS = {
     "ptb-xl": _CORE + "datasets.ptb_xl:open_source",
+    "mimic-iv-ecg": _CORE + "datasets.mimic_iv_ecg:open_source",
+    "code15": _CORE + "datasets.code15:open_source",
+    "cpsc2018": _CORE + "datasets.cpsc2018:open_source",
+    "chapman-ningbo": _CORE + "datasets.chapman_ningbo:open_source",
+    "georgia": _CORE + "datasets.georgia:open_source",
+    "ludb": _CORE + "datasets.ludb:open_source",
+    "wfdb": _CORE + "datasets.wfdb_folder:open_source",
     "synthetic": _CORE + "datasets.synthetic:open_source",
 }
 # dataset -> labeler with read(report) -> set of codes; only where the reports' vocabulary is known exactly
@@ -39,6 +46,11 @@ LABELERS = {
 REPHRASERS = {
     "offline": _CORE + "instructions.offline:rephrase",
     "openai": _CORE + "instructions.openai:rephrase",
+}
+# name -> run(task, arguments, workers) -> results as they come
+ENGINES = {
+    "local": _CORE + "engines.local:run",
+    "ray": _CORE + "engines.ray:run",
 }
 # name -> build() -> nn.Module with .width, (B, C, L) -> (B, N, width)
 ENCODERS = {
@@ -83,6 +95,7 @@ _TABLES = {
     "dataset": DATASETS,
     "labeler": LABELERS,
     "rephraser": REPHRASERS,
+    "engine": ENGINES,
     "encoder": ENCODERS,
     "projector": PROJECTORS,
     "fusion": FUSIONS,

@@ -1,87 +1,103 @@
 """One reader per source of recordings. A reader knows paths, columns, units and official splits; it yields `Recording`.
 
 A reader is a function `open_source(**options) -> Source`, named in `names.DATASETS`. Its keyword parameters are the
-options the dataset takes; `open_dataset` refuses any other. Listing is cheap and reads no signal, so that a store can
-be planned, cut into shards and resumed; `Source.read` is a pure function of the references it is given.
+options the dataset takes; `open_dataset` refuses any other. Listing is cheap, streamed and reads no signal, so that a
+store of any size can be planned, cut into shards and resumed; `Source.read` is a pure function of the references it is
+given, and can be sent to another process. Recordings come as they are: at the file's own rate, at full length. Windows,
+resampling, cleaning and checks are the same for all sources and are done once, in `store.prepare`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import QuarantineRow
+from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
 from emgecg_cli.core.errors import MedReportError
 
 
 @dataclass(frozen=True)
 class RecordRef:
-    """What listing a source tells about a record: its keys, where it lies, and its official split if there is one."""
+    """What listing a source tells about a record: its keys, where it lies, and its official split if there is one.
+
+    `details` is whatever else the listing knows and `Source.read` needs (texts, labels), as JSON values.
+    """
 
     record_id: str
     subject_id: str
     source: str
     split: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording as read: leads by name in the order of `signals.leads.LEADS`.
+    """One recording as read: leads by name in the order of `signals.leads.LEADS`, whole and at the file's own rate.
 
-    `signal` is int16 microvolts, (12, L), missing samples = `signals.leads.MISSING`. `report` is the raw text.
+    `signal` is int16 microvolts, (12, L), missing samples = `signals.leads.MISSING`. `report` is the raw text and
+    `report_kind` one of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a
+    translation's original). `language` None means that it is to be guessed from the text. `n_trimmed` counts samples
+    in time that the reader took off as padding, `n_clipped` samples over all leads beyond int16 microvolts.
+    `sex` is "F", "M" or None, `age` in years.
     """
 
     ref: RecordRef
     signal: np.ndarray
     fs: int
     report: str
-    language: str
+    language: str | None = None
     codes: list[str] = field(default_factory=list)
+    report_kind: str = "physician"
+    report_raw: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    machine: MachineIntervals | None = None
     absent_leads: list[str] = field(default_factory=list)
-    resampled_from: int | None = None
     n_clipped: int = 0
-    n_cropped: int = 0
-    n_padded: int = 0
+    n_trimmed: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
     """An opened source: what it holds, and how to read it.
 
-    `read` yields, for each reference in order, the recording or the reason why it is set aside. `set_aside` holds what
-    was already refused while listing. `arguments` are the resolved options, for the manifest.
+    `listing()` streams the records in a fixed order, and those that are refused by what the listing alone shows; it
+    never holds the whole set. `read` yields, for each reference in order, the recording or the reason why it is set
+    aside; it can be pickled. `arguments` are the resolved options and `details` what else the manifest should say.
     """
 
     dataset: str
-    refs: Sequence[RecordRef]
+    listing: Callable[[], Iterator[RecordRef | QuarantineRow]]
     read: Callable[[Sequence[RecordRef]], Iterator[Recording | QuarantineRow]]
-    fs: int
-    sig_len: int
     arguments: dict[str, Any]
-    set_aside: list[QuarantineRow] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def open_dataset(name: str, seed: int, **options: Any) -> Source:
+def takes(name: str, option: str) -> bool:
+    """Whether the source of that name has this option; raises MedReportError for an unknown name."""
+    return option in inspect.signature(names.resolve("dataset", name)).parameters
+
+
+def open_dataset(name: str, seed: int, fs: int = 100, **options: Any) -> Source:
     """Open the source of that name; options that are None were not given. Refuses options it does not take.
 
-    Every store has a seed, of its split; a source that simulates takes the same one.
+    Every store has a seed, of its split, and a rate; a source that simulates, or comes at several rates, takes the
+    same ones.
     """
     open_source = names.resolve("dataset", name)
     parameters = inspect.signature(open_source).parameters
     given = {key: value for key, value in options.items() if value is not None}
-    if "seed" in parameters:
-        given["seed"] = seed
-    takes = ", ".join(f"--{key.replace('_', '-')}" for key in parameters)
+    given |= {key: value for key, value in (("seed", seed), ("fs", fs)) if key in parameters}
+    taken = ", ".join(f"--{key.replace('_', '-')}" for key in parameters)
     for key in given:
         if key not in parameters:
-            raise MedReportError(f"prepare {name} takes no --{key.replace('_', '-')}", f"it takes {takes}")
+            raise MedReportError(f"prepare {name} takes no --{key.replace('_', '-')}", f"it takes {taken}")
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in given:
-            raise MedReportError(f"prepare {name} needs --{key.replace('_', '-')}", f"it takes {takes}")
+            raise MedReportError(f"prepare {name} needs --{key.replace('_', '-')}", f"it takes {taken}")
     return open_source(**given)

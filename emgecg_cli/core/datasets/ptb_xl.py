@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,20 +12,20 @@ from pathlib import Path
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.language import detect_language
-from emgecg_cli.core.datasets.tables import file_hash, read_columns
+from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, read_columns, scan_columns
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.signals.resampling import resample
 
 TABLE = "ptbxl_database.csv"
 FOLDERS = {100: "records100", 500: "records500"}
 FILE_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 SECONDS = 10
-LOWEST_FS, HIGHEST_FS = 50, 2000
 # What translators wrote in place of a translation: MEIT's marker, and a chat model's in ECGBench.
 REFUSALS = ("something wrong with the data", "please provide the ecg report")
 
+SEXES = {"0": "M", "1": "F"}
+OVER_89 = 300
 SPLIT_OF_FOLD = {str(fold): "train" for fold in range(1, 9)} | {"9": "val", "10": "test"}
 
 
@@ -37,34 +37,26 @@ class _Texts:
     details: dict[str, object]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    ref: RecordRef
-    report: str
-    language: str
-    codes: list[str]
-
-
 def open_source(root: Path, fs: int = 100, reports: Path | None = None) -> Source:
-    """Open a PTB-XL root; its recordings come at `fs` Hz, 10 s each.
+    """Open a PTB-XL root; its recordings are 10 s long.
 
-    100 and 500 Hz are read as they are; any other rate is resampled from 500 Hz, and so is 100 Hz where `records100/`
-    is not there. `reports` is a CSV `ecg_id,report_en[,source]` of English texts that take the place of the (mostly
-    German) originals. The official folds 1-8, 9, 10 are train, val, test. Codes are all SCP codes stated for a record,
-    also those of likelihood 0, which PTB-XL uses for "likelihood unknown". Rows that cannot be used are set aside;
-    raises MedReportError when the root is none, lacks the recordings for `fs`, or a CSV lacks a column.
+    At 100 Hz they come from `records100/`, for any other rate, and where that folder is not there, from `records500/`.
+    `reports` is a CSV `ecg_id,report_en[,source]` of English texts that take the place of the (mostly German)
+    originals. The official folds 1-8, 9, 10 are train, val, test. Codes are all SCP codes stated for a record, also
+    those of likelihood 0, which PTB-XL uses for "likelihood unknown". Rows that cannot be used are set aside; raises
+    MedReportError when the root is none, lacks the recordings for `fs`, or a CSV lacks a column.
     """
     root = Path(root)
     native = _native_fs(_check_root(root), fs)
+    scan_columns(root / TABLE, _columns(native))
     texts = _read_texts(Path(reports)) if reports is not None else None
-    entries, set_aside = _list_records(root / TABLE, FILE_COLUMNS[native], texts)
     details: dict[str, object] = {"table_sha256": file_hash(root / TABLE), "native_fs": native}
     if texts is not None:
-        listed = {*entries, *(row.record_id for row in set_aside)}
+        listed = {_whole(cell) for cell in read_columns(root / TABLE, ("ecg_id",))["ecg_id"]}
         details["reports"] = texts.details | {"unknown_ids": sum(key not in listed for key in texts.by_id)}
-    arguments = {"root": root.name or root.resolve().name, "fs": fs, "reports": reports and Path(reports).name}
-    return Source("ptb-xl", [entry.ref for entry in entries.values()], partial(_read, root, entries, native, fs), fs,
-                  SECONDS * fs, arguments, set_aside, details)
+    arguments = {"root": root.name or root.resolve().name, "reports": reports and Path(reports).name}
+    return Source("ptb-xl", partial(_list, root / TABLE, native, texts), partial(_read, str(root), native), arguments,
+                  details)
 
 
 def _check_root(root: Path) -> Path:
@@ -82,8 +74,6 @@ def _check_root(root: Path) -> Path:
 
 
 def _native_fs(root: Path, fs: int) -> int:
-    if not LOWEST_FS <= fs <= HIGHEST_FS:
-        raise MedReportError(f"--fs {fs}: outside {LOWEST_FS} to {HIGHEST_FS} Hz", "PTB-XL comes at 100 and 500 Hz")
     if fs == 100 and (root / FOLDERS[100]).is_dir():
         return 100
     if not (root / FOLDERS[500]).is_dir():
@@ -108,44 +98,48 @@ def _read_texts(path: Path) -> _Texts:
     return _Texts(by_id, details)
 
 
-def _list_records(path: Path, file_column: str,
-                  texts: _Texts | None) -> tuple[dict[str, _Entry], list[QuarantineRow]]:
-    columns = ("ecg_id", "patient_id", "report", "scp_codes", "strat_fold", file_column)
-    table = read_columns(path, columns)
-    entries: dict[str, _Entry] = {}
-    set_aside: list[QuarantineRow] = []
-    for number, cells in enumerate(zip(*(table[name] for name in columns), strict=True), 2):
-        where = f"{path.name}, row {number}"
+def _columns(native: int) -> tuple[str, ...]:
+    return "ecg_id", "patient_id", "report", "scp_codes", "strat_fold", FILE_COLUMNS[native]
+
+
+def _list(path: Path, native: int, texts: _Texts | None) -> Iterator[RecordRef | QuarantineRow]:
+    file_column = FILE_COLUMNS[native]
+    for number, row in iterate_rows(path, _columns(native), optional=("age", "sex")):
         try:
-            entry = _entry(cells, texts)
-            if entry.ref.record_id in entries:
-                raise RecordError("duplicate id", f"ecg_id {entry.ref.record_id} a second time")
-            entries[entry.ref.record_id] = entry
+            yield _ref(row, row[file_column], texts)
         except RecordError as error:
-            record_id, detail = _whole(cells[0]) or cells[0], f"{where}: {error.detail}"
-            set_aside.append(QuarantineRow(record_id, error.reason, detail, cells[-1]))
-    return dict(sorted(entries.items(), key=lambda item: int(item[0]))), set_aside
+            record_id = _whole(row["ecg_id"]) or row["ecg_id"]
+            yield QuarantineRow(record_id, error.reason, f"{path.name}, row {number}: {error.detail}", row[file_column])
 
 
-def _entry(cells: Sequence[str], texts: _Texts | None) -> _Entry:
-    ecg_id, patient_id, report, scp_codes, fold, file_name = cells
-    record_id, subject_id = _whole(ecg_id), _whole(patient_id)
+def _ref(row: Mapping[str, str], file_name: str, texts: _Texts | None) -> RecordRef:
+    record_id, subject_id = _whole(row["ecg_id"]), _whole(row["patient_id"])
     if record_id is None:
-        raise RecordError("bad ecg_id", f"'{ecg_id[:40]}' is no whole number")
+        raise RecordError("bad ecg_id", f"'{row['ecg_id'][:40]}' is no whole number")
     if subject_id is None:
-        raise RecordError("bad patient_id", f"'{patient_id[:40]}' is no whole number")
-    split = SPLIT_OF_FOLD.get(_whole(fold) or "")
+        raise RecordError("bad patient_id", f"'{row['patient_id'][:40]}' is no whole number")
+    split = SPLIT_OF_FOLD.get(_whole(row["strat_fold"]) or "")
     if split is None:
-        raise RecordError("bad fold", f"strat_fold '{fold[:40]}' is none of 1 to 10")
-    codes = _codes(scp_codes)
+        raise RecordError("bad fold", f"strat_fold '{row['strat_fold'][:40]}' is none of 1 to 10")
+    report = row["report"]
     if texts is not None:
         if record_id not in texts.by_id:
             raise RecordError("no report", "not in the file of reports")
         report = texts.by_id[record_id]
         if any(refusal in report.lower() for refusal in REFUSALS):
             raise RecordError("refused translation", report[:80])
-    language = "en" if texts is not None else detect_language(report)
-    return _Entry(RecordRef(record_id, subject_id, file_name, split), report, language, codes)
+    details = {"report": report, "language": "en" if texts is not None else detect_language(report),
+               "report_kind": "translation" if texts is not None else "physician", "codes": _codes(row["scp_codes"]),
+               "age": _age(row.get("age", "")), "sex": SEXES.get(_whole(row.get("sex", "")) or "")}
+    if texts is not None:
+        details["report_raw"] = row["report"]
+    return RecordRef(record_id, subject_id, file_name, split, details)
+
+
+def _age(text: str) -> float | None:
+    """Years; None where unknown, and for 300, which PTB-XL writes for all above 89."""
+    whole = _whole(text)
+    return float(whole) if whole is not None and int(whole) < OVER_89 else None
 
 
 def _whole(text: str) -> str | None:
@@ -164,29 +158,24 @@ def _codes(text: str) -> list[str]:
     return sorted(codes)
 
 
-def _read(root: Path, entries: dict[str, _Entry], native: int, fs: int,
-          refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
+def _read(root: str, native: int, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
     for ref in refs:
         try:
-            yield _read_one(str(root), entries[ref.record_id], native, fs)
+            yield _read_one(root, ref, native)
         except RecordError as error:
             yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
 
 
-def _read_one(root: str, entry: _Entry, native: int, fs: int) -> Recording:
-    if not entry.ref.source:
+def _read_one(root: str, ref: RecordRef, native: int) -> Recording:
+    if not ref.source:
         raise RecordError("missing file", f"{TABLE} names no {FILE_COLUMNS[native]}")
-    header = read_header(root, entry.ref.source)
+    header = read_header(root, ref.source)
     if header.fs != native:
         raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {native}")
     if header.sig_len not in (None, SECONDS * native):
         raise RecordError("wrong length", f"{header.sig_len} samples, expected {SECONDS * native}")
     leads = read_leads(header)
-    signal, n_clipped = leads.signal, leads.n_clipped
-    if signal.shape[1] != SECONDS * native:
-        raise RecordError("wrong length", f"{signal.shape[1]} samples, expected {SECONDS * native}")
-    if fs != native:
-        signal, more = resample(signal, native, fs)
-        n_clipped += more
-    return Recording(entry.ref, signal, fs, entry.report, entry.language, entry.codes, leads.absent_leads,
-                     native if fs != native else None, n_clipped)
+    if leads.signal.shape[1] != SECONDS * native:
+        raise RecordError("wrong length", f"{leads.signal.shape[1]} samples, expected {SECONDS * native}")
+    return Recording(ref, leads.signal, native, absent_leads=leads.absent_leads, n_clipped=leads.n_clipped,
+                     **ref.details)

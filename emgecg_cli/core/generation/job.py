@@ -41,13 +41,13 @@ class Job:
     @cached_property
     def ids(self) -> list[list[str]]:
         """Record ids, batch by batch."""
-        names = self.store.records["record_id"].to_list()
+        names = self.store.column("record_id").to_list()
         return [[names[i] for i in batch] for batch in self.batches]
 
     def prompts(self, indices: list[int], tokenizer: Any, placeholders: Sequence[int] | None) -> list[list[int]]:
         """Token ids of the prompts of some records; without a signal there are no placeholders for one either."""
         counts = None if self.config.signal == "none" else placeholders
-        rows = self.instructions.of(self.store.records["record_id"].gather(indices).to_list())
+        rows = self.instructions.of(self.store.column("record_id").gather(indices).to_list())
         return [render_prompt(row.messages, tokenizer, counts) for row in rows]
 
 
@@ -62,11 +62,11 @@ def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
 def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: GenerateConfig) -> Job:
     """Put the records in order, and choose what each is shown. The order needs no model: the text decides it."""
     chosen = chosen_records(store, config)
-    rows = instructions.of(store.records["record_id"].gather(chosen).to_list())
+    rows = instructions.of(store.column("record_id").gather(chosen).to_list())
     lengths = {i: len(render_prompt(row.messages, tokenizer)) for i, row in zip(chosen, rows, strict=True)}
     shown = dict(zip(chosen, chosen, strict=True))
     if config.signal == "shuffled":
-        shown = shuffle_between_patients(chosen, store.records["subject_id"].to_list(), config.seed)
+        shown = shuffle_between_patients(chosen, store.column("subject_id").to_list(), config.seed)
     return Job(store, instructions, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
 
 

@@ -97,7 +97,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
         claimed.begin()
         prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
-        manifest = _write(out, store.records, prompts, arguments, inputs)
+        manifest = _write(out, store.scan().select("record_id", "report").collect(), prompts, arguments, inputs)
         claimed.finish()
     return BuildResult(out, manifest, False, client.sent if client else 0)
 

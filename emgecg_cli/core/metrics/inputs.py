@@ -34,7 +34,7 @@ def open_store_for(rows: Sequence[PredictionRow], path: Path) -> Store:
 
 def train_reports(store: Store) -> list[str]:
     """The reports of the train split, in record order."""
-    reports = store.records["report"].to_list()
+    reports = store.column("report").to_list()
     return [reports[i] for i in store.indices("train")]
 
 
@@ -42,7 +42,7 @@ def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], cou
     """The first `count` recordings, in store order, that every system wrote about; `rows` by name of the system."""
     texts = {name: {row.record_id: row for row in given} for name, given in rows.items()}
     examples: list[PageExample] = []
-    for index, record_id in enumerate(store.records["record_id"].to_list()):
+    for index, record_id in enumerate(store.column("record_id").to_list()):
         if len(examples) == count:
             break
         if all(record_id in known for known in texts.values()):

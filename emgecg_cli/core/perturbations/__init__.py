@@ -18,7 +18,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PerturbedRow, QuarantineRow, read_rows, write_rows
-from emgecg_cli.core.config import PrepareDefaults
+from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, input_of
 from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_float_uv, to_int16_uv
@@ -69,10 +69,10 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     hit = _choose(store, records, split, seed)
     arguments = {"kind": kind, name: level, "records": records, "split": split, "seed": seed}
     source = input_of(store_path, out)
-    shard_size = PrepareDefaults().shard_size
+    shard_size = PrepareConfig().shard_size
     starts = range(0, len(store), shard_size)
 
-    def build_shard(number: int) -> Shard:
+    def build_shard(number: int, _: None) -> Shard:
         indices = range(starts[number], min(starts[number] + shard_size, len(store)))
         return make_shard(number, [(store.row(i), _perturbed(store, i, perturb, level, seed) if i in hit
                                     else store.signal(i)) for i in indices], [], {})
@@ -86,7 +86,7 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
 
     identity = {"command": "perturb", "arguments": arguments, "store": source["hash"]}
     written = write_store(out, identity=identity, sizes=[min(shard_size, len(store) - start) for start in starts],
-                          build_shard=build_shard, make_manifest=make_manifest,
+                          job=lambda number: None, build=build_shard, make_manifest=make_manifest,
                           set_aside=read_rows(store_path / QUARANTINE, QuarantineRow), files=[PERTURBED],
                           progress=progress)
     return PerturbResult(out, written.manifest, written.already_finished)
@@ -114,7 +114,7 @@ def _choose(store: Store, records: float, split: str | None, seed: int) -> set[i
     indices = store.indices(split).tolist()
     if not indices:
         raise MedReportError(f"{store.path}: no record in {split or 'the store'}", "choose another --split")
-    record_ids = store.records["record_id"].to_list()
+    record_ids = store.column("record_id").to_list()
     drawn = sorted(indices, key=lambda index: (_digest("draw", seed, record_ids[index]), record_ids[index]))
     return set(drawn[:max(1, round(records * len(indices)))])
 
@@ -125,7 +125,7 @@ def _digest(purpose: str, seed: int, record_id: str) -> bytes:
 
 def _perturbed(store: Store, index: int, perturb: Perturb, level: float, seed: int) -> np.ndarray:
     """One record's signal after the perturbation, int16 microvolts (12, L)."""
-    digest = _digest("noise", seed, str(store.records["record_id"][index]))
+    digest = _digest("noise", seed, str(store.column("record_id")[index]))
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     signal = store.signal(index)
     noisy, _ = to_int16_uv(perturb(to_float_uv(signal), store.fs, level, rng))
@@ -144,7 +144,7 @@ def _measure(store: Store, out: Path, hit: Sequence[int], shard_size: int) -> li
         after = shard[index % shard_size]
         changed = float(np.mean((before != after).any(axis=0)))
         clipped = int(np.count_nonzero(np.abs(after.astype(np.int32)) == LARGEST_UV))
-        rows.append(PerturbedRow(str(store.records["record_id"][index]), achieved_snr_db(before, after),
+        rows.append(PerturbedRow(str(store.column("record_id")[index]), achieved_snr_db(before, after),
                                  round(changed, 6), clipped))
     return rows
 

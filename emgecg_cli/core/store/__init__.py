@@ -7,11 +7,12 @@
 from emgecg_cli.core.store.prepare import PrepareResult, prepare_store
 from emgecg_cli.core.store.reader import Store, open_store
 from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
-from emgecg_cli.core.store.splits import assign_splits, check_splits, parse_split, split_hash, subject_hashes
-from emgecg_cli.core.store.writer import QUARANTINE, WriteResult, write_store
+from emgecg_cli.core.store.splits import parse_split, split_hash, subject_hashes
+from emgecg_cli.core.store.table import TABLE
+from emgecg_cli.core.store.writer import QUARANTINE, Engine, WriteResult, Written, write_store
 
 __all__ = [
-    "QUARANTINE",
-    "PrepareResult", "Shard", "Store", "WriteResult", "assign_splits", "check_splits", "make_shard", "open_store",
-    "parse_split", "prepare_store", "shard_file", "split_hash", "subject_hashes", "write_store",
+    "QUARANTINE", "TABLE",
+    "Engine", "PrepareResult", "Shard", "Store", "WriteResult", "Written", "make_shard", "open_store", "parse_split",
+    "prepare_store", "shard_file", "split_hash", "subject_hashes", "write_store",
 ]

@@ -1,36 +1,34 @@
-"""One shard of a store: at most `shard_size` recordings, made in one go and written in one go.
+"""One shard of a store: what at most `shard_size` recordings gave, made in one go and written in one go.
 
 The signals of shard i lie in `signals-0000i.npy`, int16 (n, 12, L) microvolts; a shard none of whose records could be
-kept has no such file. Its rows wait as JSON in the partial folder until the whole store is finished.
+kept has no such file. Its table and its quarantine wait in the partial folder until the whole store is finished.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, write_atomically
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS
-
-TABLE = "records.parquet"
+from emgecg_cli.core.store.table import frame_bytes, to_frame
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What became of the records of one shard.
-
-    `signals` is int16 microvolts (n, 12, L), one per row, or None when there are no rows. `counts` are added up over
-    all shards.
-    """
+    """What became of the records of one shard: `signals` holds one int16 (12, L) in microvolts per row; `counts` are
+    added up over all shards."""
 
     rows: Sequence[RecordRow]
-    signals: np.ndarray | None
+    signals: Sequence[np.ndarray]
     quarantine: Sequence[QuarantineRow] = ()
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -39,8 +37,7 @@ def make_shard(number: int, rows_and_signals: Sequence[tuple[RecordRow, np.ndarr
                quarantine: Sequence[QuarantineRow] = (), counts: dict[str, int] | None = None) -> Shard:
     """Pack rows and their int16 (12, L) signals as shard `number`; sets each row's `shard` and `row`."""
     rows = [replace(row, shard=number, row=i) for i, (row, _) in enumerate(rows_and_signals)]
-    signals = np.stack([signal for _, signal in rows_and_signals]) if rows_and_signals else None
-    return Shard(rows, signals, quarantine, counts or {})
+    return Shard(rows, [signal for _, signal in rows_and_signals], quarantine, counts or {})
 
 
 def shard_file(number: int) -> str:
@@ -48,60 +45,85 @@ def shard_file(number: int) -> str:
     return f"signals-{number:05d}.npy"
 
 
+def table_path(partial: Path, number: int) -> Path:
+    """Where the table of a shard waits; there is none for a shard without rows."""
+    return partial / f"shard-{number:05d}.parquet"
+
+
+def _done_path(partial: Path, number: int) -> Path:
+    return partial / f"shard-{number:05d}.json"
+
+
 def write_shard(out: Path, partial: Path, number: int, shard: Shard) -> None:
-    """Write a shard's signals, then its rows; the rows' file says that the shard is done."""
-    if shard.signals is not None:
+    """Write a shard's signals, its table, and last the file that says that it is done."""
+    if shard.rows:
         _write_signals(out / shard_file(number), partial, shard)
-    rows = {"rows": [vars(row) for row in shard.rows], "quarantine": [vars(row) for row in shard.quarantine],
+        write_atomically(table_path(partial, number), frame_bytes(to_frame(shard.rows)))
+    done = {"rows": len(shard.rows), "quarantine": [vars(row) for row in shard.quarantine],
             "counts": dict(sorted(shard.counts.items()))}
-    write_atomically(rows_path(partial, number), json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    write_atomically(_done_path(partial, number), json.dumps(done).encode())
 
 
 def _write_signals(path: Path, partial: Path, shard: Shard) -> None:
-    signals = shard.signals
-    if signals is None or signals.dtype != np.int16 or signals.ndim != 3 or signals.shape[:2] != (len(shard.rows), 12):
-        raise ValueError(f"{path.name}: signals must be int16 ({len(shard.rows)}, 12, L)")
-    temporary = partial / f"{path.name}.tmp"
+    shape = (len(shard.rows), *shard.signals[0].shape)
+    if any(signal.dtype != np.int16 or signal.shape != shape[1:] for signal in shard.signals) \
+            or len(shard.signals) != len(shard.rows) or len(shape) != 3 or shape[1] != len(LEADS):
+        raise ValueError(f"{path.name}: signals must be int16 ({len(shard.rows)}, {len(LEADS)}, L)")
+    temporary = partial / f"{path.name}.{os.getpid()}.tmp"
     with temporary.open("wb") as stream:
-        np.lib.format.write_array(stream, np.ascontiguousarray(signals), allow_pickle=False)
+        stream.write(_npy_header(shape))
+        for signal in shard.signals:
+            stream.write(np.ascontiguousarray(signal, "<i2").data)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
 
 
-def rows_path(partial: Path, number: int) -> Path:
-    """Where the rows of a shard wait."""
-    return partial / f"shard-{number:05d}.json"
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<i2", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
 
 
 def is_written(out: Path, partial: Path, number: int) -> bool:
     """Whether a killed run had finished this shard."""
-    if not rows_path(partial, number).is_file():
+    if not _done_path(partial, number).is_file():
         return False
-    return (out / shard_file(number)).is_file() or not read_shard_rows(partial, number).rows
+    return not read_done(partial, number)["rows"] \
+        or ((out / shard_file(number)).is_file() and table_path(partial, number).is_file())
 
 
-def read_shard_rows(partial: Path, number: int) -> Shard:
-    """The rows of a written shard, without its signals."""
-    values = json.loads(rows_path(partial, number).read_bytes().decode("utf-8", "surrogatepass"))
-    return Shard([RecordRow(**row) for row in values["rows"]], None,
-                 [QuarantineRow(**row) for row in values["quarantine"]], values["counts"])
+def read_done(partial: Path, number: int) -> dict[str, Any]:
+    """What a written shard says of itself: the number of its `rows`, its `quarantine` and its `counts`."""
+    return json.loads(_done_path(partial, number).read_bytes())
+
+
+def check_signals(path: Path, n_rows: int, sig_len: int) -> None:
+    """Raise MedReportError unless a shard's signal file is there and as long as the store says."""
+    expected = (n_rows, len(LEADS), sig_len)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise MedReportError(f"{path}: the signals of {n_rows} records are missing", _DAMAGED) from None
+    if size != len(_npy_header(expected)) + 2 * n_rows * len(LEADS) * sig_len:
+        open_signals(path, n_rows, sig_len)
+        raise MedReportError(f"{path}: {size} bytes, not what int16 {expected} takes", _DAMAGED)
 
 
 def open_signals(path: Path, n_rows: int, sig_len: int) -> np.ndarray:
     """Map a shard's signals, read-only, int16 (n, 12, L); raises MedReportError when it is not what the store says."""
-    hint = "the store is damaged: remove its folder and run `medreport prepare` again"
     try:
         signals = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise MedReportError(f"{path}: the signals of {n_rows} records are missing", hint) from None
+        raise MedReportError(f"{path}: the signals of {n_rows} records are missing", _DAMAGED) from None
     except (ValueError, EOFError, OSError) as error:
-        raise MedReportError(f"{path}: not a readable shard ({_first_line(error)})", hint) from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MedReportError(f"{path}: not a readable shard ({reason})", _DAMAGED) from None
     expected = (n_rows, len(LEADS), sig_len)
     if signals.dtype != np.int16 or signals.shape != expected:
-        raise MedReportError(f"{path}: holds {signals.dtype} {signals.shape}, the store needs int16 {expected}", hint)
+        raise MedReportError(f"{path}: holds {signals.dtype} {signals.shape}, the store needs int16 {expected}",
+                             _DAMAGED)
     return signals
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+_DAMAGED = "the store is damaged: remove its folder and run `medreport prepare` again"

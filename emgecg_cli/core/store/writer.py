@@ -1,26 +1,29 @@
 """The resumable writer of stores.
 
-A shard is a pure function of its number; it is written under a temporary name and renamed. A run that is killed at any
-moment and started again with the same arguments goes on with the first shard that is not written, and ends with the
-same bytes as an unbroken run. Unfinished shards' rows lie in `.partial/`; the manifest is written last.
+A shard is a pure function of its number and job; it is written under a temporary name and renamed. A run that is killed
+at any moment and started again with the same arguments makes the shards that are not written, with any engine and any
+number of workers, and ends with the same bytes as an unbroken run. Unfinished shards' tables lie in `.partial/`; the
+manifest is written last.
 """
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars
 
-from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, write_atomically, write_rows
+from emgecg_cli.core.artifacts import QuarantineRow, to_json
 from emgecg_cli.core.claims import claim, difference, sweep
+from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -33,24 +36,37 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.store.shards import TABLE, Shard, is_written, read_shard_rows, write_shard
-from emgecg_cli.core.store.splits import check_splits
+from emgecg_cli.core.store.shards import Shard, is_written, read_done, table_path, write_shard
+from emgecg_cli.core.store.splits import check_table
+from emgecg_cli.core.store.table import TABLE, merge_tables
 
 PARTIAL = ".partial"
 QUARANTINE = "quarantine.jsonl"
 
-MakeManifest = Callable[[Sequence[RecordRow], Sequence[QuarantineRow], Mapping[str, int]], Manifest]
 Progress = Callable[[int, int], None]
 
-RECORD_SCHEMA: dict[str, Any] = {
-    "record_id": polars.String, "subject_id": polars.String, "split": polars.String, "fs": polars.Int64,
-    "sig_len": polars.Int64, "report": polars.String, "report_raw": polars.String, "language": polars.String,
-    "codes": polars.List(polars.String), "source": polars.String, "shard": polars.Int64, "row": polars.Int64,
-    "n_missing": polars.Int64, "n_clipped": polars.Int64, "n_cropped": polars.Int64, "n_padded": polars.Int64,
-    "absent_leads": polars.List(polars.String), "resampled_from": polars.Int64, "einthoven_p50_uv": polars.Float64,
-    "einthoven_p99_uv": polars.Float64, "goldberger_p50_uv": polars.Float64, "goldberger_p99_uv": polars.Float64,
-    "lead_check": polars.String,
-}
+
+@dataclass(frozen=True)
+class Engine:
+    """Where shards are made: the engine's name and how many workers it takes; None is what the machine has."""
+
+    name: str = "local"
+    workers: int | None = 1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a manifest is made from once all shards are there: the table, why records were left out and how many, and
+    the shards' summed counts."""
+
+    records: polars.LazyFrame
+    quarantined: Counter[str]
+    counts: Counter[str]
+
+
+IN_THIS_PROCESS = Engine()
+
+MakeManifest = Callable[[Written], Manifest]
 
 
 @dataclass(frozen=True)
@@ -62,16 +78,17 @@ class WriteResult:
     n_reused: int
 
 
-def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int], build_shard: Callable[[int], Shard],
-                make_manifest: MakeManifest, set_aside: Sequence[QuarantineRow] = (), files: Sequence[str] = (),
+def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int], job: Callable[[int], Any],
+                build: Callable[[int, Any], Shard], make_manifest: MakeManifest,
+                set_aside: Iterable[QuarantineRow] = (), files: Sequence[str] = (), engine: Engine = IN_THIS_PROCESS,
                 progress: Progress | None = None) -> WriteResult:
     """Write a store shard by shard, or go on with a killed run.
 
     `identity` is all that decides the bytes (resolved arguments, hashes of inputs), as JSON values. `sizes` holds the
-    number of input records of each shard; `build_shard(i)` must depend on nothing but `identity` and i.
-    `make_manifest(rows, quarantine, counts)` gets all kept rows in order, all quarantined ones and the shards' summed
-    counts; its `details` must hold dataset, fs and sig_len; `files` are what it writes besides.
-    `progress(done, total)` counts input records.
+    number of input records of each shard. `job(i)` is asked here for what shard i is made from, and `build(i, job)`
+    makes it wherever the engine runs; both depend on nothing but `identity` and i, and with more than one worker
+    `build` and the job are pickled. `make_manifest(written)` is called last; its `details` must hold dataset, fs and
+    sig_len; `files` are what it writes besides. `progress(done, total)` counts input records.
 
     Raises MedReportError when `out` holds something else, or when no record was kept (then only `quarantine.jsonl` is
     left there).
@@ -80,43 +97,70 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
     if is_finished(out):
         return WriteResult(_finished_before(out, identity), True, len(sizes))
     plan = dict(identity) | {"versions": package_versions()}
-    with claim(out, plan, own=(PARTIAL, QUARANTINE, f".{QUARANTINE}.tmp")) as claimed:
-        partial = out / PARTIAL
+    with claim(out, plan, own=(PARTIAL, QUARANTINE)) as claimed:
+        folder = out / PARTIAL
         if not claimed.resuming:  # without a plan nobody knows what the shards there belong to
-            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         with _writing(out):
-            partial.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             claimed.begin()
-        n_reused = _write_shards(out, partial, sizes, build_shard, progress)
-        shards = [read_shard_rows(partial, number) for number in range(len(sizes))]
-        quarantine = [*set_aside, *(row for shard in shards for row in shard.quarantine)]
+        n_reused = _write_shards(out, folder, sizes, job, build, engine, progress)
         with _writing(out):
-            write_rows(out / QUARANTINE, quarantine)
-            rows = [row for shard in shards for row in shard.rows]
-            if rows:
-                _finish(out, rows, quarantine, shards, identity, make_manifest, files)
-            shutil.rmtree(partial)
+            quarantined, counts, n_rows = _gather(out, folder, len(sizes), set_aside)
+            if n_rows:
+                _finish(out, folder, len(sizes), Written(polars.scan_parquet(out / TABLE, glob=False), quarantined,
+                                                         counts), identity, make_manifest, files)
+            shutil.rmtree(folder)
             claimed.finish()
-        if not rows:
-            raise _nothing_kept(out, quarantine)
+        if not n_rows:
+            raise _nothing_kept(out, quarantined)
         return WriteResult(read_manifest(out, "store"), False, n_reused)
 
 
-def _write_shards(out: Path, partial: Path, sizes: Sequence[int], build_shard: Callable[[int], Shard],
-                  progress: Progress | None) -> int:
+def _write_shards(out: Path, folder: Path, sizes: Sequence[int], job: Callable[[int], Any],
+                  build: Callable[[int, Any], Shard], engine: Engine, progress: Progress | None) -> int:
     """Write the shards that are not there yet; returns how many were."""
-    done, n_reused = 0, 0
-    for number, size in enumerate(sizes):
-        if is_written(out, partial, number):
-            n_reused += 1
-        else:
-            shard = build_shard(number)
-            with _writing(out):
-                write_shard(out, partial, number, shard)
-        done += size
+    missing = [number for number in range(len(sizes)) if not is_written(out, folder, number)]
+    done, total = sum(sizes) - sum(sizes[number] for number in missing), sum(sizes)
+    jobs = ((number, job(number)) for number in missing)
+    if progress is not None:
+        progress(done, total)
+    for number in run_tasks(engine.name, partial(_write_one, out, folder, build), jobs, engine.workers, len(missing)):
+        done += sizes[number]
         if progress is not None:
-            progress(done, sum(sizes))
-    return n_reused
+            progress(done, total)
+    return len(sizes) - len(missing)
+
+
+def _write_one(out: Path, folder: Path, build: Callable[[int, Any], Shard], numbered: tuple[int, Any]) -> int:
+    number, job = numbered
+    shard = build(number, job)
+    with _writing(out):
+        write_shard(out, folder, number, shard)
+    return number
+
+
+def _gather(out: Path, folder: Path, n_shards: int,
+            set_aside: Iterable[QuarantineRow]) -> tuple[Counter[str], Counter[str], int]:
+    """Write the quarantine, one shard after the other; returns its reasons, the summed counts and the rows."""
+    reasons: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    n_rows = 0
+    temporary = folder / QUARANTINE
+    with temporary.open("w", encoding="utf-8", errors="surrogatepass") as stream:
+        for row in set_aside:
+            reasons[row.reason] += 1
+            stream.write(to_json(row) + "\n")
+        for number in range(n_shards):
+            done = read_done(folder, number)
+            reasons.update(row["reason"] for row in done["quarantine"])
+            stream.writelines(to_json(row) + "\n" for row in done["quarantine"])
+            counts.update(done["counts"])
+            n_rows += done["rows"]
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(out / QUARANTINE)
+    return reasons, counts, n_rows
 
 
 @contextmanager
@@ -124,7 +168,7 @@ def _writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MedReportError(f"{out}: cannot be written ({error.strerror})",
+        raise MedReportError(f"{out}: cannot be written ({error.strerror or error})",
                              "free or mend the disk and repeat the command: it goes on where it stopped") from None
 
 
@@ -140,31 +184,24 @@ def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _finish(out: Path, rows: Sequence[RecordRow], quarantine: Sequence[QuarantineRow], shards: Sequence[Shard],
-            identity: Mapping[str, Any], make_manifest: MakeManifest, files: Sequence[str]) -> None:
-    counts: Counter[str] = Counter()
-    for shard in shards:
-        counts.update(shard.counts)
-    check_splits(rows, [row.split for row in rows])
-    write_atomically(out / TABLE, _parquet(rows))
-    manifest = make_manifest(rows, quarantine, counts)
+def _finish(out: Path, folder: Path, n_shards: int, written: Written, identity: Mapping[str, Any],
+            make_manifest: MakeManifest, files: Sequence[str]) -> None:
+    parts = [path for path in (table_path(folder, number) for number in range(n_shards)) if path.is_file()]
+    merge_tables(parts, folder / TABLE)
+    with (folder / TABLE).open("rb") as stream:
+        os.fsync(stream.fileno())
+    (folder / TABLE).replace(out / TABLE)
+    check_table(written.records)
+    manifest = make_manifest(written)
     extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *files])}
     write_manifest(out, replace(manifest, details=manifest.details | extra))
 
 
-def _nothing_kept(out: Path, quarantine: Sequence[QuarantineRow]) -> MedReportError:
-    reasons = Counter(row.reason for row in quarantine).most_common(3)
-    why = ", ".join(f"{reason}: {n}" for reason, n in reasons) or "the source is empty"
-    hint = f"the reason for each is in {out / QUARANTINE}" if quarantine else "check the source"
+def _nothing_kept(out: Path, quarantined: Counter[str]) -> MedReportError:
+    why = ", ".join(f"{reason}: {n}" for reason, n in quarantined.most_common(3)) or "the source is empty"
+    hint = f"the reason for each is in {out / QUARANTINE}" if quarantined else "check the source"
     return MedReportError(f"no record could be read ({why})", hint)
 
 
 def _plan_hash(identity: Mapping[str, Any]) -> str:
     return json_hash(json.loads(json.dumps(identity)))
-
-
-def _parquet(rows: Sequence[RecordRow]) -> bytes:
-    stream = io.BytesIO()
-    frame = polars.DataFrame([vars(row) for row in rows], schema=RECORD_SCHEMA, orient="row")
-    frame.write_parquet(stream, compression="zstd", row_group_size=65536)
-    return stream.getvalue()

@@ -72,7 +72,7 @@ def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_l
     indices = store.indices(split)
     if len(indices) == 0:
         raise MedReportError(f"{store.path}: no record in the {split} split", "prepare it with another --split")
-    rows = instructions.of(store.records["record_id"].gather(indices).to_list())
+    rows = instructions.of(store.column("record_id").gather(indices).to_list())
     pieces, prompts, truncated = [], [], 0
     for row in rows:
         rendered = render(row.messages, tokenizer, max_length, placeholders)

@@ -77,7 +77,7 @@ def learnable(counts: Mapping[str, int], count: int) -> list[str]:
 
 def _bags(kind: str, store: Store, rendered: RenderedSplit) -> Iterator[set[str]]:
     """The codes, or the answer's tokens, of each record."""
-    codes = store.records["codes"]
+    codes = store.column("codes")
     for i, index in enumerate(rendered.indices.tolist()):
         yield set(codes[index]) if kind == "codes" else set(map(str, rendered.answer(i).tolist()))
 

@@ -73,7 +73,7 @@ def learnable_codes(store: Store) -> tuple[list[str], dict[str, int]]:
     Raises MedReportError when none remains.
     """
     rows = store.indices("train")
-    counts = Counter(code for codes in store.records["codes"].gather(rows).to_list() for code in set(codes))
+    counts = Counter(code for codes in store.column("codes").gather(rows).to_list() for code in set(codes))
     chosen = sorted(learnable(counts, len(rows)))
     if not chosen:
         raise MedReportError(f"{store.path}: no code that occurs in {LEAST_RECORDS} of the {len(rows)} train records "
@@ -84,7 +84,7 @@ def learnable_codes(store: Store) -> tuple[list[str], dict[str, int]]:
 def code_records(store: Store, split: str, codes: Sequence[str]) -> SignalRecords:
     """The records of a split, with the codes each of them has."""
     rows = store.indices(split)
-    return SignalRecords(store, rows, mark(store.records["codes"].gather(rows).to_list(), len(rows), codes))
+    return SignalRecords(store, rows, mark(store.column("codes").gather(rows).to_list(), len(rows), codes))
 
 
 class Supervised(nn.Module):

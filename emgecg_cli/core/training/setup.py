@@ -50,7 +50,7 @@ def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, in
     if config.tuning != "full":
         raise MedReportError(f"--tuning {config.tuning} with --backbone tiny: its random weights would stay random",
                              "use --tuning full")
-    rows = instructions.of(store.records["record_id"].gather(store.indices("train")).to_list())
+    rows = instructions.of(store.column("record_id").gather(store.indices("train")).to_list())
     tokenizer = train_tokenizer(sorted(text_of(message["content"]) for row in rows for message in row.messages))
     return build_tiny_llama(tokenizer, config.seed), tokenizer
 

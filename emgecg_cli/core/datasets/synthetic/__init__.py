@@ -62,21 +62,10 @@ def open_source(records: int = 5000, seed: int = 0, fs: int = 100, findings: str
     """
     _check(records, seed, fs, findings)
 
-    @functools.lru_cache(maxsize=2)
-    def block_of(number: int) -> Block:
-        return draw_block(seed, number, findings)
-
-    def read(refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-        indices = [_index_of(ref, records) for ref in refs]
-        pairs = zip(refs, indices, strict=True)
-        for chunk, members in itertools.groupby(pairs, lambda pair: pair[1] // RECORDS_PER_CHUNK):
-            number = chunk * RECORDS_PER_CHUNK // RECORDS_PER_BLOCK
-            first = chunk * RECORDS_PER_CHUNK % RECORDS_PER_BLOCK
-            yield from _read_chunk(block_of(number), first, [*members], seed, number, fs)
-
-    arguments = {"records": records, "seed": seed, "fs": fs, "findings": findings}
+    arguments = {"records": records, "seed": seed, "findings": findings}
     details = {"findings": {"set": findings, "codes": list(SETS[findings])}}
-    return Source("synthetic", _list(records, seed), read, fs, SECONDS * fs, arguments, details=details)
+    return Source("synthetic", functools.partial(_list, records, seed),
+                  functools.partial(_read, records, seed, fs, findings), arguments, details)
 
 
 def _check(records: int, seed: int, fs: int, findings: str) -> None:
@@ -92,14 +81,22 @@ def _check(records: int, seed: int, fs: int, findings: str) -> None:
         raise names.unknown_name("set of findings", findings, SETS)
 
 
-def _list(records: int, seed: int) -> list[RecordRef]:
-    refs: list[RecordRef] = []
+def _list(records: int, seed: int) -> Iterator[RecordRef]:
     for number in range(-(-records // RECORDS_PER_BLOCK)):
+        first = number * RECORDS_PER_BLOCK
         patients = number * PATIENTS_PER_BLOCK + _draw_patients(_block_rng(seed, number))
-        for row, patient in enumerate(patients[: records - len(refs)]):
-            record_id = f"syn-{number * RECORDS_PER_BLOCK + row:06d}"
-            refs.append(RecordRef(record_id, f"p{seed}-{patient:05d}", f"seed {seed}, block {number}, row {row}"))
-    return refs
+        for row, patient in enumerate(patients[: records - first]):
+            yield RecordRef(f"syn-{first + row:06d}", f"p{seed}-{patient:05d}",
+                            f"seed {seed}, block {number}, row {row}")
+
+
+def _read(records: int, seed: int, fs: int, findings: str,
+          refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
+    pairs = [(ref, _index_of(ref, records)) for ref in refs]
+    for chunk, members in itertools.groupby(pairs, lambda pair: pair[1] // RECORDS_PER_CHUNK):
+        number = chunk * RECORDS_PER_CHUNK // RECORDS_PER_BLOCK
+        first = chunk * RECORDS_PER_CHUNK % RECORDS_PER_BLOCK
+        yield from _read_chunk(draw_block(seed, number, findings), first, [*members], seed, number, fs)
 
 
 def _block_rng(seed: int, number: int) -> np.random.Generator:
@@ -113,6 +110,7 @@ def _draw_patients(rng: np.random.Generator) -> np.ndarray:
     return np.repeat(np.arange(PATIENTS_PER_BLOCK), 1 + twice)
 
 
+@functools.lru_cache(maxsize=2)
 def draw_block(seed: int, number: int, findings: str) -> Block:
     """Draw one block of the cohort; findings belong to the patient, the rate to the record."""
     rng = _block_rng(seed, number)
@@ -147,4 +145,4 @@ def _read_chunk(
     signals = render(block.hearts, block.beats, slice(rows.start, rows.stop), fs, own)
     for ref, index in members:
         i = index % RECORDS_PER_CHUNK
-        yield Recording(ref, signals[i].copy(), fs, reports[i], "en", list(codes[i]))
+        yield Recording(ref, signals[i].copy(), fs, reports[i], "en", list(codes[i]), "template")

@@ -1,0 +1,116 @@
+"""Folders of the PhysioNet/CinC Challenge 2020/2021: `.hea` + `.mat`, SNOMED CT codes in the header's `Dx` comment.
+
+The labels lie in the headers alone, so listing walks names only and a header is opened once, when its record is read;
+45,000 headers would otherwise be read twice. What is refused for its labels is therefore refused at reading.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli.core.artifacts import QuarantineRow
+from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets.snomed import WRAPPED, merged, read_statements
+from emgecg_cli.core.datasets.templates import report_of
+from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
+from emgecg_cli.core.datasets.wfdb_records import read_leads
+from emgecg_cli.core.errors import MedReportError
+
+FS = 500
+OLDEST = 120
+SEXES = {"male": "M", "m": "M", "female": "F", "f": "F"}
+NO_LABEL = {"", "unknown", "nan", "none"}
+
+# The Challenge numbers the records of each set with letters of its own.
+SETS = {"A": "cpsc2018", "Q": "cpsc2018", "E": "georgia", "JS": "chapman-ningbo", "HR": "ptb-xl", "I": "INCART"}
+_NUMBERED = re.compile(r"([A-Z]+)\d{4,5}", re.ASCII)
+
+
+def open_challenge(dataset: str, root: Path, codes: Path | None, **details: Any) -> Source:
+    """Open a folder of Challenge records, in any depth of subfolders, as `dataset`.
+
+    A report is written from the codes by the table of `snomed`; `codes` is a CSV `code,statement` that adds to it or
+    replaces statements. Raises MedReportError when the root is no folder or holds no header, or on a bad CSV.
+    """
+    root = check_folder(Path(root), dataset)
+    if next(find_records(root), None) is None:
+        raise MedReportError(f"{root}: no WFDB header (.hea) in it or below",
+                             f"--root is the folder with the .hea and .mat files of {dataset}")
+    given, said = read_statements(Path(codes)) if codes is not None else ({}, None)
+    arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
+    details |= {"patients": "not published: one per record"} | ({"codes": said} if said else {})
+    return Source(dataset, partial(_list, dataset, root), partial(_read, str(root), given), arguments, details)
+
+
+def check_folder(root: Path, dataset: str) -> Path:
+    """The root, when it is a folder; raises MedReportError."""
+    if not root.is_dir():
+        raise MedReportError(f"{root}: no such folder", f"--root is the folder that holds {dataset}")
+    return root
+
+
+def _list(dataset: str, root: Path) -> Iterator[RecordRef | QuarantineRow]:
+    for source in find_records(root):
+        record_id = source.rpartition("/")[2]
+        numbered = _NUMBERED.fullmatch(record_id)
+        owner = SETS.get(numbered[1], dataset) if numbered else dataset
+        if owner == dataset:
+            yield RecordRef(record_id, record_id, source)
+        else:
+            yield QuarantineRow(record_id, "other set", f"numbered as a record of {owner}, not of {dataset}", source)
+
+
+def _read(root: str, given: Mapping[str, str], refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
+    table = merged(given)
+    for ref in refs:
+        try:
+            yield _read_one(root, ref, table)
+        except RecordError as error:
+            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
+
+
+def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:
+    header = read_header(root, ref.source)
+    if header.fs != FS:
+        raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {FS}")
+    said = _comments(header.comments)
+    codes = _codes(said.get("dx", ""), table)
+    leads = read_leads(header)
+    return Recording(ref, leads.signal, FS, report_of(codes, table), "en", codes, "template",
+                     age=read_age(said.get("age", "")), sex=SEXES.get(said.get("sex", "").lower()),
+                     absent_leads=leads.absent_leads, n_clipped=leads.n_clipped)
+
+
+def _comments(lines: Sequence[str]) -> dict[str, str]:
+    """`Age: 78` and the like by key in lower case; lines of one key are joined by commas."""
+    said: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        key, value = key.strip().lower(), value.strip()
+        said[key] = f"{said[key]},{value}" if key in said else value
+    return said
+
+
+def _codes(text: str, table: Mapping[str, str]) -> list[str]:
+    stated = {code.strip() for code in text.split(",")}
+    codes = sorted({WRAPPED.get(code, code) for code in stated if code.lower() not in NO_LABEL})
+    if not codes:
+        raise RecordError("no label", f"the header's Dx is {text[:40]!r}")
+    unknown = [code[:40] for code in codes if code not in table]
+    if unknown:
+        raise RecordError("unknown code", f"no statement for {', '.join(unknown[:10])}; give one by --codes, a CSV of "
+                                          "code,statement")
+    return codes
+
+
+def read_age(text: str) -> float | None:
+    """Years from 0 to 120; None for anything else."""
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if 0 <= age <= OLDEST else None

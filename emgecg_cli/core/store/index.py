@@ -1,0 +1,126 @@
+"""The index of a store in the making: what a source lists, on disk, so that no set is too large to plan.
+
+It is a private SQLite database in a temporary file that nobody can see and that is gone with the process, killed or
+not. It finds duplicated ids, counts patients for the split, and gives the references of one shard at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+from emgecg_cli.core.artifacts import QuarantineRow
+from emgecg_cli.core.datasets import RecordRef
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.store.splits import OFFICIAL, draw_splits, parse_split, resolve_split, two_sides
+
+_CACHE_KIB = 32 * 1024
+
+
+class Index:
+    """What a source listed: `n_records` references, `n_set_aside` refused rows, and the `hash` of all of it."""
+
+    def __init__(self, listing: Iterable[RecordRef | QuarantineRow]) -> None:
+        """Read the whole listing; a record_id that was there before is set aside."""
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._db.executescript("""
+            PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
+            CREATE TABLE refs (number INTEGER PRIMARY KEY, record_id BLOB UNIQUE, subject BLOB, split TEXT, rest TEXT);
+            CREATE TABLE set_aside (number INTEGER PRIMARY KEY, row TEXT);
+            CREATE TABLE subjects (subject BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;""")
+        self.n_records = self.n_set_aside = 0
+        digest = hashlib.sha256()
+        for item in listing:
+            digest.update(self._add(item).encode() + b"\n")
+        self.hash = digest.hexdigest()
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._db.close()
+
+    def _add(self, item: RecordRef | QuarantineRow) -> str:
+        """Take one listed row in; returns all of it as text."""
+        if isinstance(item, QuarantineRow):
+            return self._refuse(item)
+        rest = json.dumps([item.source, dict(item.details)])
+        taken = self._db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?, ?, ?, ?)",
+                                 (self.n_records, _blob(item.record_id), _blob(item.subject_id), item.split, rest))
+        if not taken.rowcount:
+            detail = f"entry {self.n_records + self.n_set_aside + 1} of the list, an id that was there before"
+            return self._refuse(QuarantineRow(item.record_id, "duplicate id", detail, item.source))
+        self.n_records += 1
+        return json.dumps([item.record_id, item.subject_id, item.split]) + rest
+
+    def _refuse(self, row: QuarantineRow) -> str:
+        text = json.dumps(vars(row))
+        self._db.execute("INSERT INTO set_aside VALUES (?, ?)", (self.n_set_aside, text))
+        self.n_set_aside += 1
+        return text
+
+    def set_aside(self) -> Iterator[QuarantineRow]:
+        """What was refused while listing, in order."""
+        for (text,) in self._db.execute("SELECT row FROM set_aside ORDER BY number"):
+            yield QuarantineRow(**json.loads(text))
+
+    def assign_splits(self, split: str | None, seed: int) -> str:
+        """Decide the split of every record; returns what decided it, "official" or the shares.
+
+        Raises MedReportError as `splits.resolve_split` does, and when an official split shares a patient.
+        """
+        official = self.n_records > 0 and not self._one("SELECT 1 FROM refs WHERE split IS NULL LIMIT 1")
+        split = resolve_split(official, split)
+        if split == OFFICIAL:
+            self._check_official()
+        else:
+            sizes = {_text(subject): n for subject, n in
+                     self._db.execute("SELECT subject, COUNT(*) FROM refs GROUP BY subject")}
+            drawn = draw_splits(sizes, parse_split(split), seed)
+            self._db.executemany("INSERT INTO subjects VALUES (?, ?)",
+                                 ((_blob(subject), side) for subject, side in drawn.items()))
+        return split
+
+    def _check_official(self) -> None:
+        shared = self._one("SELECT subject FROM refs GROUP BY subject HAVING COUNT(DISTINCT split) > 1 LIMIT 1")
+        if shared:
+            (one, side), (other, other_side) = self._db.execute(
+                "SELECT MIN(record_id), split FROM refs WHERE subject = ? GROUP BY split ORDER BY MIN(number) LIMIT 2",
+                shared).fetchall()
+            raise two_sides(_text(shared[0]), _text(one), side, _text(other), other_side)
+
+    def _one(self, query: str) -> tuple | None:
+        return self._db.execute(query).fetchone()
+
+    def refs(self, start: int, stop: int) -> list[RecordRef]:
+        """The references from `start` to before `stop`, in order, each with the split that was decided."""
+        rows = self._db.execute(
+            "SELECT record_id, refs.subject, COALESCE(subjects.split, refs.split), rest FROM refs "
+            "LEFT JOIN subjects ON subjects.subject = refs.subject WHERE number >= ? AND number < ? ORDER BY number",
+            (start, stop))
+        return [RecordRef(_text(record_id), _text(subject), *_split_rest(split, rest))
+                for record_id, subject, split, rest in rows]
+
+
+def _split_rest(split: str, rest: str) -> tuple[str, str, dict]:
+    source, details = json.loads(rest)
+    return source, split, details
+
+
+def build_index(listing: Iterable[RecordRef | QuarantineRow]) -> Index:
+    """Read a listing into an index; raises MedReportError when the disk cannot take it."""
+    try:
+        return Index(listing)
+    except sqlite3.Error as error:
+        raise MedReportError(f"the list of records cannot be kept in a temporary file ({error})",
+                             "free some space there, or set SQLITE_TMPDIR to a folder with more") from None
+
+
+def _blob(text: str) -> bytes:
+    # A file name need not be Unicode, and SQLite's text is.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogatepass")

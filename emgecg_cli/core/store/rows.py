@@ -1,0 +1,105 @@
+"""From one recording to its rows of a store: clean text, windows, rate, checks, and measurements if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from emgecg_cli.core.artifacts import Measurements, QuarantineRow, RecordRow
+from emgecg_cli.core.config import PrepareConfig
+from emgecg_cli.core.datasets import Recording
+from emgecg_cli.core.datasets.language import detect_language
+from emgecg_cli.core.datasets.text import clean_report
+from emgecg_cli.core.signals.leads import LEADS, MISSING
+from emgecg_cli.core.signals.quality import check_limb_leads
+from emgecg_cli.core.signals.resampling import resample, resampled_length
+from emgecg_cli.core.signals.windows import window_starts
+
+
+class SetAside(Exception):
+    """A recording that was read and is not stored all the same."""
+
+    def __init__(self, recording: Recording, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.row = QuarantineRow(recording.ref.record_id, reason, detail, recording.ref.source)
+
+
+def clean_text(recording: Recording, rules: tuple[str, ...], min_words: int) -> tuple[str, list[str]]:
+    """The cleaned report and the rules that changed it; raises SetAside for an empty or too short one."""
+    report, changed = clean_report(recording.report, rules)
+    if not report:
+        raise SetAside(recording, "empty report",
+                       "nothing left after cleaning" if recording.report.strip() else "no text")
+    n_words = len(report.split())
+    if n_words < min_words:
+        raise SetAside(recording, "short report", f"{n_words} words, fewer than {min_words}")
+    return report, changed
+
+
+def rows_of(recording: Recording, report: str, config: PrepareConfig) -> Iterator[tuple[RecordRow, np.ndarray]]:
+    """The rows that a recording gives and their signals, int16 microvolts (12, config.sig_len).
+
+    A window is cut at the recording's own rate, measured there, resampled, and padded with missing samples at its end.
+    A window in which some present lead has no sample is left out; raises SetAside when no window is left.
+    """
+    signal, fs = recording.signal, recording.fs
+    if signal.dtype != np.int16 or signal.ndim != 2 or len(signal) != len(LEADS) or not signal.shape[1]:
+        raise ValueError(f"record {recording.ref.record_id}: {signal.dtype} {signal.shape}, a source promises int16 "
+                         f"({len(LEADS)}, L)")
+    length = round(config.seconds * fs)
+    starts = window_starts(signal.shape[1], length, config.window)
+    present = [LEADS.index(name) for name in LEADS if name not in recording.absent_leads]
+    used = sum(min(length, signal.shape[1] - start) for start in starts)
+    cropped = resampled_length(signal.shape[1] - used, fs, config.fs)
+    found = False
+    for number, start in enumerate(starts):
+        window = signal[:, start:start + length]
+        if (window[present] == MISSING).all(axis=1).any():
+            continue
+        found = True
+        several = config.window == "all" and len(starts) > 1
+        record_id = f"{recording.ref.record_id}#{number}" if several else recording.ref.record_id
+        stored, n_clipped = _at_rate(window, fs, config)
+        yield _row(recording, report, config, record_id, start, stored, n_clipped,
+                   cropped if number == len(starts) - 1 else 0, window), stored
+    if not found:
+        raise SetAside(recording, "nan lead", "no window has samples in every lead")
+
+
+def _at_rate(window: np.ndarray, fs: int, config: PrepareConfig) -> tuple[np.ndarray, int]:
+    """A window at the store's rate and length, and how many samples resampling clipped."""
+    n_clipped = 0
+    if fs != config.fs:
+        window, n_clipped = resample(window, fs, config.fs)
+    if window.shape[1] < config.sig_len:
+        padded = np.full((len(LEADS), config.sig_len), MISSING, np.int16)
+        padded[:, :window.shape[1]] = window
+        window = padded
+    return window[:, :config.sig_len], n_clipped
+
+
+def _row(recording: Recording, report: str, config: PrepareConfig, record_id: str, start: int, stored: np.ndarray,
+         n_clipped: int, n_cropped: int, window: np.ndarray) -> RecordRow:
+    ref, fs = recording.ref, recording.fs
+    limb = check_limb_leads(stored)
+    n_padded = config.sig_len - min(config.sig_len, resampled_length(window.shape[1], fs, config.fs))
+    n_missing = int(np.count_nonzero(stored == MISSING)) - len(recording.absent_leads) * config.sig_len \
+        - (len(LEADS) - len(recording.absent_leads)) * n_padded
+    return RecordRow(
+        record_id=record_id, subject_id=ref.subject_id, split=str(ref.split), fs=config.fs, sig_len=config.sig_len,
+        report=report, report_raw=recording.report_raw or recording.report, report_kind=recording.report_kind,
+        language=recording.language or detect_language(recording.report), codes=recording.codes, source=ref.source,
+        shard=0, row=0, recording_id=ref.record_id, start_s=start / fs, age=recording.age, sex=recording.sex,
+        n_missing=n_missing, n_clipped=recording.n_clipped + n_clipped,
+        n_trimmed=resampled_length(recording.n_trimmed, fs, config.fs), n_cropped=n_cropped, n_padded=n_padded,
+        absent_leads=recording.absent_leads, resampled_from=fs if fs != config.fs else None,
+        einthoven_p50_uv=limb.einthoven_p50_uv, einthoven_p99_uv=limb.einthoven_p99_uv,
+        goldberger_p50_uv=limb.goldberger_p50_uv, goldberger_p99_uv=limb.goldberger_p99_uv, lead_check=limb.verdict,
+        machine=recording.machine, measurements=_measure(window, fs) if config.measure else None)
+
+
+def _measure(window: np.ndarray, fs: int) -> Measurements:
+    from emgecg_cli.core.signals.delineation import measure
+
+    return measure(window, fs)

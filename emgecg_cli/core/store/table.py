@@ -1,0 +1,80 @@
+"""The table of a store: `RecordRow`s as a polars frame and back, and the streamed merge of the shards' tables.
+
+A nested dataclass is flattened: `machine` to columns `machine_…`, `measurements` to columns of their own. Where no
+record of the whole store has any, the table has no such columns.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import polars
+
+from emgecg_cli.core.artifacts import MachineIntervals, Measurements, RecordRow
+
+TABLE = "records.parquet"
+ROW_GROUP = 8192
+
+_DTYPES: dict[str, Any] = {"str": polars.String, "int": polars.Int64, "float": polars.Float64,
+                           "bool": polars.Boolean, "list[str]": polars.List(polars.String),
+                           "list[float | None]": polars.List(polars.Float64)}
+# field of RecordRow -> its class and what its columns begin with
+GROUPS: dict[str, tuple[type, str]] = {"machine": (MachineIntervals, "machine_"), "measurements": (Measurements, "")}
+
+
+def _dtypes(kind: type, prefix: str = "") -> dict[str, Any]:
+    return {prefix + field.name: _DTYPES[str(field.type).removesuffix(" | None")] for field in fields(kind)
+            if field.name not in GROUPS or kind is not RecordRow}
+
+
+BASE_SCHEMA = _dtypes(RecordRow)
+GROUP_SCHEMAS = {name: _dtypes(kind, prefix) for name, (kind, prefix) in GROUPS.items()}
+FULL_SCHEMA = BASE_SCHEMA | {name: dtype for schema in GROUP_SCHEMAS.values() for name, dtype in schema.items()}
+
+
+def to_frame(rows: Sequence[RecordRow]) -> polars.DataFrame:
+    """Rows as a frame with all columns there can be."""
+    return polars.DataFrame([_flat(row) for row in rows], schema=FULL_SCHEMA, orient="row")
+
+
+def to_row(values: Mapping[str, Any]) -> RecordRow:
+    """One row of the table, as `frame.row(i, named=True)` gives it."""
+    groups: dict[str, Any] = {}
+    for name, (kind, prefix) in GROUPS.items():
+        found = {field.name: values.get(prefix + field.name) for field in fields(kind)}
+        groups[name] = kind(**found) if any(value is not None for value in found.values()) else None
+    return RecordRow(**{name: values[name] for name in BASE_SCHEMA}, **groups)
+
+
+def _flat(row: RecordRow) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in BASE_SCHEMA}
+    for name, (_, prefix) in GROUPS.items():
+        group = getattr(row, name)
+        if group is not None:
+            values |= {prefix + key: value for key, value in vars(group).items()}
+    return values
+
+
+def frame_bytes(frame: polars.DataFrame) -> bytes:
+    """A frame as Parquet, deterministic."""
+    stream = io.BytesIO()
+    frame.write_parquet(stream, compression="zstd")
+    return stream.getvalue()
+
+
+def merge_tables(parts: Sequence[Path], out: Path) -> None:
+    """Write the shards' tables one after the other as one, holding a few row groups at a time; the same bytes with any
+    number of threads."""
+    frame = polars.scan_parquet(list(parts), glob=False)
+    empty = [name for name, schema in GROUP_SCHEMAS.items() if not _any_value(frame, list(schema))]
+    frame = frame.drop([column for name in empty for column in GROUP_SCHEMAS[name]])
+    frame.sink_parquet(out, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True)
+
+
+def _any_value(frame: polars.LazyFrame, columns: list[str]) -> bool:
+    counts = frame.select(polars.col(columns).count()).collect(engine="streaming")
+    return any(count > 0 for count in counts.row(0))
