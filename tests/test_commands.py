@@ -105,7 +105,7 @@ def test_the_demo_ends_with_a_table_and_a_page(typed: Typed, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("line", "says"), [
     ("prepare ptb-xk", "did you mean 'ptb-xl'"),
-    ("prepare ptb-xl", "needs --root"),
+    ("prepare ptb-xl", "needs --root, and there is no data/ptb-xl"),
     ("prepare ptb-xl --root .", "ptbxl_database.csv"),
     ("prepare ptb-xl --root . --records 5", "takes no --records"),
     ("prepare synthetic --records 1", "records"),
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_said_in_one_line(line: str, says: str, tmp_path: Path,
 def test_400_real_records_from_the_disk_to_a_score_table(typed: Typed, shared_data: Path) -> None:
     typed(f"prepare ptb-xl --root {shared_data / 'ptb-xl'} --reports {shared_data / 'ptb-xl/reports_en.csv'}")
     store = open_store(Path("stores/ptb-xl"))
-    assert len(store) == 337 and set(store.records["language"]) == {"en"}
+    assert len(store) == 337 and set(store.column("language")) == {"en"}
     typed("build-instructions")
     typed("train --backbone tiny --steps 120 --batch-size 16")
     typed("generate --max-new-tokens 24")

@@ -78,8 +78,8 @@ def wfdb(root: Path, order: Sequence[int], titles: Names) -> Source:
 
 BY_NAME: dict[str, Callable[[Path, Sequence[int], Names], Source]] = {
     "ptb-xl": ptb_xl, "mimic-iv-ecg": mimic, "cpsc2018": challenge("cpsc2018", "cpsc_2018/g1/A000"),
-    "chapman-ningbo": challenge("chapman-ningbo", "WFDBRecords/01/010/JS0000"), "georgia": challenge("georgia", "g1/E0750"),
-    "ludb": ludb, "wfdb": wfdb}
+    "chapman-ningbo": challenge("chapman-ningbo", "WFDBRecords/01/010/JS0000"),
+    "georgia": challenge("georgia", "g1/E0750"), "ludb": ludb, "wfdb": wfdb}
 
 
 def titled(order: Sequence[int]) -> list[str]:

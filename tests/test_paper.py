@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from emgecg_cli.core.signals.leads import LEADS, MISSING
-from emgecg_cli.core.signals.paper import MM, draw_ecg
+from emgecg_cli.core.signals.paper import LAYOUTS, MM, draw_ecg, lay_out, page_svg, png
+from emgecg_cli.core.signals.paper.geometry import Page, wrap
+from emgecg_cli.core.signals.paper.terminal import draw_text
 
 SVG = "{http://www.w3.org/2000/svg}"
 LEFT = 150
@@ -56,8 +60,11 @@ def test_scale_is_25_mm_per_second_and_10_mm_per_millivolt():
 
 def test_calibration_pulse_is_one_millivolt_for_a_fifth_of_a_second():
     pulses = [element.get("d") for element in parse(draw_ecg(one_millivolt_step(), 500)).iter(f"{SVG}path")
-              if element.get("d").count("h") == 3 and "stroke-linejoin" not in element.attrib]
-    assert len(pulses) == 4 and all(f"v-{10 * MM}h{5 * MM}v{10 * MM}" in pulse for pulse in pulses)
+              if element.get("d").startswith(f"M{3 * MM} ")]
+    assert len(pulses) == 4
+    for pulse in pulses:
+        steps = np.array([int(number) for number in re.findall(r"-?\d+", pulse)]).reshape(-1, 2)[2:]
+        assert steps.tolist() == [[20, 0], [0, -10 * MM], [5 * MM, 0], [0, 10 * MM], [20, 0]]
 
 
 def test_grid_is_drawn_every_millimetre_and_every_five():
@@ -103,7 +110,9 @@ def test_offset_is_removed_per_lead():
 @pytest.mark.parametrize(("seconds", "said"), [(10, "10.0 s"), (4, "4.0 s"), (30, "first 10 s of 30.0 s")])
 def test_other_lengths(seconds, said):
     svg = draw_ecg(one_millivolt_step(100, seconds), 100)
-    assert texts(svg)[-1].endswith(said) and len(texts(svg)) == 14
+    after = 6 if seconds == 4 else 0  # the leads of the last two columns
+    assert texts(svg)[-1].endswith(said) and len(texts(svg)) == 14 + after
+    assert texts(svg).count("after the end of the recording") == after
     assert max(x for strokes in traces(svg) for stroke in strokes for x, _ in stroke) <= LEFT + 250 * MM
 
 
@@ -125,3 +134,167 @@ def test_self_contained_escaped_and_small():
 def test_other_shapes_are_refused(shape, fs):
     with pytest.raises(ValueError, match="shape"):
         draw_ecg(np.zeros(shape, np.int16), fs)
+
+
+@pytest.mark.parametrize(("layout", "rows"), [("6x2", 6), ("12x1", 12)])
+def test_other_layouts_hold_each_lead_once(layout, rows):
+    signal = np.zeros((12, 1000), np.int16)
+    for i in range(12):
+        signal[i, ::100] = 100 * (i + 1)
+    page = lay_out(signal, 100, layout=layout)
+    assert sorted(text.text for text in page.texts if text.bold) == sorted(LEADS) and len(page.traces) == 12
+    names = [text.text for text in page.texts if text.bold]
+    heights = {name: round(float(np.ptp(y)), 6) for name, (_, y) in zip(names, page.traces, strict=True)}
+    assert heights == {name: i + 1 for i, name in enumerate(LEADS)}
+    bases = sorted({round(float(np.median(y)), 6) for _, y in page.traces})
+    assert len(bases) == rows and len(set(np.round(np.diff(bases), 6))) == 1
+
+
+def test_a_later_start_shows_later_samples():
+    signal = np.zeros((12, 3000), np.int16)
+    signal[:, 1500:1510] = 1000
+    page = lay_out(signal, 100, start=10.0)
+    x, y = page.traces[-1]
+    assert x[np.argmin(y)] == pytest.approx(LEFT / MM + 5 * 25)
+    assert page.texts[-1].text.endswith("10 s to 20 s of 30.0 s")
+    with pytest.raises(ValueError, match="start"):
+        lay_out(signal, 100, start=30.0)
+    with pytest.raises(ValueError, match="layout"):
+        lay_out(signal, 100, layout="4x3")
+
+
+def test_words_around_the_paper_are_wrapped_and_escaped():
+    report = "<b>sinus & rhythm</b> \x00\x1b[31m " + "überdrehter linkstyp " * 30
+    page = lay_out(one_millivolt_step(), 500, header=("Record <1>", "small"), notes=("Report: " + report,))
+    svg = page_svg(page, "x")
+    assert texts(svg)[0] == "Record <1>" and "\x1b" not in svg and "<b>" not in svg
+    below = [text for text in page.texts if text.y > page.bottom]
+    assert len(below) > 3 and all(text.y < page.height for text in below)
+    assert " ".join(text.text for text in below).split() == ("Report: " + report).replace("\x00\x1b", " ").split()
+    assert all(text.y < page.top for text in page.texts[:2])
+
+
+@pytest.mark.parametrize("text", ["ABNORMAL ECG WITH WIDE QRS COMPLEXES AND MM WWW " * 9, "W" * 500, "iiii lll " * 90,
+                                  "überdrehter Linkstyp, möglicher Zustand nach " * 9, "синусовый ритм " * 20])
+def test_no_wrapped_line_is_wider_than_it_may_be_in_our_face(text):
+    for line in wrap(text, 260, 3.6):
+        assert png._font(False, 36).getlength(line) <= 2600
+        assert "".join(wrap(text, 260, 3.6)).replace(" ", "") == text.replace(" ", "")
+
+
+# Pixels
+
+
+def coverage(x, y, radius, shape, fine=8):
+    """The share of each pixel within `radius` of a polyline, by brute force."""
+    rows, columns = ((np.arange(size * fine) + 0.5) / fine for size in shape)
+    points = np.stack(np.meshgrid(columns, rows), axis=-1)
+    near = np.full(points.shape[:2], np.inf)
+    for a, b in zip(np.c_[x, y][:-1], np.c_[x, y][1:], strict=True):
+        step = b - a
+        along = np.clip(((points - a) @ step) / max(step @ step, 1e-12), 0, 1)
+        near = np.minimum(near, np.hypot(*np.moveaxis(points - a - along[..., None] * step, -1, 0)))
+    return (near <= radius).reshape(shape[0], fine, shape[1], fine).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize(("seed", "steep"), [(0, 1), (1, 6), (2, 30)])
+def test_a_stroke_covers_what_lies_within_half_its_width(seed, steep):
+    rng = np.random.default_rng(seed)
+    x = 3 + np.cumsum(rng.uniform(0.2, 2, 20))
+    y = 20 + np.cumsum(rng.normal(0, steep, 20))
+    ink = np.zeros((40, 40), np.uint8)
+    png._cover(ink, x, y, 1.2)
+    error = np.abs(ink / png.LEVELS - coverage(x, y, 1.2, ink.shape))
+    # a column is a quarter of a pixel wide, which shows at the sides of what is nearly upright
+    assert error.max() < (0.4 if steep > 10 else 0.2) and error.mean() < 0.01
+
+
+@pytest.mark.parametrize("dpi", [100, 200, 300])
+def test_png_is_to_scale(dpi):
+    signal = np.zeros((12, 5000), np.int16)
+    signal[:, 500:] = 1000  # each lead steps by 1 mV at one second
+    page = lay_out(signal, 500)
+    image = Image.open(io.BytesIO(png.page_png(page, dpi)))
+    assert image.info["dpi"] == pytest.approx((dpi, dpi), abs=0.02)
+    assert image.size == (round(270 / 25.4 * dpi), round(140 / 25.4 * dpi))
+    level = np.asarray(image) % 32
+    first = level[:round(45 / 25.4 * dpi)]
+    at_half, at_two = (round((15 + 25 * seconds) / 25.4 * dpi) for seconds in (0.5, 2))
+    middles = [np.average(np.arange(len(first)), weights=first[:, at]) + 0.5 for at in (at_half, at_two)]
+    assert middles[0] - middles[1] == pytest.approx(10 / 25.4 * dpi, abs=0.1)
+    height = round((middles[0] + middles[1]) / 2)
+    near = np.arange(round(40 / 25.4 * dpi) - 5, round(40 / 25.4 * dpi) + 5)
+    edge = np.average(near + 0.5, weights=level[height, near])
+    assert edge == pytest.approx((15 + 25 * 0.999) / 25.4 * dpi, abs=0.1)  # between the samples before and after
+
+
+def test_the_grid_never_drifts():
+    pixels = png.page_pixels(Page(270, 140, 0, 140), 200)
+    thick = np.flatnonzero((pixels[3] == 3 * 64) & (pixels[4] == 3 * 64))
+    centres = thick.reshape(-1, 2).mean(axis=1) if len(thick) % 2 == 0 else thick[1:].reshape(-1, 2).mean(axis=1)
+    assert np.abs(centres - np.arange(len(centres)) * 5 / 25.4 * 200 - centres[0]).max() <= 1.01
+
+
+def test_png_is_the_same_bytes_and_in_the_colours_of_the_svg():
+    page = lay_out(one_millivolt_step(), 500, header=("Überschrift",), notes=("µV ° ≥",))
+    one = png.page_png(page, 120)
+    assert one == png.page_png(lay_out(one_millivolt_step(), 500, header=("Überschrift",), notes=("µV ° ≥",)), 120)
+    rgb = np.asarray(Image.open(io.BytesIO(one)).convert("RGB"))
+    assert (rgb == png.palette()[png.page_pixels(page, 120)]).all()
+    assert tuple(rgb[0, 0]) == (255, 255, 255) and (rgb == (27, 27, 31)).all(axis=-1).any()
+
+
+def test_gaps_and_what_leaves_the_page_are_not_drawn():
+    signal = np.full((12, 5000), 0, np.int16)
+    signal[:, 2000:2500] = MISSING
+    signal[:, ::7] = 32767
+    signal[:, 2000:2500] = MISSING
+    pixels = png.page_pixels(lay_out(signal, 500, layout="12x1"), 100) % 32
+    left, right = (round((15 + 25 * seconds) / 25.4 * 100) for seconds in (4.05, 4.95))
+    assert not pixels[:, left:right].any() and pixels[:, left - 40:left - 20].any()
+
+
+# The terminal
+
+
+def dots(line):
+    return np.array([[(ord(c) - 0x2800) >> bit & 1 for c in line.replace(" ", chr(0x2800)) for bit in bits]
+                     for bits in ((0, 3), (1, 4), (2, 5), (6, 7))])
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 133, 250])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_a_drawing_fits_the_terminal(layout, width):
+    lines = draw_text(one_millivolt_step(), 500, layout=layout, width=width)
+    assert max(map(len, lines[:-1])) <= max(40, width) and len(lines) < 60
+    names = {name for line in lines for name in re.findall(r"[a-zA-Z]+[1-6]?", line) if line is not lines[-1]}
+    assert names == set(LEADS)
+
+
+def test_a_drawing_shows_the_trace_where_and_as_high_as_it_is():
+    lines = draw_text(one_millivolt_step(), 500, layout="12x1", width=125)
+    first = lines[1:lines.index("II")]
+    drawn = np.vstack([dots(line.ljust(125)) for line in first])
+    columns = np.flatnonzero(drawn.sum(axis=0) > 1)
+    assert columns.min() == pytest.approx(25, abs=1)  # one second of 125 characters, two columns each, for ten
+    top = np.argmax(drawn[:, 27])
+    millivolts = float(re.search(r"([\d.]+) mV", lines[-1])[1]) / 4
+    assert (np.argmax(drawn[:, 5]) - top) * millivolts == pytest.approx(1.0, abs=millivolts)
+
+
+def test_gaps_and_absent_leads_in_the_terminal():
+    signal = one_millivolt_step()
+    signal[0, 2000:3000] = MISSING
+    signal[0, 3000:] += 800
+    signal[5] = MISSING
+    lines = draw_text(signal, 500, layout="12x1", width=100)
+    drawn = np.vstack([dots(line.ljust(100)) for line in lines[1:lines.index("II")]])
+    assert not drawn[:, 81:119].any() and drawn[:, 79].any() and drawn[:, 121].any()
+    assert drawn[:, 120].sum() == 1  # the pen is lifted over the gap, and sets down higher
+    assert "aVF (nothing)" in lines
+
+
+@pytest.mark.parametrize("signal", [np.full((12, 1000), MISSING), np.zeros((12, 0), np.int16)])
+def test_next_to_nothing_is_drawn_too(signal):
+    assert draw_text(signal, 100)
+    assert png.page_png(lay_out(signal, 100), 50)

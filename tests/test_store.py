@@ -39,7 +39,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert store.row(kept.index(17)).report_raw == "*** Normales EKG ***"
     assert ticks[-1] == (20, 20) and [done for done, _ in ticks] == sorted(done for done, _ in ticks)
     assert sorted(path.name for path in result.path.iterdir()) == [
-        "manifest.json", "quarantine.jsonl", "records.parquet", *(f"signals-0000{i}.npy" for i in (0, 1, 3, 4))]
+        "card.html", "card.md", "manifest.json", "quarantine.jsonl", "records.parquet",
+        *(f"signals-0000{i}.npy" for i in (0, 1, 3, 4))]
 
 
 def test_the_manifest_counts_everything(tmp_path: Path) -> None:

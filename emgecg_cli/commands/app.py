@@ -22,13 +22,16 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.build_instructions import build_instructions
 from emgecg_cli.commands.completion import COMPLETE_VARIABLE, completion
 from emgecg_cli.commands.demo import demo
+from emgecg_cli.commands.doctor import doctor
 from emgecg_cli.commands.export import export
 from emgecg_cli.commands.generate import generate
+from emgecg_cli.commands.leaks import leaks
 from emgecg_cli.commands.perturb import perturb
 from emgecg_cli.commands.prepare import prepare
 from emgecg_cli.commands.pretrain import pretrain
 from emgecg_cli.commands.score import score
 from emgecg_cli.commands.train import train
+from emgecg_cli.commands.view import view
 from emgecg_cli.core.errors import MedReportError
 
 PIPELINE, AROUND = "The pipeline, in order", "Around it"
@@ -47,7 +50,7 @@ app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enab
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
-for function in (demo, completion):
+for function in (view, leaks, doctor, demo, completion):
     app.command(rich_help_panel=AROUND)(function)
 
 
@@ -80,7 +83,8 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; every error of every command ends here, in one line.
 
-    0: done. 1: a bug. 2: something to be put right by whoever typed it, with a hint. 130: interrupted.
+    0: done. 1: a bug, or a check such as `leaks` that found something. 2: something to be put right by whoever typed
+    it, with a hint. 130: interrupted.
     `MEDREPORT_DEBUG=1` shows the traceback as well.
     """
     try:

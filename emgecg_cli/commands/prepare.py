@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,10 +12,18 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.options import DatasetArg, JsonOpt, OutOpt, complete, words
 from emgecg_cli.core import names
 from emgecg_cli.core.config import DATA, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
+from emgecg_cli.core.errors import MedReportError
+
+if TYPE_CHECKING:
+    from emgecg_cli.core.datasets import Source
 
 RootOpt = Annotated[Path | None, typer.Option("--root", metavar="DIR", show_default=False,
                                               help=f"The dataset's folder, as its publisher lays it out; "
                                                    f"{DATA}/DATASET if not given.")]
+DownloadOpt = Annotated[bool, typer.Option("--download", help="First fetch what is missing of an open dataset into "
+                                                              "--root; goes on where it stopped.")]
+MirrorOpt = Annotated[str | None, typer.Option("--mirror", metavar="URL", show_default=False,
+                                               help="Where to fetch it from; the publisher's address if not given.")]
 FsOpt = Annotated[int, typer.Option("--fs", metavar="HZ", help="Sampling frequency to store.")]
 SecondsOpt = Annotated[float, typer.Option("--seconds", metavar="S", help="Length of each signal.")]
 WindowOpt = Annotated[str, typer.Option("--window", metavar="|".join(WINDOWS), autocompletion=words(*WINDOWS),
@@ -23,6 +32,11 @@ WindowOpt = Annotated[str, typer.Option("--window", metavar="|".join(WINDOWS), a
 ReportsOpt = Annotated[Path | None, typer.Option("--reports", metavar="CSV", show_default=False,
                                                  help="ptb-xl: other texts, columns ecg_id,report_en; "
                                                       "wfdb: the texts, columns record,report.")]
+TranslateOpt = Annotated[str | None, typer.Option(
+    "--translate", metavar="MODEL", show_default=False,
+    help="ptb-xl, wfdb: send reports that are not English to this model at --base-url, and keep its translation.")]
+BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", show_default=False,
+                                                help="The OpenAI-compatible endpoint of --translate.")]
 CodesOpt = Annotated[Path | None, typer.Option("--codes", metavar="CSV", show_default=False,
                                                help="SNOMED sets: more statements, columns code,statement.")]
 RecordsOpt = Annotated[int | None, typer.Option("--records", metavar="N", show_default=False,
@@ -45,35 +59,76 @@ WorkersOpt = Annotated[int | None, typer.Option("--workers", metavar="N", min=1,
                                                 help="Processes; as many as there are processors if not given.")]
 
 
-def prepare(dataset: DatasetArg, root: RootOpt = None, fs: FsOpt = PrepareConfig.fs,
-            seconds: SecondsOpt = PrepareConfig.seconds, window: WindowOpt = PrepareConfig.window,
-            reports: ReportsOpt = None, codes: CodesOpt = None, records: RecordsOpt = None,
+def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = False, mirror: MirrorOpt = None,
+            fs: FsOpt = PrepareConfig.fs, seconds: SecondsOpt = PrepareConfig.seconds,
+            window: WindowOpt = PrepareConfig.window,
+            reports: ReportsOpt = None, translate: TranslateOpt = None, base_url: BaseUrlOpt = None,
+            codes: CodesOpt = None, records: RecordsOpt = None,
             findings: FindingsOpt = None, split: SplitOpt = None, clean: CleanOpt = PrepareConfig.clean,
             min_words: MinWordsOpt = PrepareConfig.min_words, measure: MeasureOpt = False,
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
             out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Read a dataset into a store: leads by name, microvolts, splits by patient, clean reports, and a data card that
     says what is wrong with it."""
-    from emgecg_cli.core.datasets import open_dataset, takes
+    from emgecg_cli.core.datasets import open_dataset
     from emgecg_cli.core.store import Engine, prepare_store
 
+    names.check("dataset", dataset)
     names.check("engine", engine)
+    out = out or Path(STORES) / dataset
     config = PrepareConfig(fs=fs, seconds=seconds, window=window, clean=clean, min_words=min_words, split=split,
                            seed=seed, measure=measure)
-    if root is None and takes(dataset, "root"):
-        root = Path(DATA) / dataset
-        if root.is_dir():
-            console.note(f"reading {root.as_posix()}")
+    root = _find_root(dataset, root, download, mirror, fs)
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
                           findings=findings)
     with console.progress(f"prepare {dataset}") as progress:
-        result = prepare_store(source, out or Path(STORES) / dataset, config, Engine(engine, workers), progress)
+        if translate or base_url:
+            source = _translated(source, translate, base_url, out, lambda done: progress(0, 1, translated=done))
+        result = prepare_store(source, out, config, Engine(engine, workers), progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:
         console.print_json({"path": result.path, "counts": result.manifest.counts})
         return
     _render(result.path, result.manifest.counts)
+
+
+def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | None, fs: int) -> Path | None:
+    """Where the dataset lies, downloaded first if asked for; None for one that has no folder."""
+    from emgecg_cli.core.datasets import takes
+
+    if mirror and not download:
+        raise MedReportError("--mirror says where to download from", "add --download, or leave --mirror out")
+    if not takes(dataset, "root"):
+        if download:
+            raise MedReportError(f"prepare {dataset} reads no files, so there is nothing to download",
+                                 "leave --download out")
+        return root
+    place = root or Path(DATA) / dataset
+    if download:
+        from emgecg_cli.core.downloads.run import download as fetch
+
+        with console.progress(f"download {dataset}", "files") as progress:
+            fetched = fetch(dataset, place, fs=fs, base_url=mirror, progress=progress)
+        console.note(f"{place.as_posix()}: {fetched.files} files, {fetched.fetched} of them fetched now")
+    elif root is None:
+        if not place.is_dir():
+            raise MedReportError(f"prepare {dataset} needs --root, and there is no {place.as_posix()}",
+                                 "give --root DIR, or add --download where the set is open")
+        console.note(f"reading {place.as_posix()}")
+    return place
+
+
+def _translated(source: Source, model: str | None, base_url: str | None, out: Path,
+                progress: Callable[[int], None]) -> Source:
+    """The source with English reports; the answers are kept beside the store, for stores at other rates."""
+    from emgecg_cli.core.translation import translated
+
+    if not model or not base_url:
+        raise MedReportError("a translation needs both --translate MODEL and --base-url URL",
+                             "reports are sent to no endpoint that was not named")
+    return translated(source, model=model, base_url=base_url, progress=progress,
+                      cache=out.parent / f".{out.name}.translations.jsonl")
 
 
 def _render(path: Path, counts: dict[str, Any]) -> None:
@@ -83,4 +138,5 @@ def _render(path: Path, counts: dict[str, Any]) -> None:
                     sum(counts["quarantined"].values())]])
     for reason, number in counts["quarantined"].items():
         console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
+    console.note(f"what was found: {place}/card.md, {place}/card.html")
     console.next_step("build-instructions", path)

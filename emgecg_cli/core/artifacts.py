@@ -80,7 +80,8 @@ class RecordRow:
     who wrote the text: one of REPORT_KINDS. Counts of samples are in samples of the store, over all leads for
     `n_missing` and `n_clipped`, in time for the others. Residuals are in microvolts, at the median and the 99th
     percentile of the samples; they are None when a limb lead is absent. `resampled_from` is the rate in Hz the file
-    had, when it was another one than `fs`. `signal_hash` and `fingerprint` find equal and nearly equal recordings.
+    had, when it was another one than `fs`. The checks are those of `signals.quality`; `signal_hash` and `fingerprint`
+    find equal and nearly equal recordings.
     """
 
     record_id: str
@@ -107,6 +108,8 @@ class RecordRow:
     n_padded: int = 0
     absent_leads: list[str] = field(default_factory=list)
     flat_leads: list[str] = field(default_factory=list)
+    flat_stretches: list[str] = field(default_factory=list)
+    saturated_leads: list[str] = field(default_factory=list)
     resampled_from: int | None = None
     einthoven_p50_uv: float | None = None
     einthoven_p99_uv: float | None = None

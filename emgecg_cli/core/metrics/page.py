@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core.artifacts import write_atomically
-from emgecg_cli.core.metrics.page_style import STYLE
+from emgecg_cli.core.pages import DISCLAIMER, POLICY, document
 from emgecg_cli.core.signals.paper import draw_ecg
 
-DISCLAIMER = ("medreport is a research tool and not a medical device. Nothing on this page may be used to diagnose or "
-              "treat anyone.")
+__all__ = ["DISCLAIMER", "POLICY", "PageExample", "compare_words", "write_page"]
 LOWER_IS_BETTER = ("findings-unread",)  # no value of these is marked as the best
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,8 @@ def write_page(path: Path, *, examples: Sequence[PageExample], scores: Mapping[s
     `scores` is what `scores.json` holds: `systems`, each a `name` and `values` of `name`, `value` (None: could not be
     computed), `ci_low`, `ci_high`, `signature`, `n`; and `notes`, a list of sentences.
     """
-    body = [f"<header><h1>{escape(title)}</h1><p class=warning>{escape(DISCLAIMER)}</p></header><main>",
-            _scores(scores), _examples(examples), _signatures(scores), "</main>"]
-    head = ('<!DOCTYPE html><html lang=en><head><meta charset=utf-8>'
-            '<meta name=viewport content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>")
-    page = head + "\n".join(body) + "</body></html>\n"
+    body = "\n".join([_scores(scores), _examples(examples), _signatures(scores)])
+    page = document(title, body)
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
 
 

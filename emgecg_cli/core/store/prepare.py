@@ -11,12 +11,13 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
+from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.signals.quality import SUSPECT
+from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts
 from emgecg_cli.core.store.index import build_index
 from emgecg_cli.core.store.rows import SetAside, clean_text, rows_of
 from emgecg_cli.core.store.shards import Shard, make_shard
@@ -24,6 +25,7 @@ from emgecg_cli.core.store.splits import split_hash
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
 
 CLEANED = "cleaned:"
+CARD = ("card.md", "card.html")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
             out, identity=identity, sizes=[min(config.shard_size, index.n_records - start) for start in starts],
             job=lambda number: index.refs(starts[number], starts[number] + config.shard_size),
             build=partial(build_shard, source.read, config),
-            make_manifest=partial(_manifest, source, arguments, config),
+            make_manifest=partial(_finish, out, source, arguments, config), files=CARD,
             set_aside=index.set_aside(), engine=engine, progress=progress)
     finally:
         index.close()
@@ -84,13 +86,29 @@ def build_shard(read: Callable[[Sequence[RecordRef]], Iterator[Recording | Quara
     return make_shard(number, kept, quarantine, dict(counts))
 
 
-def _manifest(source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:
+def _finish(out: Path, source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:
+    """Write the data card, and say in the manifest what is there."""
+    counts = _count(config, written)
+    details = source.details | {
+        "dataset": source.dataset, "fs": config.fs, "sig_len": config.sig_len,
+        "languages": _tally(written.records, "language"), "report_kinds": _tally(written.records, "report_kind"),
+        "split_hash": split_hash(written.records),
+    }
+    facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"])
+    for name, text in zip(CARD, (card_markdown(facts), card_page(facts)), strict=True):
+        write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
+    details["honesty"] = facts_for_manifest(facts)
+    return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
+
+
+def _count(config: PrepareConfig, written: Written) -> dict[str, Any]:
     column = polars.col
-    splits = _counts(written.records, "split")
+    splits = _tally(written.records, "split")
     flags = {
         "lead_suspect": column("lead_check").str.starts_with(SUSPECT),
         "with_lead_glitch": column("lead_glitch").is_not_null(),
         "with_flat_leads": column("flat_leads").list.len() > 0,
+        "with_saturated_leads": column("saturated_leads").list.len() > 0,
         "scale_suspect": column("scale_check").str.starts_with(SUSPECT),
         "with_missing_samples": column("n_missing") > 0,
         "with_absent_leads": column("absent_leads").list.len() > 0,
@@ -103,20 +121,14 @@ def _manifest(source: Source, arguments: dict[str, Any], config: PrepareConfig, 
         column("recording_id").n_unique().alias("recordings"),
         *(flag.sum().alias(name) for name, flag in flags.items()),
     ).collect(engine="streaming").row(0, named=True)
-    counts: dict[str, Any] = {
+    return {
         "records": totals["records"], "subjects": totals["subjects"], "recordings": totals["recordings"],
         **{name: splits.get(name, 0) for name in SPLITS},
         "quarantined": dict(sorted(written.quarantined.items())),
         "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in parse_rules(config.clean)},
         **{name: int(totals[name]) for name in flags},
     }
-    details = source.details | {
-        "dataset": source.dataset, "fs": config.fs, "sig_len": config.sig_len,
-        "languages": _counts(written.records, "language"), "report_kinds": _counts(written.records, "report_kind"),
-        "split_hash": split_hash(written.records),
-    }
-    return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
 
 
-def _counts(records: polars.LazyFrame, name: str) -> dict[str, int]:
+def _tally(records: polars.LazyFrame, name: str) -> dict[str, int]:
     return dict(records.group_by(name).len().sort(name).collect(engine="streaming").rows())

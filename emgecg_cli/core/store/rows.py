@@ -11,8 +11,9 @@ from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Recording
 from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.text import clean_report
+from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LEADS, MISSING
-from emgecg_cli.core.signals.quality import check_limb_leads
+from emgecg_cli.core.signals.quality import check_signal
 from emgecg_cli.core.signals.resampling import resample, resampled_length
 from emgecg_cli.core.signals.windows import window_starts
 
@@ -82,7 +83,6 @@ def _at_rate(window: np.ndarray, fs: int, config: PrepareConfig) -> tuple[np.nda
 def _row(recording: Recording, report: str, config: PrepareConfig, record_id: str, start: int, stored: np.ndarray,
          n_clipped: int, n_cropped: int, window: np.ndarray) -> RecordRow:
     ref, fs = recording.ref, recording.fs
-    limb = check_limb_leads(stored)
     n_padded = config.sig_len - min(config.sig_len, resampled_length(window.shape[1], fs, config.fs))
     n_missing = int(np.count_nonzero(stored == MISSING)) - len(recording.absent_leads) * config.sig_len \
         - (len(LEADS) - len(recording.absent_leads)) * n_padded
@@ -94,9 +94,9 @@ def _row(recording: Recording, report: str, config: PrepareConfig, record_id: st
         n_missing=n_missing, n_clipped=recording.n_clipped + n_clipped,
         n_trimmed=resampled_length(recording.n_trimmed, fs, config.fs), n_cropped=n_cropped, n_padded=n_padded,
         absent_leads=recording.absent_leads, resampled_from=fs if fs != config.fs else None,
-        einthoven_p50_uv=limb.einthoven_p50_uv, einthoven_p99_uv=limb.einthoven_p99_uv,
-        goldberger_p50_uv=limb.goldberger_p50_uv, goldberger_p99_uv=limb.goldberger_p99_uv, lead_check=limb.verdict,
-        machine=recording.machine, measurements=_measure(window, fs) if config.measure else None)
+        **vars(check_signal(stored, config.fs)), signal_hash=signal_hash(stored),
+        fingerprint=fingerprint(stored, config.fs), machine=recording.machine,
+        measurements=_measure(window, fs) if config.measure else None)
 
 
 def _measure(window: np.ndarray, fs: int) -> Measurements:

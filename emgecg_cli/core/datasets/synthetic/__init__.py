@@ -33,7 +33,7 @@ from emgecg_cli.core.datasets.synthetic.findings import CODES, SETS, draw_findin
 from emgecg_cli.core.datasets.synthetic.heart import Hearts, draw_hearts
 from emgecg_cli.core.datasets.synthetic.render import render
 from emgecg_cli.core.datasets.synthetic.reports import write_report
-from emgecg_cli.core.datasets.synthetic.rhythm import SECONDS, Beats, draw_beats
+from emgecg_cli.core.datasets.synthetic.rhythm import Beats, draw_beats
 from emgecg_cli.core.errors import MedReportError
 
 PATIENTS_PER_BLOCK = 128

@@ -1,4 +1,4 @@
-"""How the report page looks: light, readable, and fit for printing."""
+"""How every page of medreport looks: light, readable on a telephone, and fit for printing."""
 
 STYLE = """
 :root { --ink: #1d2230; --soft: #5c6474; --line: #d9dde5; --tint: #f5f7fa; --accent: #1f5f8b; }
@@ -33,6 +33,28 @@ figure { margin: 0 0 .9rem; overflow-x: auto; }
 svg { display: block; width: 100%; min-width: 40rem; height: auto; }
 .texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: .8rem 1.6rem; }
 .texts p { margin: 0; overflow-wrap: anywhere; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)); gap: 1rem 1.6rem;
+  margin: 0 0 1rem; align-items: start; }
+svg.chart { min-width: 0; max-width: 26rem; font-size: 12px; fill: var(--ink); }
+.chart rect { fill: var(--accent); }
+.chart .count { fill: var(--soft); font-variant-numeric: tabular-nums; }
+.chart .title { font-weight: 600; font-size: 13px; }
+table.facts { min-width: min(100%, 46rem); }
+table.facts th, table.facts td { white-space: normal; text-align: left; padding: .35rem .7rem; }
+table.facts td { overflow-wrap: anywhere; }
+table.facts .number { white-space: nowrap; text-align: right; min-width: 0; }
+table.facts thead th { min-width: 0; }
+table.facts th:first-child { position: static; min-width: 8rem; }
+table.facts.record th:first-child { width: 9rem; min-width: 0; }
+table.facts tbody th { font-weight: 400; }
+@media (max-width: 32rem) {
+  table.facts th, table.facts td { padding: .35rem .4rem; }
+  table.facts th:first-child { min-width: 6rem; }
+  table.facts.record th:first-child { width: 5rem; }
+}
+main h3 { margin-top: 1.4rem; }
+article h3 { margin-top: 0; }
+code { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .875em; overflow-wrap: anywhere; }
 mark { padding: .05em .15em; border-radius: .2em; color: inherit; }
 mark.missing { background: #fde6c8; text-decoration: underline dotted #9a5b00 2px; text-underline-offset: .2em; }
 mark.extra { background: #dfe3fb; text-decoration: underline solid #4450b5 2px; text-underline-offset: .2em; }
@@ -45,6 +67,7 @@ mark.extra { background: #dfe3fb; text-decoration: underline solid #4450b5 2px; 
   .scroll, figure { overflow: visible; margin-bottom: .4rem; }
   table { font-size: 7.5pt; }
   th, td { padding: .25rem .35rem; }
+  table.facts, .chart { break-inside: avoid; }
   mark, svg, .warning { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 """

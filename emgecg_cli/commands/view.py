@@ -1,0 +1,72 @@
+"""`medreport view`: one record of a store, on ECG paper or in the terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emgecg_cli.commands import console
+from emgecg_cli.commands.options import JsonOpt, find_one, words
+from emgecg_cli.core.errors import MedReportError
+
+StoreArg = Annotated[str | None, typer.Argument(
+    metavar="[STORE]", show_default=False, help="A store; the only one under stores/ if just a record is named.")]
+RecordArg = Annotated[str | None, typer.Argument(metavar="RECORD", show_default=False, help="The id of a record.")]
+IndexOpt = Annotated[int | None, typer.Option("--index", metavar="N", min=0, show_default=False,
+                                              help="Take the record in this row of the store, from 0, instead.")]
+LayoutOpt = Annotated[str, typer.Option("--layout", metavar="3x4|6x2|12x1", help="Rows and columns; 3x4 has a rhythm "
+                                        "strip of lead II.", autocompletion=words("3x4", "6x2", "12x1"))]
+StartOpt = Annotated[float, typer.Option("--start", metavar="SECONDS", min=0, help="Where the ten seconds begin.")]
+OutOpt = Annotated[str | None, typer.Option("--out", "-o", metavar="FILE.png|FILE.svg|-", show_default=False,
+                                            help="Write a page of ECG paper to a file; - writes SVG to stdout.")]
+DpiOpt = Annotated[int, typer.Option("--dpi", min=50, max=1200, help="Pixels per inch of a PNG, which is to scale.")]
+
+
+def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = None, layout: LayoutOpt = "3x4",
+         start: StartOpt = 0.0, out: OutOpt = None, dpi: DpiOpt = 200, as_json: JsonOpt = False) -> None:
+    """Draw a record on ECG paper, with its report and measured intervals; in the terminal if no --out is given."""
+    if store is not None and record is None and index is None and not Path(store).is_dir():
+        store, record = None, store
+    suffix = ".svg" if out == "-" else Path(out).suffix.lower() if out else ""
+    if out and suffix not in (".png", ".svg"):
+        raise MedReportError(f"{out}: a page is a .png or a .svg file", f"give --out {Path(out).stem or 'page'}.png")
+    if out == "-" and as_json:
+        raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
+
+    from emgecg_cli.core import view as viewing
+    from emgecg_cli.core.artifacts import write_atomically
+    from emgecg_cli.core.store import open_store
+
+    viewed = viewing.open_record(open_store(Path(store) if store else find_one("store")), record, index)
+    if out == "-":
+        sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi).decode())
+    elif out:
+        write_atomically(Path(out), viewing.draw_file(viewed, layout, start, suffix, dpi))
+        console.note(f"wrote {out}")
+    if as_json:
+        console.print_json(viewing.as_json(viewed))
+    elif not out:
+        width = shutil.get_terminal_size((100, 24)).columns if console.is_terminal(sys.stdout) else 100
+        lines = [_plain(f"Record {viewed.row.record_id}: {viewing.facts_line(viewed)}"), "",
+                 *map(_colour, viewing.draw_lines(viewed, layout, start, width)), "",
+                 *(line for note in viewing.notes(viewed) for line in textwrap.wrap(_plain(note), max(40, width)))]
+        print("\n".join(lines))
+
+
+def _plain(text: str) -> str:
+    """A text without characters that would steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _colour(line: str) -> str:
+    """The dots of a drawing in colour, where somebody watches."""
+    if not console.is_terminal(sys.stdout) or "NO_COLOR" in os.environ:
+        return line
+    return re.sub("([\u2801-\u28ff][\u2800-\u28ff]*)", "\033[36m\\1\033[0m", line)

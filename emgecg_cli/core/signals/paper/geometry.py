@@ -1,0 +1,184 @@
+"""The page once, in millimetres: where every line, trace and text of a drawn ECG lies. SVG and PNG are written from it.
+
+Paper runs at 25 mm/s and 10 mm/mV with lines every 1 mm and 5 mm. Times on the page are those of the recording, so that
+a lead that stands in the third column of 3×4 is drawn from the fifth second on.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from emgecg_cli.core.signals.leads import LEADS, to_float_uv
+
+MM_PER_SECOND = 25
+MM_PER_MILLIVOLT = 10
+SECONDS = 10.0
+LEFT, RIGHT, TOP, BOTTOM = 15, 5, 10, 10
+WIDTH = LEFT + int(SECONDS * MM_PER_SECOND) + RIGHT
+STROKE = 0.3
+TEXT_MM, SMALL_MM, HEAD_MM = 3.6, 3.0, 4.6
+_LINE = 1.45  # from one line of text to the next, in sizes
+# widths in sizes of letters unlike the others
+_EM = dict.fromkeys(" .,;:!|'ijlI()[]/ftr-", 0.42) | dict.fromkeys("mwMW%@", 1.0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows of leads from top to bottom; the leads of a row share its ten seconds. `row_mm` is from row to row."""
+
+    rows: tuple[tuple[str, ...], ...]
+    row_mm: int
+
+
+LAYOUTS = {
+    "3x4": Layout((("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",)), 30),
+    "6x2": Layout(tuple(zip(LEADS[:6], LEADS[6:], strict=True)), 25),
+    "12x1": Layout(tuple((name,) for name in LEADS), 15),
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A line of text: `x` where it begins, `y` its baseline, `size` the height of its face, all in mm."""
+
+    x: float
+    y: float
+    text: str
+    size: float = TEXT_MM
+    bold: bool = False
+    note: bool = False  # in the colour of remarks, not of ink
+
+
+@dataclass
+class Page:
+    """A page in mm from its top left corner: the paper from `top` to `bottom` over the whole width, and what is on it.
+
+    A stroke is (x, y), two arrays in mm; a NaN in y lifts the pen. `marks` are strokes of straight lines (pulses,
+    ticks), `traces` are leads.
+    """
+
+    width: float
+    height: float
+    top: float
+    bottom: float
+    marks: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    traces: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+
+
+def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 0.0, header: Sequence[str] = (),
+            notes: Sequence[str] = ()) -> Page:
+    """The page of ten seconds of a recording, from `start` seconds on.
+
+    `signal` is int16 microvolts (12, L) in the order of `leads.LEADS`, missing samples = `leads.MISSING`; `fs` in Hz.
+    Each lead is drawn around its own median, as a recorder without DC coupling would. `header` stands above the paper,
+    its first line large; the paragraphs of `notes` stand below it and are wrapped. Raises ValueError for another shape,
+    an unknown layout, or a start that is not in the recording.
+    """
+    if signal.ndim != 2 or signal.shape[0] != len(LEADS) or fs <= 0:
+        raise ValueError(f"needs an ECG of shape ({len(LEADS)}, L) at a positive rate, not {signal.shape} at {fs} Hz")
+    if layout not in LAYOUTS:
+        raise ValueError(f"no layout {layout!r}: {', '.join(LAYOUTS)}")
+    first = round(start * fs)
+    if first < 0 or (first and first >= signal.shape[1]):
+        raise ValueError(f"start {start:g} s is not in a recording of {signal.shape[1] / fs:g} s")
+    rows, row_mm = LAYOUTS[layout].rows, LAYOUTS[layout].row_mm
+    head = _lines(header, WIDTH - 2 * RIGHT)
+    top = head[-1].y + 3.0 if head else 0.0
+    bottom = top + TOP + len(rows) * row_mm + BOTTOM
+    page = Page(WIDTH, bottom, top, bottom, texts=head)
+    shown = signal[:, first:first + round(SECONDS * fs)]
+    values = to_float_uv(shown)
+    recorded = {name: bool((signal[i] != np.iinfo(np.int16).min).any()) for i, name in enumerate(LEADS)}
+    leads = dict(zip(LEADS, values, strict=True))
+    for number, names in enumerate(rows):
+        _draw_row(page, leads, recorded, names, fs, top + TOP + number * row_mm + row_mm / 2, row_mm)
+    page.texts.append(Text(LEFT, bottom - 3.5, _scale(signal.shape[1], fs, first / fs), SMALL_MM, note=True))
+    below = _lines(notes, WIDTH - 2 * RIGHT, y=bottom + 1.5, head=False)
+    page.texts.extend(below)
+    page.height = below[-1].y + 4.0 if below else bottom
+    return page
+
+
+def _draw_row(page: Page, leads: dict[str, np.ndarray], recorded: dict[str, bool], names: tuple[str, ...], fs: int,
+              base: float, row_mm: float) -> None:
+    """One row: the calibration pulse, then its leads one after the other in time."""
+    page.marks.append((np.array([3, 5, 5, 10, 10, 12.0]), base - MM_PER_MILLIVOLT * np.array([0, 0, 1, 1, 0, 0.0])))
+    length = round(SECONDS * fs)
+    for column, name in enumerate(names):
+        first, last = column * length // len(names), (column + 1) * length // len(names)
+        left = LEFT + first / fs * MM_PER_SECOND
+        if first:
+            for y in (base - 5, base + 3):
+                page.marks.append((np.array([left, left]), np.array([y, y + 2])))
+        # narrow rows have no room above the trace: the name stands under the pulse
+        place = (left + 1.2, base - 7.8) if row_mm >= 20 else (3.0, base + 4.0)
+        page.texts.append(Text(*place, name, bold=True))
+        remark = _draw_lead(page, leads[name], recorded[name], first, last, fs, base)
+        if remark:
+            page.texts.append(Text(left + 1.2, base + 1.2, remark, note=True))
+
+
+def _draw_lead(page: Page, values: np.ndarray, recorded: bool, first: int, last: int, fs: int,
+               base: float) -> str | None:
+    """Draw one lead from sample `first` to `last` of what is shown; where there is nothing to draw, say why."""
+    if not recorded:
+        return "not recorded"
+    window = slice(first, min(last, len(values)))
+    present = np.isfinite(values)
+    if not present[window].any():
+        return "after the end of the recording" if first >= len(values) else "missing here"
+    millivolts = (values[window] - np.median(values[present])) / 1000
+    x = LEFT + np.arange(window.start, window.stop) / fs * MM_PER_SECOND
+    page.traces.append((x, base - millivolts * MM_PER_MILLIVOLT))
+    return None
+
+
+def _scale(sig_len: int, fs: int, start: float) -> str:
+    """Scale, rate, filter, and how much of the recording is shown."""
+    seconds = sig_len / fs
+    end = min(start + SECONDS, seconds)
+    if start:
+        shown = f"{start:g} s to {end:g} s of {seconds:.1f} s"
+    else:
+        shown = f"first {SECONDS:g} s of {seconds:.1f} s" if seconds > SECONDS else f"{seconds:.1f} s"
+    return f"{MM_PER_SECOND} mm/s   {MM_PER_MILLIVOLT} mm/mV   {fs} Hz   no filter   {shown}"
+
+
+def _lines(paragraphs: Sequence[str], width: float, y: float = 1.0, *, head: bool = True) -> list[Text]:
+    """Paragraphs as wrapped lines of text from `y` downwards; the first paragraph of a head is large and bold."""
+    lines: list[Text] = []
+    for number, paragraph in enumerate(paragraphs):
+        size = HEAD_MM if head and number == 0 else TEXT_MM
+        for line in wrap(paragraph, width, size):
+            y += size * _LINE
+            lines.append(Text(RIGHT, y, line, size, bold=head and number == 0))
+        y += 0 if head else 1.2
+    return lines
+
+
+def wrap(text: str, width: float, size: float) -> list[str]:
+    """Break a text into lines of at most `width` mm at this size; a word that is longer is broken."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    lines = [""]
+    for word in clean.split():
+        if lines[-1] and _width(f"{lines[-1]} {word}") * size > width:
+            lines.append("")
+        if lines[-1]:
+            lines[-1] += f" {word}"
+            continue
+        for character in word:
+            if lines[-1] and _width(lines[-1] + character) * size > width:
+                lines.append("")
+            lines[-1] += character
+    return [line for line in lines if line]
+
+
+def _width(text: str) -> float:
+    """The width of a text in sizes, at least that of a wide face, so that a narrower one fits as well."""
+    return sum(_EM.get(c) or (1.0 if unicodedata.east_asian_width(c) in "WF" else 0.76 if c.isupper() else 0.62)
+               for c in text)

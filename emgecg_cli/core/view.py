@@ -1,0 +1,149 @@
+"""One record of a store, looked at: found by its id, drawn on paper or in a terminal, and described in words."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars
+
+from emgecg_cli.core.artifacts import Measurements, RecordRow
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
+from emgecg_cli.core.signals.paper.terminal import draw_text
+from emgecg_cli.core.store import Store
+
+FORMATS = (".png", ".svg")
+_CANDIDATES = 20_000  # ids that a mistyped one is compared with
+_KINDS = {"machine": "the recorder", "template": "a template from labels", "translation": "a translation"}
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """A record to look at: its row, with measurements if any could be made, its signal, and the store's name.
+
+    `measured_now` tells measurements that were made for this view from those in the store.
+    """
+
+    dataset: str
+    row: RecordRow
+    signal: np.ndarray
+    measurements: Measurements
+    measured_now: bool
+
+
+def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed:
+    """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
+    at = _find(store, record_id) if index is None else index
+    if not 0 <= at < len(store):
+        raise MedReportError(f"{store.path}: no row {at}", f"rows are 0 to {len(store) - 1}")
+    row = store.row(at)
+    signal = store.signal(at)[:, :row.sig_len - row.n_padded]
+    if row.measurements is not None:
+        return Viewed(store.dataset, row, signal, row.measurements, False)
+    from emgecg_cli.core.signals.delineation import FS_RANGE, measure
+
+    lowest, highest = FS_RANGE
+    measured = measure(signal, row.fs) if lowest <= row.fs <= highest else Measurements()
+    return Viewed(store.dataset, row, signal, measured, True)
+
+
+def _find(store: Store, record_id: str | None) -> int:
+    ids = store.column("record_id")
+    if record_id is None:
+        raise MedReportError("no record is named", f"name one, such as {ids[0]}, or give --index N")
+    found = (ids == record_id).arg_true()
+    if len(found):
+        return int(found[0])
+    windows = ids.filter(store.column("recording_id") == record_id)
+    if len(windows):
+        raise MedReportError(f"{store.path}: {record_id} is a recording of {len(windows)} records",
+                             f"name one of {', '.join(windows.head(8))}")
+    like = ids.filter(ids.str.len_chars().cast(polars.Int64).is_between(len(record_id) - 2, len(record_id) + 2))
+    near = difflib.get_close_matches(record_id, like.head(_CANDIDATES).to_list(), n=1)
+    guess = f"; did you mean '{near[0]}'?" if near else ""
+    raise MedReportError(f"{store.path}: no record '{record_id}'{guess}",
+                         f"records are named as in {ids[0]}; --index N takes a row number")
+
+
+def facts_line(view: Viewed) -> str:
+    """Where the record comes from, in a line."""
+    row = view.row
+    person = {"F": "woman", "M": "man"}.get(row.sex or "", row.sex or "")
+    age = f"{row.age:g} years" if row.age is not None else ""
+    window = f"from {row.start_s:g} s of recording {row.recording_id}" if row.recording_id not in ("", row.record_id) \
+        or row.start_s else ""
+    return ", ".join(filter(None, (view.dataset, f"split {row.split}", person, age, window)))
+
+
+def intervals_line(measured: Measurements) -> str:
+    """The measured intervals in a line; what was not detected is said so."""
+    if not measured.n_beats:
+        return "no beat was detected"
+    parts = [("heart rate", measured.heart_rate_bpm, "/min"), ("PR", measured.pr_ms, " ms"),
+             ("QRS", measured.qrs_ms, " ms"), ("QT", measured.qt_ms, " ms"),
+             ("QTc", measured.qtc_bazett_ms, " ms (Bazett)"), ("QRS axis", measured.qrs_axis_deg, "°")]
+    said = [f"{name} {value:.0f}{unit}" for name, value, unit in parts if value is not None]
+    missing = [name for name, value, _ in parts if value is None]
+    return ", ".join(said) + (f"; undetected: {', '.join(missing)}" if missing else "")
+
+
+def check_lines(row: RecordRow) -> list[str]:
+    """What the honesty checks found in this record; none for a record without a finding."""
+    found = [row.lead_check] if row.lead_check.startswith("suspect") else []
+    found += [f"glitch: {row.lead_glitch}"] if row.lead_glitch else []
+    found += [row.scale_check] if row.scale_check.startswith("suspect") else []
+    for names, what in ((row.absent_leads, "not recorded"), (row.flat_leads, "flat")):
+        found += [f"{', '.join(names)} {what}"] if names else []
+    found += [f"{row.n_clipped:,} samples clipped"] if row.n_clipped else []
+    return found
+
+
+def notes(view: Viewed) -> list[str]:
+    """The paragraphs below a drawing: intervals, findings, report."""
+    lines = [f"Measured: {intervals_line(view.measurements)}"]
+    found = check_lines(view.row)
+    if found:
+        lines.append(f"Checks: {'; '.join(found)}")
+    by = _KINDS.get(view.row.report_kind)
+    return [*lines, f"Report{f' by {by}' if by else ''}: {view.row.report}"]
+
+
+def draw_page(view: Viewed, layout: str, start: float) -> Page:
+    """The record on paper with its words around it; raises MedReportError for an unknown layout or start."""
+    _check(view, layout, start)
+    return lay_out(view.signal, view.row.fs, layout=layout, start=start,
+                   header=(f"Record {view.row.record_id}", facts_line(view)), notes=notes(view))
+
+
+def draw_file(view: Viewed, layout: str, start: float, suffix: str, dpi: int) -> bytes:
+    """The page as the bytes of a file with that suffix."""
+    page = draw_page(view, layout, start)
+    if suffix == ".svg":
+        svg = page_svg(page, f"12-lead ECG of record {view.row.record_id}")
+        return svg.encode("utf-8", "backslashreplace") + b"\n"
+    from emgecg_cli.core.signals.paper.png import page_png
+
+    return page_png(page, dpi)
+
+
+def draw_lines(view: Viewed, layout: str, start: float, width: int) -> list[str]:
+    """The drawing for a terminal of that width, without words."""
+    _check(view, layout, start)
+    return draw_text(view.signal, view.row.fs, layout=layout, start=start, width=width)
+
+
+def _check(view: Viewed, layout: str, start: float) -> None:
+    if layout not in LAYOUTS:
+        raise MedReportError(f"no layout '{layout}'", f"available: {', '.join(LAYOUTS)}")
+    seconds = view.signal.shape[1] / view.row.fs
+    if not 0 <= start < seconds:
+        raise MedReportError(f"record {view.row.record_id} has no second {start:g}", f"it is {seconds:g} s long")
+
+
+def as_json(view: Viewed) -> dict[str, Any]:
+    """The row as JSON values, with the measurements shown."""
+    return asdict(view.row) | {"dataset": view.dataset, "measurements": asdict(view.measurements),
+                               "measured_now": view.measured_now, "checks": check_lines(view.row)}
