@@ -10,10 +10,11 @@ import pytest
 from ptbxl_fixture import twelve_leads
 from store_helpers import prepare
 
-from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow, read_rows
+from emgecg_cli.core.artifacts import MachineIntervals, Measurements, QuarantineRow, read_rows
 from emgecg_cli.core.config import PrepareConfig
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, open_dataset
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.signals.delineation import measure
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.signals.resampling import resample
 from emgecg_cli.core.signals.windows import window_starts
@@ -144,3 +145,19 @@ def test_wrong_settings_are_refused(config: dict[str, object], message: str) -> 
     assert message in f"{caught.value.message} {caught.value.hint}"
 
 
+
+
+def test_measurements_are_made_at_the_files_own_rate(tmp_path: Path) -> None:
+    simulated = open_dataset("synthetic", 3, 500, records=6)
+    prepare(simulated, tmp_path / "store", measure=True, fs=100)
+    store = open_store(tmp_path / "store")
+    for i, native in enumerate(simulated.read(list(simulated.listing()))):
+        assert isinstance(native, Recording) and native.signal.shape == (12, 5000)
+        assert store.row(i).measurements == measure(native.signal, 500) != measure(store.signal(i), 100)
+    assert store.column("heart_rate_bpm").null_count() == 0
+
+
+@pytest.mark.parametrize("fs", [60, 2000])
+def test_rates_that_cannot_be_measured_as_they_are(tmp_path: Path, fs: int) -> None:
+    row = stored(tmp_path, recording(10, fs), measure=True).row(0)
+    assert row.measurements is not None and (fs > 1000 or row.measurements == Measurements())

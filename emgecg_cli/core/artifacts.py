@@ -23,8 +23,10 @@ REPORT_KINDS = ("physician", "machine", "template", "translation")
 class Measurements:
     """What `signals.delineation` measured on one recording; None is undetected, never 0.
 
-    Times in milliseconds, axes in degrees of the frontal plane, ST levels in microvolts against the PR segment, one per
-    lead in the order of `leads.LEADS`. A `_quality` is "good", "fair" or "poor", None where its measure is.
+    Times in milliseconds, intervals of the median lead; axes in degrees of the frontal plane; ST levels in microvolts,
+    60 ms after the J point against QRS onset, one per lead in the order of `leads.LEADS`, None for a lead that is not
+    in use. A `_quality` is "good", "fair" or "poor", None where its measure is; that of the QTc is `qt_quality`.
+    `n_beats` counts the R peaks. Definitions and accuracy: docs/measurements.md.
     """
 
     n_beats: int = 0

@@ -100,6 +100,10 @@ def _row(recording: Recording, report: str, config: PrepareConfig, record_id: st
 
 
 def _measure(window: np.ndarray, fs: int) -> Measurements:
-    from emgecg_cli.core.signals.delineation import measure
+    """Measurements at the file's own rate; all undetected where that is too low to measure."""
+    from emgecg_cli.core.signals.delineation import FS_RANGE, measure  # takes a moment to import
 
-    return measure(window, fs)
+    if fs > FS_RANGE[1]:
+        window, _ = resample(window, fs, 500)
+        fs = 500
+    return measure(window, fs) if fs >= FS_RANGE[0] else Measurements()

@@ -1,0 +1,107 @@
+"""Measuring a 12-lead ECG: R peaks, median beat, P, QRS and T, and the measurements made from them.
+
+The intervals are those of the median lead: what a cardiologist who marks each lead by itself finds in half of them, not
+the earliest onset and latest end over all leads ("global"), which is longer by about 12 ms for QRS and 16 ms for QT.
+Accuracy, definitions and limits: docs/measurements.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emgecg_cli.core.artifacts import Measurements
+from emgecg_cli.core.signals.delineation.atria import PWave, find_p
+from emgecg_cli.core.signals.delineation.beats import BEAT_FS, MedianBeat, median_beat
+from emgecg_cli.core.signals.delineation.filters import GRID_FS, filter_recording
+from emgecg_cli.core.signals.delineation.intervals import rhythm_fields, wave_fields
+from emgecg_cli.core.signals.delineation.quantiles import median
+from emgecg_cli.core.signals.delineation.rhythm import find_rhythm
+from emgecg_cli.core.signals.delineation.rpeaks import find_peaks
+from emgecg_cli.core.signals.delineation.ventricles import Qrs, TWave, find_qrs, find_t
+from emgecg_cli.core.signals.leads import LEADS
+
+__all__ = ["BEAT_FS", "Delineation", "PWave", "Qrs", "TWave", "delineate", "measure"]
+
+FS_RANGE = (100, 1000)
+_LEAST_LIKENESS = 0.5
+_SPIKES_OF_A_PACEMAKER = 3
+
+
+@dataclass(frozen=True)
+class Delineation:
+    """What was found in a recording, and the measurements made from it.
+
+    `r_peaks` (n,) and `beat_at` (m,) are samples of the recording: every beat, and the R of those the median beat is
+    made of (`used` (n,) says which). `beat` (12, T) is the median beat in float32 microvolts at BEAT_FS, R at sample
+    `beat_r`, NaN for leads that are not in use. `qrs`, `t` and `p` hold milliseconds from R, so a fiducial of a single
+    beat lies at `beat_at / fs + ms / 1000` seconds. All is empty or None where nothing was found.
+    """
+
+    fs: int
+    r_peaks: np.ndarray
+    used: np.ndarray
+    beat_at: np.ndarray
+    beat: np.ndarray | None
+    beat_r: int
+    qrs: Qrs | None
+    t: TWave | None
+    p: PWave | None
+    measurements: Measurements
+
+
+def measure(signal: np.ndarray, fs: int) -> Measurements:
+    """Measure int16 microvolts (12, L), rows in the order of LEADS, missing samples marked; any 100 to 1000 Hz.
+
+    What cannot be found is None: everything in a recording that is short (< 1.1 s), flat, or noise. Raises ValueError
+    for another shape or rate, never for what the samples are.
+    """
+    return delineate(signal, fs).measurements
+
+
+def delineate(signal: np.ndarray, fs: int) -> Delineation:
+    """As `measure`, with the R peaks, the median beat and the fiducials."""
+    if signal.ndim != 2 or signal.shape[0] != len(LEADS) or signal.dtype != np.int16:
+        raise ValueError(f"int16 (12, L) is needed, this is {signal.dtype} {signal.shape}")
+    if not FS_RANGE[0] <= fs <= FS_RANGE[1]:
+        raise ValueError(f"{fs} Hz is out of range, {FS_RANGE[0]} to {FS_RANGE[1]} can be measured")
+    filtered = filter_recording(signal, fs)
+    if filtered is None:
+        return _nothing(fs)
+    peaks = find_peaks(filtered.beats, filtered.detection, filtered.gap)
+    rhythm = find_rhythm(peaks.r, filtered.gap)
+    if rhythm is None:
+        return _nothing(fs)
+    beat = median_beat(filtered.beats, peaks.r, filtered.gap)
+    likeness = 0.0 if beat is None else median(beat.likeness)
+    if not peaks.are_beats(likeness):
+        return _nothing(fs)
+    fields: dict[str, Any] = {"n_beats": len(peaks.r)}
+    fields |= rhythm_fields(rhythm, peaks.contrast, likeness)
+    r_peaks = np.minimum(np.rint(peaks.r * fs / GRID_FS).astype(np.int64), signal.shape[1] - 1)
+    if beat is None or likeness < _LEAST_LIKENESS:
+        return Delineation(fs, r_peaks, np.zeros(len(r_peaks), bool), np.zeros(0, np.int64), None, 0, None, None, None,
+                           Measurements(**fields))
+
+    qrs = find_qrs(beat.median, beat.r)
+    t = find_t(beat.median, beat.r, qrs.off_ms, rhythm.typical_rr_s)
+    candidate = find_p(beat, qrs.on_ms, None if t is None else t.end_ms, rhythm.typical_rr_s)
+    strict = rhythm.regular is False or filtered.n_spikes >= _SPIKES_OF_A_PACEMAKER
+    p_present = None if candidate is None else candidate.is_present(strict)
+    fields |= wave_fields(beat, filtered.leads, rhythm, qrs, t, candidate, p_present)
+    beat_at = np.rint(beat.at * fs / GRID_FS).astype(np.int64)
+    return Delineation(fs, r_peaks, beat.used, beat_at, _all_leads(beat, filtered.leads), beat.r, qrs, t,
+                       candidate if p_present else None, Measurements(**fields))
+
+
+def _all_leads(beat: MedianBeat, leads: np.ndarray) -> np.ndarray:
+    rows = np.full((len(LEADS), beat.median.shape[1]), np.nan, np.float32)
+    rows[leads] = beat.median
+    return rows
+
+
+def _nothing(fs: int) -> Delineation:
+    return Delineation(fs, np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.int64), None, 0, None, None, None,
+                       Measurements())
