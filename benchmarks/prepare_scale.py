@@ -43,9 +43,13 @@ def run_one(records: int, workers: int, measure: bool) -> dict[str, float]:
             store.signal(row).sum()
         signals = LOOKS / (time.perf_counter() - begun)
         begun = time.perf_counter()
+        for row in rows:
+            store[row]
+        items = LOOKS / (time.perf_counter() - begun)
+        begun = time.perf_counter()
         store.row(records - 1)
         return {"records": records, "seconds": seconds, "per_second": records / seconds, "peak_mb": peak / 1024,
-                "worker_peak_mb": child / 1024, "open_ms": opening * 1e3, "signals_per_second": signals,
+                "worker_peak_mb": child / 1024, "open_ms": opening * 1e3, "signals_per_second": signals, "items_per_second": items,
                 "last_row_ms": (time.perf_counter() - begun) * 1e3}
 
 
@@ -66,7 +70,7 @@ def main() -> None:
         print(f"{records:>7} records: {found['seconds']:6.1f} s, {found['per_second']:5.0f}/s, peak "
               f"{found['peak_mb']:.0f} MB (largest worker {found['worker_peak_mb']:.0f} MB); opened in "
               f"{found['open_ms']:.0f} ms, last row {found['last_row_ms']:.1f} ms, "
-              f"{found['signals_per_second']:.0f} random signals/s")
+              f"{found['signals_per_second']:.0f} random signals/s, {found['items_per_second']:.0f} random records/s")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def row(number, **changes):
     return RecordRow(**(values | changes))
 
 
-def facts_of(rows, quarantine=None, details=None, cleaning=None):
-    return gather_facts(to_frame(rows).lazy(), quarantine or {}, details or DETAILS, cleaning)
+def facts_of(rows, quarantine=None, details=None, cleaning=None, alike=lambda one, other: True):
+    return gather_facts(to_frame(rows).lazy(), quarantine or {}, details or DETAILS, cleaning, alike)
 
 
 def found(facts):
@@ -117,7 +117,7 @@ def test_only_the_worst_twenty_are_named_and_the_filter_finds_them_all():
         str(i) for i in range(59, 39, -1)]
     assert "and 39 more" in card_markdown(facts) and "n_clipped &gt; 0" in card_page(facts)
     table = to_frame(rows)
-    for one in facts.findings:
+    for one in filter(lambda one: one.filter, facts.findings):
         assert re.match(r"\w+", one.filter)[0] in table.columns, one.filter
 
 
@@ -128,6 +128,8 @@ def test_nearly_the_same_signals_are_paired_unless_they_are_one_recording():
     check = found(facts_of(rows))["near_signal"]
     assert check.n == 2 and [(one.record_id, one.evidence) for one in check.first] == [
         ("0", "nearly the same as 1; 1 patient, split train")]
+    # near fingerprints alone prove nothing
+    assert found(facts_of(rows, alike=lambda one, other: False))["near_signal"].n == 0
 
 
 def test_reports_that_are_shared_and_those_of_the_test_that_the_train_set_has():

@@ -40,7 +40,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert ticks[-1] == (20, 20) and [done for done, _ in ticks] == sorted(done for done, _ in ticks)
     assert sorted(path.name for path in result.path.iterdir()) == [
         "card.html", "card.md", "manifest.json", "quarantine.jsonl", "records.parquet",
-        *(f"signals-0000{i}.npy" for i in (0, 1, 3, 4))]
+        *(f"rows-0000{i}.jsonl" for i in (0, 1, 3, 4)), *(f"signals-0000{i}.npy" for i in (0, 1, 3, 4))]
 
 
 def test_the_manifest_counts_everything(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_splits_and_views(tmp_path: Path) -> None:
 def test_the_table_has_the_fields_of_a_row() -> None:
     flat = [field.name for field in fields(RecordRow) if field.name not in ("machine", "measurements")]
     nested = ["machine_" + field.name for field in fields(MachineIntervals)]
-    assert list(FULL_SCHEMA) == flat + nested + [field.name for field in fields(Measurements)]
+    assert list(FULL_SCHEMA) == [*flat, "offset"] + nested + [field.name for field in fields(Measurements)]
 
 
 def test_short_reports_and_missing_samples(tmp_path: Path) -> None:

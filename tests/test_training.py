@@ -124,7 +124,7 @@ def fake_split(codes: list[list[str]], answers: list[list[int]]) -> tuple[Any, R
     starts = np.concatenate([[0], np.cumsum([len(answer) + 1 for answer in answers])])
     tokens = np.array([token for answer in answers for token in (99, *answer)])
     split = RenderedSplit(np.arange(len(codes)), tokens, starts, np.ones(len(codes), int), 0)
-    return SimpleNamespace(records={"codes": codes}), split
+    return SimpleNamespace(column={"codes": codes}.__getitem__), split
 
 
 def test_encoder_targets_leave_out_the_rare_and_the_universal() -> None:

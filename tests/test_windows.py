@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.signals.resampling import resample
 from emgecg_cli.core.signals.windows import window_starts
 from emgecg_cli.core.store import Store, open_store
+from emgecg_cli.core.store.reader import OPEN_SHARDS
 
 FS = 100
 
@@ -108,6 +110,7 @@ def test_a_window_is_cut_at_its_own_rate_and_then_resampled(tmp_path: Path, fs: 
 def test_absent_leads_machine_values_and_trimmed_padding_arrive(tmp_path: Path) -> None:
     signal = long_leads(10, 400)
     signal[4] = MISSING
+    signal[0, [5, 6, 7]] = 32767
     machine = MachineIntervals(rr_ms=800.0, p_axis_deg=-12.0)
     given = Recording(RecordRef("a", "p", "f"), signal, 400, "text", None, ["x"], "template", "raw", 71.0, "F", machine,
                       ["aVL"], n_clipped=3, n_trimmed=96)
@@ -121,7 +124,7 @@ def test_absent_leads_machine_values_and_trimmed_padding_arrive(tmp_path: Path) 
 def test_columns_that_nobody_fills_are_not_there(tmp_path: Path) -> None:
     store = stored(tmp_path, recording(10))
     assert not {"machine_rr_ms", "pr_ms"} & set(store.scan().collect_schema().names())
-    assert store[0].keys() == {*store.scan().collect_schema().names(), "signal"}
+    assert {*store[0], "offset"} == {*store.scan().collect_schema().names(), "signal"}
 
 
 def test_a_window_without_samples_in_a_lead_is_left_out(tmp_path: Path) -> None:
@@ -130,6 +133,9 @@ def test_a_window_without_samples_in_a_lead_is_left_out(tmp_path: Path) -> None:
     given = Recording(RecordRef("a", "p", "f"), signal, FS, "text", "en")
     store = stored(tmp_path / "all", given, window="all")
     assert [store.row(i).start_s for i in range(len(store))] == [0.0, 20.0]
+    (left_out,) = read_rows(tmp_path / "all" / "store" / "quarantine.jsonl", QuarantineRow)
+    assert (left_out.record_id, left_out.reason) == ("a#1", "nan lead")
+    assert left_out.detail == "no sample in aVF from 10 s on"
     with pytest.raises(MedReportError, match=r"no record could be read \(nan lead: 1"):
         stored(tmp_path / "center", given, window="center")
     assert read_rows(tmp_path / "center" / "store" / "quarantine.jsonl", QuarantineRow)[0].reason == "nan lead"
@@ -161,3 +167,44 @@ def test_measurements_are_made_at_the_files_own_rate(tmp_path: Path) -> None:
 def test_rates_that_cannot_be_measured_as_they_are(tmp_path: Path, fs: int) -> None:
     row = stored(tmp_path, recording(10, fs), measure=True).row(0)
     assert row.measurements is not None and (fs > 1000 or row.measurements == Measurements())
+
+
+def test_what_is_of_the_whole_recording_is_counted_once(tmp_path: Path) -> None:
+    signal = long_leads(33)
+    signal[2, [1500, 1501]] = 32767
+    given = Recording(RecordRef("a", "p", "f"), signal, FS, "text", "en", n_clipped=2, n_trimmed=50)
+    store = stored(tmp_path, given, window="all")
+    assert [store.row(i).n_clipped for i in range(len(store))] == [0, 2, 0]
+    assert [store.row(i).n_trimmed for i in range(len(store))] == [0, 0, 50]
+    assert [store.row(i).n_cropped for i in range(len(store))] == [0, 0, 300]
+
+
+def test_missing_samples_are_those_of_present_leads_within_the_recording(tmp_path: Path) -> None:
+    signal = long_leads(7)
+    signal[4], signal[8, 100:150] = MISSING, MISSING
+    row = stored(tmp_path, Recording(RecordRef("a", "p", "f"), signal, FS, "text", "en", absent_leads=["aVL"])).row(0)
+    assert (row.n_missing, row.n_padded) == (50, 300)
+
+
+def test_samples_that_resampling_clips_are_counted(tmp_path: Path) -> None:
+    signal = np.zeros((12, 5000), np.int16)
+    signal[1, 2500:] = 32767  # the filter overshoots a step
+    assert stored(tmp_path, Recording(RecordRef("a", "p", "f"), signal, 500, "text", "en")).row(0).n_clipped > 0
+
+
+def test_any_number_of_shards_is_read_in_forked_workers_with_few_open_files(tmp_path: Path) -> None:
+    recordings = [recording(1, record_id=f"r{i}") for i in range(300)]
+    prepare(source_of(recordings), tmp_path / "store", seconds=1, shard_size=1, split="100/0/0")
+    store = open_store(tmp_path / "store")
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    assert [store[i]["record_id"] for i in range(300)] == [f"r{i}" for i in range(300)]
+    assert len(list(Path("/proc/self/fd").iterdir())) - open_files <= OPEN_SHARDS < 300
+    child = os.fork()
+    if not child:  # pragma: no cover
+        status = int(store.row(299).record_id != "r299" or store[7]["report"] != "some report")
+        try:
+            store.column("split")
+        except RuntimeError:
+            os._exit(status)
+        os._exit(9)
+    assert os.waitpid(child, 0)[1] == 0

@@ -54,7 +54,7 @@ def error(message: str, hint: str | None = None) -> None:
 
 def _say(prefix: str, message: str, style: str) -> None:
     """One line on stderr; the prefix is coloured on a terminal."""
-    line = " ".join(message.split())
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
     if prefix and is_terminal(sys.stderr) and "NO_COLOR" not in os.environ:
         prefix = f"\033[{style}m{prefix}\033[0m"
     print(prefix + line, file=sys.stderr, flush=True)

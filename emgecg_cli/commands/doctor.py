@@ -10,6 +10,7 @@ import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt
+from emgecg_cli.core.errors import MedReportError
 
 FolderArg = Annotated[Path, typer.Argument(metavar="DIR", help="The folder whose data/ and disk are looked at.")]
 MARKS = {"ok": "ok", "missing": "missing", "warning": "mind"}
@@ -20,6 +21,8 @@ def doctor(folder: FolderArg = Path("."), as_json: JsonOpt = False) -> None:
     with 1 only where no command can work. Nothing is sent."""
     from emgecg_cli.core.doctor import examine, facts, is_broken
 
+    if not folder.is_dir():
+        raise MedReportError(f"{folder}: no such folder", "give the folder you work in, or none")
     findings = examine(folder)
     broken = is_broken(findings)
     if as_json:

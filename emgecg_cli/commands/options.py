@@ -109,7 +109,10 @@ def find_one(kind: str, flag: str = "") -> Path:
     if finished:
         what = f"several {_plural(kind)}" if found else f"only perturbed stores under {place.folder}/"
         choice = found or finished
-        command = shlex.join(["medreport", *sys.argv[1:], *flag.split(), choice[0].as_posix()])
+        typed = sys.argv[1:]
+        # the first argument of a command is what is looked for, unless an option names it
+        at = len(typed) if flag else 1
+        command = shlex.join(["medreport", *typed[:at], *flag.split(), choice[0].as_posix(), *typed[at:]])
         raise MedReportError(f"{what}: {_listed(choice)}", f"name one: `{command}`")
     if there:
         raise MedReportError(f"no finished {_singular(kind)} under {place.folder}/, only {_listed(there)}",

@@ -34,6 +34,8 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     """Draw a record on ECG paper, with its report and measured intervals; in the terminal if no --out is given."""
     if store is not None and record is None and index is None and not Path(store).is_dir():
         store, record = None, store
+    if record is not None and index is not None:
+        raise MedReportError(f"record '{record}' and --index {index} both name a record", "leave one of them out")
     suffix = ".svg" if out == "-" else Path(out).suffix.lower() if out else ""
     if out and suffix not in (".png", ".svg"):
         raise MedReportError(f"{out}: a page is a .png or a .svg file", f"give --out {Path(out).stem or 'page'}.png")

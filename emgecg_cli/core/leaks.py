@@ -109,7 +109,7 @@ def _values(stores: Sequence[Store], side: _Side, name: str) -> list[str | None]
 
 def _shared_patients(stores: Sequence[Store]) -> Iterator[Leak]:
     column = polars.col
-    frames = [store.scan().select("subject_id", "split", "record_id", dataset=polars.lit(store.dataset),
+    frames = [store.scan().select("subject_id", "split", "record_id", dataset=polars.lit(store.population),
                                   store=polars.lit(number, polars.Int64)).with_row_index("row")
               for number, store in enumerate(stores)]
     firsts = (polars.concat(frames).group_by("dataset", "subject_id", "split", "store")
@@ -150,8 +150,10 @@ def _confirmed(stores: Sequence[Store], pairs: Sequence[tuple[Place, Place]],
     """The pairs whose signals are alike; pairs with the very same samples are left to their hashes."""
     for done, (a, b) in enumerate(pairs, 1):
         first, second = stores[a[0]], stores[b[0]]
-        found = similarity(first.signal(a[1]), first.fs, second.signal(b[1]), second.fs)
-        if found is not None and found.correlation >= SAME_RECORDING and _hash(first, a) != _hash(second, b):
+        found = None
+        if _hash(first, a) != _hash(second, b):
+            found = similarity(first.signal(a[1]), first.fs, second.signal(b[1]), second.fs)
+        if found is not None and found.correlation >= SAME_RECORDING:
             lag = f", {abs(found.lag_s) * 1000:.0f} ms apart" if abs(found.lag_s) > 0.006 else ""
             yield _leak(stores, NEAR, a, b, f"correlation {found.correlation:.3f} (median of {found.n_leads} leads, "
                                             f"{found.seconds:.1f} s){lag}")
@@ -181,7 +183,7 @@ def _equal_texts(stores: Sequence[Store]) -> Iterator[Leak]:
     frames = [store.scan().filter((column("report_kind") != "template")
                                   & (column("report").str.count_matches(r"\S+") >= LONG_TEXT_WORDS))
               .select("record_id", "split", "subject_id", "recording_id", text=column("report").hash(),
-                      dataset=polars.lit(store.dataset), store=polars.lit(number, polars.Int64))
+                      dataset=polars.lit(store.population), store=polars.lit(number, polars.Int64))
               for number, store in enumerate(stores)]
     # Windows of one recording, and the same recording in two stores, have one text.
     texts = polars.concat(frames).unique(["dataset", "recording_id", "text"], keep="first", maintain_order=True)

@@ -152,10 +152,10 @@ def check_files(artefact: Path, manifest: Manifest) -> None:
                                  "undo the change, or remove it and make it again")
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of medreport and of the packages that decide its numbers, without importing them."""
     versions = {"medreport": __version__}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -61,7 +61,7 @@ def translated(source: Source, *, model: str, base_url: str, cache: Path, to: st
     if not model.strip() or workers < 1:
         raise MedReportError("--translate names no model", "--translate MODEL, as the endpoint calls it")
     client = client or LLMClient(model=model, base_url=base_url, cache=cache)
-    asked = {"model": model, "base_url": base_url, "to": to, "prompt": json_hash(PROMPT)[:16]}
+    asked = {"model": model, "to": to, "prompt": json_hash(PROMPT)[:16]}
     return replace(source, listing=partial(_list, source.listing, client, to, workers, progress),
                    read=partial(_read, source.read), arguments=source.arguments | {"translate": asked})
 

@@ -69,6 +69,7 @@ class Source:
     `listing()` streams the records in a fixed order, and those that are refused by what the listing alone shows; it
     never holds the whole set. `read` yields, for each reference in order, the recording or the reason why it is set
     aside; it can be pickled. `arguments` are the resolved options and `details` what else the manifest should say.
+    `population` says whose patients these are: in two stores of one population a subject_id is the same person.
     """
 
     dataset: str
@@ -76,6 +77,12 @@ class Source:
     read: Callable[[Sequence[RecordRef]], Iterator[Recording | QuarantineRow]]
     arguments: dict[str, Any]
     details: dict[str, Any] = field(default_factory=dict)
+    population: str = ""
+
+    def __post_init__(self) -> None:
+        """A published set is its own population."""
+        if not self.population:
+            object.__setattr__(self, "population", self.dataset)
 
 
 def takes(name: str, option: str) -> bool:

@@ -27,6 +27,9 @@ def scan_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = (
         there = frame.collect_schema().names()
     except (polars.exceptions.PolarsError, OSError) as error:
         raise _unreadable(path, error, hint) from None
+    twice = [name for name in (*columns, *optional) if f"{name}_duplicated_0" in there]
+    if twice:
+        raise MedReportError(f"{path}: has the column {', '.join(twice)} more than once", "keep one of them")
     missing = [name for name in columns if name not in there]
     if missing:
         raise MedReportError(f"{path}: lacks the column {', '.join(missing)}", hint)
@@ -52,7 +55,7 @@ def iterate_frame(frame: polars.LazyFrame, path: Path) -> Iterator[tuple[int, di
                 number += 1
                 yield number, row
     except (polars.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(path, error, f"look after row {number}") from None
+        raise _unreadable(path, error, f"the fault is somewhere after row {number}") from None
 
 
 def read_columns(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[str, list[str]]:

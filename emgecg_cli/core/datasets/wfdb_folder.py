@@ -46,7 +46,8 @@ def open_source(root: Path, reports: Path) -> Source:
                              "--root is the folder that holds the .hea files")
     details = {"reports_sha256": file_hash(reports), "headers": n_headers, "records_without_report": without_report}
     arguments = {"root": root.name or root.resolve().name, "reports": reports.name}
-    return Source("wfdb", partial(_list, reports), partial(_read, str(root)), arguments, details)
+    return Source("wfdb", partial(_list, reports), partial(_read, str(root)), arguments, details,
+                  population=f"wfdb/{arguments['root']}")
 
 
 def read_signals(root: str, record: str) -> tuple[Leads, int]:

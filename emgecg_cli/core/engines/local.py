@@ -30,7 +30,7 @@ def run(task: Callable[[Any], Any], arguments: Iterable[Any], workers: int) -> I
     pending: set[Future[Any]] = set()
     try:
         while True:
-            pending |= {pool.submit(task, one) for one in islice(waiting, TASKS_PER_WORKER * workers - len(pending))}
+            pending |= {_submit(pool, task, one) for one in islice(waiting, TASKS_PER_WORKER * workers - len(pending))}
             if not pending:
                 return
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -38,8 +38,23 @@ def run(task: Callable[[Any], Any], arguments: Iterable[Any], workers: int) -> I
                 yield future.result()
     except BrokenProcessPool:
         raise lost_worker("killed, or it could not be started") from None
+    except BaseException:  # interrupted, or a task failed: what is half done will be done again
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, task: Callable[[Any], Any], argument: Any) -> Future[Any]:
+    """Submit a task, which may start a process; one that is starting must not take a Ctrl-C that is meant for us."""
+    if threading.current_thread() is not threading.main_thread():
+        return pool.submit(task, argument)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return pool.submit(task, argument)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin() -> None:

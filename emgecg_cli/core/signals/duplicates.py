@@ -1,9 +1,9 @@
 """Equal and nearly equal recordings among many, from the hashes and fingerprints of `signals.fingerprint`.
 
-Near pairs are found by multi-index hashing (Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index
-hashing", CVPR 2012): two fingerprints that differ in few bits agree, but for one bit at most, in the sixteen bits of
-some lead. Only records that share such a key are compared, so that time grows with the records and not with their
-pairs, and all is numpy arrays of bounded size.
+Near pairs are found by multi-index hashing (Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-
+index hashing", CVPR 2012): two fingerprints that differ in few bits agree, but for one bit at most, in the sixteen
+bits of some lead. Only records that share such a key are compared, a small share of all pairs, and all is numpy
+arrays of bounded size.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ def lead_rows(sig_name: Sequence[str]) -> dict[int, int]:
 def to_int16_uv(microvolts: np.ndarray) -> tuple[np.ndarray, int]:
     """Round float microvolts, NaN = missing, to int16 with `MISSING`; also return how many samples were clipped."""
     finite = np.isfinite(microvolts)
-    clipped = int(np.count_nonzero(np.abs(np.where(finite, microvolts, 0)) > LARGEST_UV))
-    rounded = np.clip(np.rint(np.where(finite, microvolts, 0)), -LARGEST_UV, LARGEST_UV).astype(np.int16)
+    whole = np.rint(np.where(finite, microvolts, 0))  # first, since 32767 / 1000 * 1000 is a little more than 32767
+    clipped = int(np.count_nonzero(np.abs(whole) > LARGEST_UV))
+    rounded = np.clip(whole, -LARGEST_UV, LARGEST_UV).astype(np.int16)
     rounded[~finite] = MISSING
     return rounded, clipped
 

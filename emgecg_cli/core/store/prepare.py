@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
@@ -17,10 +18,11 @@ from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.signals.quality import SUSPECT
+from emgecg_cli.core.signals.similarity import SAME_RECORDING, similarity
 from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts
 from emgecg_cli.core.store.index import build_index
 from emgecg_cli.core.store.rows import SetAside, clean_text, rows_of
-from emgecg_cli.core.store.shards import Shard, make_shard
+from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
 from emgecg_cli.core.store.splits import split_hash
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
 
@@ -78,7 +80,11 @@ def build_shard(read: Callable[[Sequence[RecordRef]], Iterator[Recording | Quara
             continue
         try:
             report, changed = clean_text(recording, rules, config.min_words)
-            kept.extend(rows_of(recording, report, config))
+            for item in rows_of(recording, report, config):
+                if isinstance(item, QuarantineRow):
+                    quarantine.append(item)
+                else:
+                    kept.append(item)
         except SetAside as refused:
             quarantine.append(refused.row)
             continue
@@ -90,15 +96,23 @@ def _finish(out: Path, source: Source, arguments: dict[str, Any], config: Prepar
     """Write the data card, and say in the manifest what is there."""
     counts = _count(config, written)
     details = source.details | {
-        "dataset": source.dataset, "fs": config.fs, "sig_len": config.sig_len,
+        "dataset": source.dataset, "population": source.population, "fs": config.fs, "sig_len": config.sig_len,
         "languages": _tally(written.records, "language"), "report_kinds": _tally(written.records, "report_kind"),
         "split_hash": split_hash(written.records),
     }
-    facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"])
+    facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"],
+                         alike=partial(_are_alike, out, config.fs))
     for name, text in zip(CARD, (card_markdown(facts), card_page(facts)), strict=True):
         write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
     details["honesty"] = facts_for_manifest(facts)
     return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
+
+
+def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two rows of shards, (shard, row) each, are of one recording by their signals."""
+    first, second = (np.load(out / shard_file(shard), mmap_mode="r")[row] for shard, row in (one, other))
+    found = similarity(first, fs, second, fs)
+    return found is not None and found.correlation >= SAME_RECORDING
 
 
 def _count(config: PrepareConfig, written: Written) -> dict[str, Any]:

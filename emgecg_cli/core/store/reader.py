@@ -1,7 +1,9 @@
-"""Open a finished store and read single recordings from it: row 700,000 at the cost of row 7."""
+"""Open a finished store and read single recordings from it: row 700,000 at the cost of row 7, in any process."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,35 +16,43 @@ import polars
 from emgecg_cli.core.artifacts import SPLITS, RecordRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
-from emgecg_cli.core.store.shards import check_signals, open_signals, shard_file
-from emgecg_cli.core.store.table import BASE_SCHEMA, TABLE, to_row
+from emgecg_cli.core.store.shards import check_signals, open_signals, rows_file, shard_file
+from emgecg_cli.core.store.table import BASE_SCHEMA, OFFSET, TABLE, to_row
 
 OPEN_SHARDS = 256  # each keeps a file open, and a process may often have no more than 1,024
-ROWS_AT_ONCE = 2048
 _HINT = "remove the folder and run `medreport prepare` again"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Store:
-    """A finished store. Rows are numbered from 0, in record order; `ends` holds, for each shard that has rows, the
-    number of rows up to its end, and `shards` its number.
+    """A finished store. Rows are numbered from 0, in record order.
 
-    Signals are mapped from their files and the table is read by column or by a block of rows when asked for, so that
-    opening costs little and no set is too large.
+    `shards`, `ends` and `sizes` are the shards that have rows: their numbers, the rows up to their ends, and how many
+    each has; `offsets` says where the line of each row begins. Signals are mapped from their files and a row is a line
+    of one, so that opening costs little, no set is too large, and workers may be forked or spawned. Columns are read
+    whole when first asked for, which is to be done before a process is forked.
     """
 
     path: Path
     manifest: Manifest
+    columns: tuple[str, ...] = field(repr=False)
     shards: np.ndarray = field(repr=False)
+    sizes: np.ndarray = field(repr=False)
     ends: np.ndarray = field(repr=False)
+    offsets: np.ndarray = field(repr=False)
     _signals: Callable[[int], np.ndarray] = field(repr=False)
-    _rows: Callable[[int], polars.DataFrame] = field(repr=False)
     _columns: dict[str, polars.Series] = field(default_factory=dict, repr=False)
+    _process: int = field(default_factory=os.getpid, repr=False)
 
     @property
     def dataset(self) -> str:
         """The name of the dataset it was prepared from."""
         return str(self.manifest.details["dataset"])
+
+    @property
+    def population(self) -> str:
+        """Whose patients these are: subject ids of two stores mean the same people where this is the same."""
+        return str(self.manifest.details.get("population", self.dataset))
 
     @property
     def fs(self) -> int:
@@ -59,13 +69,12 @@ class Store:
 
     def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
         """Pickle the path alone, for loader workers: the maps themselves would be copied whole."""
-        return open_store, (self.path,)
+        return open_store, (self.path.absolute(),)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row as a map-style data set gives it: all columns of the table, and `signal`."""
         index = self._checked(index)
-        block, at = divmod(index, ROWS_AT_ONCE)
-        return self._rows(block).row(at, named=True) | {"signal": self.signal(index)}
+        return dict.fromkeys(self.columns) | self._values(index) | {"signal": self.signal(index)}
 
     def scan(self) -> polars.LazyFrame:
         """The table as a lazy frame, to filter and aggregate without loading it."""
@@ -74,6 +83,9 @@ class Store:
     def column(self, name: str) -> polars.Series:
         """One column of the table, whole; kept for the next call."""
         if name not in self._columns:
+            if os.getpid() != self._process:
+                raise RuntimeError(f"column '{name}' is first asked for in a forked process, where polars would wait "
+                                   "for ever; ask for it before, or start workers by spawn")
             self._columns[name] = self.scan().select(name).collect()[name]
         return self._columns[name]
 
@@ -87,14 +99,27 @@ class Store:
 
     def signal(self, index: int) -> np.ndarray:
         """The signal of a row: int16 microvolts (12, L), missing = `leads.MISSING`; a read-only view of the file."""
-        index = self._checked(index)
-        place = int(np.searchsorted(self.ends, index, side="right"))
-        return self._signals(place)[index - (int(self.ends[place - 1]) if place else 0)]
+        place, row = self._place(self._checked(index))
+        return self._signals(place)[row]
 
     def row(self, index: int) -> RecordRow:
         """All that is known of a row beside its signal."""
-        block, at = divmod(self._checked(index), ROWS_AT_ONCE)
-        return to_row(self._rows(block).row(at, named=True))
+        return to_row(self._values(self._checked(index)))
+
+    def _values(self, index: int) -> dict[str, Any]:
+        """The columns of a row that it has, from its line."""
+        path = self.path / rows_file(int(self.shards[self._place(index)[0]]))
+        try:
+            with path.open("rb") as lines:
+                lines.seek(int(self.offsets[index]))
+                return json.loads(lines.readline().decode("utf-8", "surrogatepass"))
+        except (OSError, ValueError):
+            raise MedReportError(f"{path}: row {index} of the store cannot be read there", _HINT) from None
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Which of the shards a row is in, and which of its rows it is."""
+        place = int(np.searchsorted(self.ends, index, side="right"))
+        return place, index - (int(self.ends[place - 1]) if place else 0)
 
     def _checked(self, index: int) -> int:
         found = int(index) + (len(self) if index < 0 else 0)
@@ -111,11 +136,12 @@ def open_store(path: Path) -> Store:
         int(manifest.details["fs"]), str(manifest.details["dataset"])
     except (KeyError, TypeError, ValueError):
         raise MedReportError(f"{path / 'manifest.json'}: lacks dataset, fs or sig_len", _HINT) from None
-    shards, sizes = _shard_sizes(path / TABLE)
-    if sizes.sum() != manifest.counts.get("records"):
-        raise MedReportError(f"{path / TABLE}: {sizes.sum()} records, the manifest says "
+    columns, shard_of, offsets = _read_places(path / TABLE)
+    if len(offsets) != manifest.counts.get("records"):
+        raise MedReportError(f"{path / TABLE}: {len(offsets)} records, the manifest says "
                              f"{manifest.counts.get('records')}", _HINT)
     check_files(path, manifest)
+    shards, sizes = np.unique(shard_of, return_counts=True)
     for shard, size in zip(shards.tolist(), sizes.tolist(), strict=True):
         check_signals(path / shard_file(shard), size, sig_len)
 
@@ -123,23 +149,20 @@ def open_store(path: Path) -> Store:
     def signals(place: int) -> np.ndarray:
         return open_signals(path / shard_file(int(shards[place])), int(sizes[place]), sig_len)
 
-    @lru_cache(maxsize=4)
-    def rows(block: int) -> polars.DataFrame:
-        return polars.scan_parquet(path / TABLE, glob=False).slice(block * ROWS_AT_ONCE, ROWS_AT_ONCE).collect()
-
-    return Store(path, manifest, shards, np.cumsum(sizes), signals, rows)
+    return Store(path, manifest, columns, shards, sizes, np.cumsum(sizes), offsets, signals)
 
 
-def _shard_sizes(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The shards that have rows, ascending, and how many each has; raises MedReportError for a damaged table."""
+def _read_places(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The columns there are, and the shard and offset of each row; raises MedReportError for a damaged table."""
     try:
         there = polars.read_parquet_schema(path)
-        missing = [name for name in BASE_SCHEMA if name not in there]
+        missing = [name for name in (*BASE_SCHEMA, OFFSET) if name not in there]
         if missing:
             raise MedReportError(f"{path}: lacks the column {', '.join(missing)}", _HINT)
-        shards = polars.scan_parquet(path, glob=False).select("shard").collect()["shard"].to_numpy()
+        places = polars.scan_parquet(path, glob=False).select("shard", OFFSET).collect()
     except FileNotFoundError:
         raise MedReportError(f"{path}: missing", _HINT) from None
     except (polars.exceptions.PolarsError, OSError) as error:
         raise MedReportError(f"{path}: not readable ({str(error).partition(chr(10))[0][:200]})", _HINT) from None
-    return np.unique(shards, return_counts=True)
+    columns = tuple(name for name in there if name != OFFSET)
+    return columns, places["shard"].to_numpy(), places[OFFSET].to_numpy()

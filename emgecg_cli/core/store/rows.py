@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from emgecg_cli.core.datasets import Recording
 from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.text import clean_report
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
-from emgecg_cli.core.signals.leads import LEADS, MISSING
+from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING
 from emgecg_cli.core.signals.quality import check_signal
 from emgecg_cli.core.signals.resampling import resample, resampled_length
 from emgecg_cli.core.signals.windows import window_starts
@@ -38,11 +40,12 @@ def clean_text(recording: Recording, rules: tuple[str, ...], min_words: int) -> 
     return report, changed
 
 
-def rows_of(recording: Recording, report: str, config: PrepareConfig) -> Iterator[tuple[RecordRow, np.ndarray]]:
+def rows_of(recording: Recording, report: str,
+            config: PrepareConfig) -> Iterator[tuple[RecordRow, np.ndarray] | QuarantineRow]:
     """The rows that a recording gives and their signals, int16 microvolts (12, config.sig_len).
 
     A window is cut at the recording's own rate, measured there, resampled, and padded with missing samples at its end.
-    A window in which some present lead has no sample is left out; raises SetAside when no window is left.
+    One in which a present lead has no sample is set aside; raises SetAside where that is the only one.
     """
     signal, fs = recording.signal, recording.fs
     if signal.dtype != np.int16 or signal.ndim != 2 or len(signal) != len(LEADS) or not signal.shape[1]:
@@ -50,22 +53,31 @@ def rows_of(recording: Recording, report: str, config: PrepareConfig) -> Iterato
                          f"({len(LEADS)}, L)")
     length = round(config.seconds * fs)
     starts = window_starts(signal.shape[1], length, config.window)
-    present = [LEADS.index(name) for name in LEADS if name not in recording.absent_leads]
+    present = [lead for lead, name in enumerate(LEADS) if name not in recording.absent_leads]
+    empty = {start: _empty_leads(signal[:, start:start + length], present) for start in starts}
+    kept = [start for start in starts if not empty[start]]
+    if not kept:
+        raise SetAside(recording, "nan lead", f"no sample in {empty[starts[0]]}")
     used = sum(min(length, signal.shape[1] - start) for start in starts)
-    cropped = resampled_length(signal.shape[1] - used, fs, config.fs)
-    found = False
+    once: dict[str, Any] = {"n_cropped": resampled_length(signal.shape[1] - used, fs, config.fs),
+            "n_trimmed": resampled_length(recording.n_trimmed, fs, config.fs)}
     for number, start in enumerate(starts):
-        window = signal[:, start:start + length]
-        if (window[present] == MISSING).all(axis=1).any():
+        record_id = f"{recording.ref.record_id}#{number}" if len(starts) > 1 else recording.ref.record_id
+        if empty[start]:
+            yield QuarantineRow(record_id, "nan lead", f"no sample in {empty[start]} from {start / fs:g} s on",
+                                recording.ref.source)
             continue
-        found = True
-        several = config.window == "all" and len(starts) > 1
-        record_id = f"{recording.ref.record_id}#{number}" if several else recording.ref.record_id
+        window = signal[:, start:start + length]
         stored, n_clipped = _at_rate(window, fs, config)
-        yield _row(recording, report, config, record_id, start, stored, n_clipped,
-                   cropped if number == len(starts) - 1 else 0, window), stored
-    if not found:
-        raise SetAside(recording, "nan lead", "no window has samples in every lead")
+        if recording.n_clipped:
+            n_clipped += int(np.count_nonzero(np.abs(window, dtype=np.int32) == LARGEST_UV))
+        row = _row(recording, report, config, record_id, start, stored, window)
+        yield replace(row, n_clipped=n_clipped, **(once if start == kept[-1] else {})), stored
+
+
+def _empty_leads(window: np.ndarray, present: list[int]) -> str:
+    """The leads without a sample in a window, of those the recording has."""
+    return ", ".join(LEADS[lead] for lead in present if (window[lead] == MISSING).all())
 
 
 def _at_rate(window: np.ndarray, fs: int, config: PrepareConfig) -> tuple[np.ndarray, int]:
@@ -81,7 +93,7 @@ def _at_rate(window: np.ndarray, fs: int, config: PrepareConfig) -> tuple[np.nda
 
 
 def _row(recording: Recording, report: str, config: PrepareConfig, record_id: str, start: int, stored: np.ndarray,
-         n_clipped: int, n_cropped: int, window: np.ndarray) -> RecordRow:
+         window: np.ndarray) -> RecordRow:
     ref, fs = recording.ref, recording.fs
     n_padded = config.sig_len - min(config.sig_len, resampled_length(window.shape[1], fs, config.fs))
     n_missing = int(np.count_nonzero(stored == MISSING)) - len(recording.absent_leads) * config.sig_len \
@@ -91,8 +103,7 @@ def _row(recording: Recording, report: str, config: PrepareConfig, record_id: st
         report=report, report_raw=recording.report_raw or recording.report, report_kind=recording.report_kind,
         language=recording.language or detect_language(recording.report), codes=recording.codes, source=ref.source,
         shard=0, row=0, recording_id=ref.record_id, start_s=start / fs, age=recording.age, sex=recording.sex,
-        n_missing=n_missing, n_clipped=recording.n_clipped + n_clipped,
-        n_trimmed=resampled_length(recording.n_trimmed, fs, config.fs), n_cropped=n_cropped, n_padded=n_padded,
+        n_missing=n_missing, n_padded=n_padded,
         absent_leads=recording.absent_leads, resampled_from=fs if fs != config.fs else None,
         **vars(check_signal(stored, config.fs)), signal_hash=signal_hash(stored),
         fingerprint=fingerprint(stored, config.fs), machine=recording.machine,

@@ -1,7 +1,8 @@
 """One shard of a store: what at most `shard_size` recordings gave, made in one go and written in one go.
 
-The signals of shard i lie in `signals-0000i.npy`, int16 (n, 12, L) microvolts; a shard none of whose records could be
-kept has no such file. Its table and its quarantine wait in the partial folder until the whole store is finished.
+The signals of shard i lie in `signals-0000i.npy`, int16 (n, 12, L) microvolts, and its rows, for looking one up, as
+JSON lines in `rows-0000i.jsonl`; a shard none of whose records could be kept has no such files. Its table and its
+quarantine wait in the partial folder until the whole store is finished.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, write_atomically
+from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, to_json, write_atomically
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS
-from emgecg_cli.core.store.table import frame_bytes, to_frame
+from emgecg_cli.core.store.table import flat, frame_bytes, to_frame
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ def shard_file(number: int) -> str:
     return f"signals-{number:05d}.npy"
 
 
+def rows_file(number: int) -> str:
+    """The name of the file with a shard's rows as lines."""
+    return f"rows-{number:05d}.jsonl"
+
+
 def table_path(partial: Path, number: int) -> Path:
     """Where the table of a shard waits; there is none for a shard without rows."""
     return partial / f"shard-{number:05d}.parquet"
@@ -58,7 +65,10 @@ def write_shard(out: Path, partial: Path, number: int, shard: Shard) -> None:
     """Write a shard's signals, its table, and last the file that says that it is done."""
     if shard.rows:
         _write_signals(out / shard_file(number), partial, shard)
-        write_atomically(table_path(partial, number), frame_bytes(to_frame(shard.rows)))
+        lines = [(to_json(flat(row)) + "\n").encode("utf-8", "surrogatepass") for row in shard.rows]
+        write_atomically(out / rows_file(number), b"".join(lines))
+        offsets = [0, *accumulate(len(line) for line in lines[:-1])]
+        write_atomically(table_path(partial, number), frame_bytes(to_frame(shard.rows, offsets)))
     done = {"rows": len(shard.rows), "quarantine": [vars(row) for row in shard.quarantine],
             "counts": dict(sorted(shard.counts.items()))}
     write_atomically(_done_path(partial, number), json.dumps(done).encode())
@@ -90,7 +100,8 @@ def is_written(out: Path, partial: Path, number: int) -> bool:
     if not _done_path(partial, number).is_file():
         return False
     return not read_done(partial, number)["rows"] \
-        or ((out / shard_file(number)).is_file() and table_path(partial, number).is_file())
+        or all(path.is_file() for path in (out / shard_file(number), out / rows_file(number),
+                                           table_path(partial, number)))
 
 
 def read_done(partial: Path, number: int) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def subject_hashes(store: Store, split: str) -> set[str]:
     """
     rows = store.indices(split)
     subjects = store.column("subject_id").gather(rows).unique().to_list()
-    return {hashlib.sha256(f"{store.dataset}/{subject}".encode()).hexdigest()[:16] for subject in subjects}
+    return {hashlib.sha256(f"{store.population}/{subject}".encode()).hexdigest()[:16] for subject in subjects}
 
 
 def split_hash(records: polars.LazyFrame) -> str:

@@ -1,7 +1,8 @@
 """The table of a store: `RecordRow`s as a polars frame and back, and the streamed merge of the shards' tables.
 
 A nested dataclass is flattened: `machine` to columns `machine_…`, `measurements` to columns of their own. Where no
-record of the whole store has any, the table has no such columns.
+record of the whole store has any, the table has no such columns. `offset` is where the row's line begins in the rows of
+its shard.
 """
 
 from __future__ import annotations
@@ -33,16 +34,20 @@ def _dtypes(kind: type, prefix: str = "") -> dict[str, Any]:
 
 BASE_SCHEMA = _dtypes(RecordRow)
 GROUP_SCHEMAS = {name: _dtypes(kind, prefix) for name, (kind, prefix) in GROUPS.items()}
-FULL_SCHEMA = BASE_SCHEMA | {name: dtype for schema in GROUP_SCHEMAS.values() for name, dtype in schema.items()}
+OFFSET = "offset"
+FULL_SCHEMA = BASE_SCHEMA | {OFFSET: polars.Int64} | {name: dtype for schema in GROUP_SCHEMAS.values()
+                                                      for name, dtype in schema.items()}
 
 
-def to_frame(rows: Sequence[RecordRow]) -> polars.DataFrame:
+def to_frame(rows: Sequence[RecordRow], offsets: Sequence[int] | None = None) -> polars.DataFrame:
     """Rows as a frame with all columns there can be."""
-    return polars.DataFrame([_flat(row) for row in rows], schema=FULL_SCHEMA, orient="row")
+    offsets = offsets or [0] * len(rows)
+    return polars.DataFrame([flat(row) | {OFFSET: offset} for row, offset in zip(rows, offsets, strict=True)],
+                            schema=FULL_SCHEMA, orient="row")
 
 
 def to_row(values: Mapping[str, Any]) -> RecordRow:
-    """One row of the table, as `frame.row(i, named=True)` gives it."""
+    """One row from the values of its columns; what is not there is null."""
     groups: dict[str, Any] = {}
     for name, (kind, prefix) in GROUPS.items():
         found = {field.name: values.get(prefix + field.name) for field in fields(kind)}
@@ -50,7 +55,8 @@ def to_row(values: Mapping[str, Any]) -> RecordRow:
     return RecordRow(**{name: values[name] for name in BASE_SCHEMA}, **groups)
 
 
-def _flat(row: RecordRow) -> dict[str, Any]:
+def flat(row: RecordRow) -> dict[str, Any]:
+    """The columns of one row, those of groups it does not have left out."""
     values = {name: getattr(row, name) for name in BASE_SCHEMA}
     for name, (_, prefix) in GROUPS.items():
         group = getattr(row, name)

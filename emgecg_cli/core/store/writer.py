@@ -27,7 +27,6 @@ from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import (
     Manifest,
-    check_files,
     check_folder_name,
     file_hashes,
     is_finished,
@@ -36,11 +35,14 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
+from emgecg_cli.core.store.reader import open_store
 from emgecg_cli.core.store.shards import Shard, is_written, read_done, table_path, write_shard
 from emgecg_cli.core.store.splits import check_table
 from emgecg_cli.core.store.table import TABLE, merge_tables
 
 PARTIAL = ".partial"
+# the packages that decide the bytes of a store: an update of another one does not keep a killed run from going on
+DECIDING = ("wfdb", "polars", "numpy", "scipy")
 QUARANTINE = "quarantine.jsonl"
 
 Progress = Callable[[int, int], None]
@@ -96,7 +98,7 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
     check_folder_name(out)
     if is_finished(out):
         return WriteResult(_finished_before(out, identity), True, len(sizes))
-    plan = dict(identity) | {"versions": package_versions()}
+    plan = dict(identity) | {"versions": package_versions(DECIDING)}
     with claim(out, plan, own=(PARTIAL, QUARANTINE)) as claimed:
         folder = out / PARTIAL
         if not claimed.resuming:  # without a plan nobody knows what the shards there belong to
@@ -178,7 +180,7 @@ def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
         changed = difference(manifest.arguments, identity.get("arguments", {})) or "input"
         raise MedReportError(f"{out}: a finished store, made with other {changed}",
                              "give another --out, or remove the folder to make it anew")
-    check_files(out, manifest)
+    open_store(out)
     shutil.rmtree(out / PARTIAL, ignore_errors=True)
     sweep(out)
     return manifest

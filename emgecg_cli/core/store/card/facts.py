@@ -14,7 +14,7 @@ import polars
 
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.signals.leads import LEADS
-from emgecg_cli.core.store.card.findings import Findings, find_all, missing_share
+from emgecg_cli.core.store.card.findings import Alike, Findings, find_all, missing_share
 from emgecg_cli.core.store.card.tallies import Quantiles, Tally, bins, collect, quantiles, tally
 
 RESIDUALS = {"einthoven_p50_uv": "Einthoven, median", "einthoven_p99_uv": "Einthoven, 99th percentile",
@@ -70,12 +70,13 @@ class CardFacts:
 
 
 def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int], details: Mapping[str, Any],
-                 cleaning: Mapping[str, int] | None = None) -> CardFacts:
+                 cleaning: Mapping[str, int] | None = None, alike: Alike | None = None) -> CardFacts:
     """Count what the card says from the columns of `RecordRow`.
 
     `quarantine` is `quarantine.jsonl`, or how many records each reason set aside; `details` is what the manifest says
     of the source, with at least `dataset`; `cleaning` how many reports each rule changed. Nothing of it is a path or
-    a time, so the same store gives the same facts.
+    a time, so the same store gives the same facts. `alike((shard, row), (shard, row))` looks at two signals with near
+    fingerprints and says whether they are of one recording; without it no such pair is named.
     """
     n_records, n_subjects, n_recordings, samples = collect(records.select(
         polars.len().alias("n"), _col("subject_id").n_unique().alias("subjects"),
@@ -87,7 +88,7 @@ def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int]
         dict(details), n_records, n_recordings, n_subjects, float(samples), _splits(records),
         _tallies(records, columns), _quantiles(records, columns),
         int(collect(records.select(_col("codes").explode().drop_nulls().n_unique())).item()), reports, n_distinct,
-        n_sharing, leaked, find_all(records), _reasons(quarantine), dict(cleaning or {}))
+        n_sharing, leaked, find_all(records, alike), _reasons(quarantine), dict(cleaning or {}))
 
 
 def _recording() -> polars.Expr:

@@ -3,7 +3,7 @@ failure of preparation; a patient in two splits alone would be one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store.card.tallies import collect
 
 SHOWN = 20  # records named per kind
+NEAR = 12  # bits in which fingerprints differ of a recording that was resampled, rescaled or filtered
+MOST_PAIRS = 20_000  # pairs of near fingerprints whose signals are compared
+Alike = Callable[[tuple[int, int], tuple[int, int]], bool]
 MUCH_MISSING = 0.05
 _col = polars.col
 
@@ -28,7 +31,7 @@ class Finding:
 @dataclass(frozen=True)
 class Findings:
     """One check: how many records it found, the first findings, how many more findings there are, and what finds all
-    of them in `records.parquet`. A finding of duplicates names several records."""
+    of them in `records.parquet`, "" where no filter does. A finding of duplicates names several records."""
 
     kind: str
     title: str
@@ -99,11 +102,11 @@ def _listed(column: str, title: str, meaning: str) -> _Check:
     return _Check(column, title, meaning, n > 0, _col(column).list.join(", "), f"{column}.list.len() > 0", n, column)
 
 
-def find_all(records: polars.LazyFrame) -> tuple[Findings, ...]:
+def find_all(records: polars.LazyFrame, alike: Alike | None = None) -> tuple[Findings, ...]:
     """Every check over a store's table, those without a finding as well."""
     columns = {None, *records.collect_schema().names()}
     single = [_run(records, check) for check in _checks() if check.needs in columns]
-    return (*single, _same_signals(records), _near_signals(records), _split_patients(records))
+    return (*single, _same_signals(records), _near_signals(records, alike), _split_patients(records))
 
 
 def _run(records: polars.LazyFrame, check: _Check) -> Findings:
@@ -146,28 +149,31 @@ def _spread(subjects: Sequence[str], splits: Sequence[str]) -> str:
     return f"{n} patient{'s' if n > 1 else ''}, split {' and '.join(sorted(set(splits)))}"
 
 
-def _near_signals(records: polars.LazyFrame) -> Findings:
+def _near_signals(records: polars.LazyFrame, alike: Alike | None) -> Findings:
     """Pairs of recordings with nearly the same signal, those with the very same samples apart."""
     title, meaning = "Nearly the same signals", ("Pairs of records whose signals differ by little: exported twice, "
                                                  "resampled or rescaled.")
     rows = collect(records.filter(_col("fingerprint").is_not_null())
-                   .select("record_id", "recording_id", "subject_id", "split", "signal_hash", "fingerprint"))
+                   .select("record_id", "recording_id", "subject_id", "split", "signal_hash", "fingerprint", "shard",
+                           "row"))
     first: list[Finding] = []
     n_pairs = n_found = 0
-    if rows.height > 1:
+    if rows.height > 1 and alike is not None:
         from emgecg_cli.core.signals.duplicates import near_pairs
 
-        pairs = np.asarray(near_pairs(rows["fingerprint"].to_list()), np.int64).reshape(-1, 2)
+        pairs = np.asarray(near_pairs(rows["fingerprint"].to_list(), NEAR), np.int64).reshape(-1, 2)
         differ = [(rows[name].gather(pairs[:, 0]) != rows[name].gather(pairs[:, 1])).to_numpy()
                   for name in ("signal_hash", "recording_id")]
-        pairs = pairs[differ[0] & differ[1]]
+        pairs = pairs[differ[0] & differ[1]][:MOST_PAIRS]
+        places = rows.select("shard", "row").rows()
+        pairs = np.asarray([(a, b) for a, b in pairs.tolist() if alike(places[a], places[b])], np.int64).reshape(-1, 2)
         n_pairs, n_found = len(pairs), len(np.unique(pairs))
         for a, b in pairs[:SHOWN].tolist():
             one, other = rows.row(a, named=True), rows.row(b, named=True)
             spread = _spread([one["subject_id"], other["subject_id"]], [one["split"], other["split"]])
             first.append(Finding(one["record_id"], f"nearly the same as {other['record_id']}; {spread}"))
     return Findings("near_signal", title, meaning, n_found, tuple(first), n_pairs - len(first),
-                    "fingerprint.is_not_null()")
+                    "")
 
 
 def _split_patients(records: polars.LazyFrame) -> Findings:

@@ -122,7 +122,9 @@ def _found(facts: CardFacts) -> list[Section]:
 def _findings(found: Findings) -> Section:
     rows = tuple((_clean(one.record_id), _clean(one.evidence)) for one in found.first)
     blocks: list[str | Table | Bars | Code] = [found.meaning, Table(("record", "evidence"), rows)]
-    if found.n_more:
+    if found.n_more and not found.filter:
+        blocks.append(f"and {found.n_more:,} more.")
+    elif found.n_more:
         blocks.append(Code(f"and {found.n_more:,} more: filter records.parquet by", found.filter))
     return Section(f"{found.title}: {found.n:,}", tuple(blocks), level=3)
 
