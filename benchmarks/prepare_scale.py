@@ -49,7 +49,8 @@ def run_one(records: int, workers: int, measure: bool) -> dict[str, float]:
         begun = time.perf_counter()
         store.row(records - 1)
         return {"records": records, "seconds": seconds, "per_second": records / seconds, "peak_mb": peak / 1024,
-                "worker_peak_mb": child / 1024, "open_ms": opening * 1e3, "signals_per_second": signals, "items_per_second": items,
+                "worker_peak_mb": child / 1024, "open_ms": opening * 1e3, "signals_per_second": signals,
+                "items_per_second": items,
                 "last_row_ms": (time.perf_counter() - begun) * 1e3}
 
 

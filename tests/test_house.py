@@ -28,11 +28,11 @@ ROWS = [("errors",), ("pages",), ("artifacts",), ("manifest",), ("locks",), ("cl
 FIRST = {room for row in ROWS[:11] for room in row}
 MAY_IMPORT = {room: {other for earlier in ROWS[:i] for other in earlier} | {room}
               for i, row in enumerate(ROWS) for room in row}
-MAY_IMPORT["metrics"] = FIRST | {"signals", "store", "llm", "metrics"}
+MAY_IMPORT["metrics"] = FIRST | {"signals", "emg", "references", "store", "llm", "metrics"}
 MAY_IMPORT["doctor"] = {room for row in ROWS for room in row} | {"doctor"}  # looks at everything, changes nothing
 MAY_IMPORT["demo"] = {room for row in ROWS for room in row} | {"metrics", "demo"}  # the whole pipeline in one call
 HEAVY = {"torch", "transformers", "peft", "accelerate", "polars", "numpy", "wfdb", "scipy", "nltk", "sacrebleu",
-         "bert_score", "rouge_score", "openai", "safetensors", "h5py", "ray", "httpx", "PIL"}
+         "bert_score", "rouge_score", "openai", "safetensors", "h5py", "ray", "httpx", "PIL", "jieba"}
 
 
 def modules(folder: Path) -> list[Path]:
@@ -183,9 +183,24 @@ def test_no_command_takes_an_option_it_ignores(name):
 
 
 def test_console_script_and_module_are_the_same_program():
-    from emgecg_cli import __main__
+    import tomllib
 
-    assert __main__.main is frame.main and isinstance(frame.app, typer.Typer)
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["medreport"]
+    typed = [[sys.executable, "-m", "emgecg_cli", "--version"],
+             [sys.executable, "-c", "import sys; from {} import {} as run; sys.argv = ['medreport', '--version']; run()"
+              .format(*script.split(":"))]]
+    said = {subprocess.run(line, capture_output=True, text=True, check=True).stdout for line in typed}
+    assert len(said) == 1 and isinstance(frame.app, typer.Typer)
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_one_line():
+    code = ("import sys, builtins\nreal = builtins.__import__\n"
+            "def fail(name, *rest, **more):\n"
+            "    if name == 'emgecg_cli.commands.app': raise KeyboardInterrupt\n"
+            "    return real(name, *rest, **more)\n"
+            "from emgecg_cli.__main__ import main\nbuiltins.__import__ = fail\nmain()")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130 and done.stderr == "error: interrupted\n" and not done.stdout
 
 
 def test_the_readme_has_a_line_for_every_file():
