@@ -117,7 +117,7 @@ def every_source(root: Path) -> dict[str, Source]:
 
 def test_every_source_keeps_the_contract(tmp_path: Path) -> None:
     built = every_source(tmp_path)
-    assert set(built) == set(names.choices("dataset"))
+    assert {*built, "etm", "synthetic-emg"} == {*names.choices("dataset")}  # those two have tables, no signals
     for dataset, source in built.items():
         recordings, quarantine = read_all(source)
         assert len(recordings) == RECORDS, dataset

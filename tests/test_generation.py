@@ -70,7 +70,7 @@ def test_placeholders_stand_for_a_signal_only(short_run: Path, inputs: tuple[Pat
     tokenizer = load_tokenizer(short_run)
     for signal, expected in (("real", 3), ("zeros", 3), ("none", 0)):
         job = plan_job(open_store(inputs[0]), open_instructions(inputs[1]), tokenizer, GenerateConfig(signal=signal))
-        prompts = job.prompts(job.order, tokenizer, [3])
+        prompts = job.prompts(job.order, tokenizer, {"ecg": 3})
         assert {prompt.count(PLACEHOLDER) for prompt in prompts} == {expected}
         assert all(PLACEHOLDER not in prompt for prompt in job.prompts(job.order, tokenizer, None))
 

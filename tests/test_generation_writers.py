@@ -184,7 +184,7 @@ def test_the_progress_of_all_writers_is_one(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_writer_is_told_all_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = GenerateConfig("val", "shuffled", 3, 1, 7, 9, 5, 0.7, 0.9, 4, 1.2, 3)
-    words = processes._arguments(Path("-run"), Path("o.jsonl"), config, Path("s"), None)
+    words = processes._arguments(Path("-run"), Path("o.jsonl"), config, Path("s"), None, Path("r.json"))
     asked = {}
 
     def generate_reports(run: Path, out: Path, config: GenerateConfig, **rest: object) -> GenerateResult:
@@ -196,7 +196,7 @@ def test_a_writer_is_told_all_that_was_asked_for(tmp_path: Path, monkeypatch: py
     assert app.run(words) == 0
     del asked["progress"]
     assert asked == {"run": Path("-run"), "out": Path("o.jsonl"), "config": config, "store_path": Path("s"),
-                     "instructions_path": None, "writer": (2, 3)}
+                     "instructions_path": None, "references_path": Path("r.json"), "writer": (2, 3)}
 
 
 def test_each_writer_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from metric_corpora import DEGENERATE, columns, random_pairs, rows_of
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from emgecg_cli.core.metrics.cider import CiderD
+from emgecg_cli.core.metrics.tokens import Tokens
 
 FIXTURE = [("sinus rhythm. normal ecg", "sinus bradycardia. otherwise normal ecg"),
            ("atrial fibrillation. abnormal ecg", "atrial fibrillation with rapid ventricular response. abnormal ecg")]
@@ -58,7 +59,7 @@ def plain_cider(pairs: Sequence[tuple[str, str]], documents: Sequence[str], toke
 @pytest.mark.parametrize("leftover", PUBLISHED)
 def test_published_values_of_two_pairs(leftover: str) -> None:
     pairs = [(leftover + hypothesis, leftover + reference) for hypothesis, reference in FIXTURE]
-    metric = CiderD(tokenize=period_split, tokenizer="period-split")
+    metric = CiderD(tokens=Tokens(period_split, "period-split"))
     statistics = metric.segment_statistics(*columns(pairs), rows_of(pairs))
     assert float(metric.aggregate(statistics.sum(axis=0))["CIDEr-D"]) == pytest.approx(PUBLISHED[leftover], abs=5e-5)
 

@@ -61,7 +61,7 @@ def records(family: str, model: ReportModel) -> tuple[Tensor, dict[str, Tensor],
     signals = torch.randn(RECORDS, 12, 4, generator=generator)
     bits = torch.arange(RECORDS)[:, None] >> torch.arange(WORDS) & 1
     reports = torch.cat([torch.where(bits == 1, *VOCABULARY), torch.full((RECORDS, 1), END)], 1)
-    prompts = torch.tensor([PROMPT + [PLACEHOLDER] * sum(model.placeholders or [])] * RECORDS)
+    prompts = torch.tensor([PROMPT + [PLACEHOLDER] * sum((model.placeholders or {}).values())] * RECORDS)
     inputs: dict[str, Tensor]
     if model.encoder_decoder:
         start = torch.full((RECORDS, 1), START[family])

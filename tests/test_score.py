@@ -57,7 +57,10 @@ def test_a_value_and_its_interval_can_be_recomputed() -> None:
 
 @pytest.mark.parametrize("pair", DEGENERATE)
 def test_degenerate_pairs_give_numbers_in_range(pair: tuple[str, str]) -> None:
-    scores = score_predictions(rows_of([pair, ("normal ecg", "normal ecg, no change")]), metrics=TEXT, resamples=20)
+    chinese = "窦" in pair[1]
+    other = ("窦性心律", "窦性心律，正常") if chinese else ("normal ecg", "normal ecg, no change")
+    scores = score_predictions(rows_of([pair, other], "zh" if chinese else "en"), metrics=TEXT, resamples=20,
+                               segmentation="char" if chinese else None)
     for value in scores.systems[0].values:
         assert value.value is not None and 0 <= value.value <= (10 if value.name == "CIDEr-D" else 1)
 
@@ -138,7 +141,8 @@ def test_every_metric_of_the_table_is_scored_by_default() -> None:
     ([], "no predictions"),
     ([ROWS[0], ROWS[1], replace(ROWS[2], record_id="0")], "record 0: predicted twice (predictions 1 and 3)"),
     ([ROWS[0], replace(ROWS[1], reference=" \n")], "record 1: its reference is empty"),
-    ([replace(ROWS[0], language="zh-CN")], "record 0: Chinese reports are not supported yet"),
+    ([replace(ROWS[0], language="zh-CN")], "record 0: its report is Chinese"),
+    ([replace(ROWS[0], reference="窦性心律")], "record 0: its reference is in Chinese, its language is given as 'en'"),
 ])
 def test_sets_that_cannot_be_scored_are_refused(rows: list[PredictionRow], says: str) -> None:
     with pytest.raises(MedReportError) as caught:
@@ -167,12 +171,12 @@ def test_languages_are_resolved_and_named() -> None:
 
 def test_leaked_tags_repeats_and_unreadable_texts_are_noted() -> None:
     rows = rows_of([("<|assistant|>\nsinus rhythm</s>", "sinus rhythm"), ("<|assistant|> a <|assistant|>", "flutter"),
-                    ("<|eot_id|>", "<|user|> block"), ("窦性心律", "窦性心动过缓"), ("sinus \ud800", "sinus")])
+                    ("<|eot_id|>", "<|user|> block"), ("窦性心律", "sinus rhythm"), ("sinus \ud800", "sinus")])
     scores = score_predictions(rows, metrics=TEXT, resamples=5)
     assert scores.systems[0].texts.chat_tags == {"</s>": 1, "<|assistant|>": 2, "<|eot_id|>": 1}
     assert has_note(scores, "2 predictions hold the chat tag <|assistant|>")
     assert has_note(scores, "1 references hold a chat tag")
-    assert has_note(scores, "1 of 5 pairs are mostly Chinese")
+    assert has_note(scores, "1 of 5 predictions are in Chinese, their references are not")
     assert has_note(scores, "1 of 5 pairs hold undecodable characters")
     repeated = score_predictions(rows_of([("a b", "c"), ("a b", "d e"), ("", "f")]), metrics=["bleu"], resamples=5)
     assert (repeated.systems[0].texts.different, repeated.systems[0].texts.mean_words) == (2, 1.3333)

@@ -14,7 +14,7 @@ import pytest
 from ptbxl_fixture import build_root, twelve_leads, write_record
 from store_helpers import CLEAN, damaged_root, hashes, prepare
 
-from emgecg_cli.core.artifacts import MachineIntervals, Measurements, QuarantineRow, RecordRow, read_rows
+from emgecg_cli.core.artifacts import MachineIntervals, Measurements, QuarantineRow, RecordRow, Sections, read_rows
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.ptb_xl import open_source
 from emgecg_cli.core.errors import MedReportError
@@ -76,9 +76,10 @@ def test_splits_and_views(tmp_path: Path) -> None:
 
 
 def test_the_table_has_the_fields_of_a_row() -> None:
-    flat = [field.name for field in fields(RecordRow) if field.name not in ("machine", "measurements")]
+    flat = [field.name for field in fields(RecordRow) if field.name not in ("machine", "measurements", "sections")]
     nested = ["machine_" + field.name for field in fields(MachineIntervals)]
-    assert list(FULL_SCHEMA) == [*flat, "offset"] + nested + [field.name for field in fields(Measurements)]
+    assert list(FULL_SCHEMA) == [*flat, "offset", *nested, *(field.name for kind in (Measurements, Sections)
+                                                             for field in fields(kind))]
 
 
 def test_short_reports_and_missing_samples(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one
+from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one, words
 from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
 
 PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=1,
@@ -17,20 +17,27 @@ BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", sho
                                                 help=f"openai: the endpoint. [{InstructionDefaults.base_url}]")]
 ModelOpt = Annotated[str | None, typer.Option("--model", metavar="NAME", show_default=False,
                                               help=f"openai: the model. [{InstructionDefaults.model}]")]
+LanguageOpt = Annotated[str, typer.Option(
+    "--language", metavar="record|en|zh", autocompletion=words("record", "en", "zh"),
+    help="Tables: the language of the prompt around them and of their words; record: that of each record's report.")]
 
 
 def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionDefaults.pool_size,
                        rephraser: RephraserOpt = InstructionDefaults.rephraser,
-                       base_url: BaseUrlOpt = None, model: ModelOpt = None,
+                       base_url: BaseUrlOpt = None, model: ModelOpt = None, language: LanguageOpt = "record",
                        seed: SeedOpt = InstructionDefaults.seed,
                        out: OutOpt = None, as_json: JsonOpt = False) -> None:
-    """Write a pool of prompts and draw one for every record, as chat messages."""
+    """Write a pool of prompts and draw one for every record, as chat messages.
+
+    Records of EMG and NCV tables are prompts themselves, in the published layout: no pool, nothing drawn.
+    """
     from emgecg_cli.core.instructions.build import build_instructions as build
 
     store = store or find_one("store")
     with console.progress("build instructions", unit="prompts") as progress:
         result = build(store, out or Path(INSTRUCTIONS) / store.resolve().name, pool_size=pool_size,
-                       rephraser=rephraser, seed=seed, base_url=base_url, model=model, progress=progress)
+                       rephraser=rephraser, seed=seed, base_url=base_url, model=model, language=language,
+                       progress=progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:

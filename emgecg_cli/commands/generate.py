@@ -18,11 +18,14 @@ DECODING = "How the text is made"
 MACHINE = "Several processes"
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="Another store, a perturbed one say; else the one of training.")]
+ReferencesOpt = Annotated[Path | None, typer.Option("--references", metavar="FILE", show_default=False,
+                                                   help="Another hospital's references.json, for runs on tables.")]
 SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Which records.",
                                           autocompletion=words("train", "val", "test"))]
 SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros|none",
                                         autocompletion=words("real", "shuffled", "zeros", "none"),
-                                        help="What the model is shown; shuffled: another patient's recording.")]
+                                        help="What the model is shown; shuffled: another patient's "
+                                             "recording or values.")]
 BatchOpt = Annotated[int, typer.Option("--batch-size", min=1, help="Records in a batch.")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=False, help="Only the first N records.")]
 NewOpt = Annotated[int, typer.Option("--max-new-tokens", min=1, rich_help_panel=DECODING,
@@ -49,7 +52,8 @@ WriterOpt = Annotated[str | None, typer.Option(
 
 
 def generate(run: RunArg = None, store: StoreOpt = None, instructions: InstructionsOpt = None,
-             split: SplitOpt = GenerateConfig.split, signal: SignalOpt = GenerateConfig.signal,
+             references: ReferencesOpt = None, split: SplitOpt = GenerateConfig.split,
+             signal: SignalOpt = GenerateConfig.signal,
              limit: LimitOpt = GenerateConfig.limit, batch_size: BatchOpt = GenerateConfig.batch_size,
              max_new_tokens: NewOpt = GenerateConfig.max_new_tokens, num_beams: BeamsOpt = GenerateConfig.num_beams,
              length_penalty: LengthOpt = GenerateConfig.length_penalty,
@@ -70,13 +74,15 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
     run = run or find_one("run")
     from emgecg_cli.core.generation import generate_reports, write_parts
 
-    path = Path(out) if out and out != "-" else Path(PREDICTIONS) / f"{_name(run, store, config)}.jsonl"
+    path = Path(out) if out and out != "-" else Path(PREDICTIONS) / f"{_name(run, store, references, config)}.jsonl"
     with console.progress(f"generate {signal}") as progress:
         if num_processes > 1 and (status := write_parts(run, path, config, num_processes, store_path=store,
-                                                        instructions_path=instructions, progress=progress)):
+                                                        instructions_path=instructions, references_path=references,
+                                                        progress=progress)):
             raise typer.Exit(status)
         result = generate_reports(run, sys.stdout if out == "-" else path, config, store_path=store,
-                                  instructions_path=instructions, writer=number, progress=progress)
+                                  instructions_path=instructions, references_path=references, writer=number,
+                                  progress=progress)
     if result.path is None:
         return
     if result.already_finished:
@@ -102,11 +108,13 @@ def _writer(given: str | None) -> tuple[int, int] | None:
     return int(numbers[0]), int(numbers[1])
 
 
-def _name(run: Path, store: Path | None, config: GenerateConfig) -> str:
+def _name(run: Path, store: Path | None, references: Path | None, config: GenerateConfig) -> str:
     """The name of the predictions: the run's, and whatever differs from the usual."""
     usual = GenerateConfig()
     parts = [run.resolve().name, config.signal if config.signal != usual.signal else "",
-             store.resolve().name if store else "", config.split if config.split != usual.split else "",
+             store.resolve().name if store else "",
+             f"references-{references.resolve().stem}" if references else "",
+             config.split if config.split != usual.split else "",
              f"{config.num_beams}-beams" if config.num_beams != usual.num_beams else ""]
     names = [f.name for f in fields(config) if f.default is None and f.name != "limit"]
     names += ["seed"] if config.samples and config.seed != usual.seed else []

@@ -40,10 +40,21 @@ BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", sho
 CodesOpt = Annotated[Path | None, typer.Option("--codes", metavar="CSV", show_default=False,
                                                help="SNOMED sets: more statements, columns code,statement.")]
 RecordsOpt = Annotated[int | None, typer.Option("--records", metavar="N", show_default=False,
-                                                help="synthetic: how many records; 5000 if not given.")]
+                                                help="synthetic, synthetic-emg: how many records; 5000 and 2000 if "
+                                                     "not given.")]
 FindingsOpt = Annotated[str | None, typer.Option("--findings", metavar="core|full", show_default=False,
                                                  autocompletion=words("core", "full"),
                                                  help="synthetic: 17 (core) or 22 findings; core if not given.")]
+LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="both|zh|en", show_default=False,
+                                                 autocompletion=words("both", "zh", "en"),
+                                                 help="synthetic-emg: of the reports; both if not given.")]
+MappingOpt = Annotated[Path | None, typer.Option("--mapping", metavar="JSON", show_default=False,
+                                                 help="etm: what the columns of your tables are called.")]
+PercentilesOpt = Annotated[str, typer.Option("--percentiles", metavar="P,…",
+                                             help="Tables: the lower reference percentiles; mirrored for the upper.")]
+CovariatesOpt = Annotated[str, typer.Option("--covariates", metavar="none|age|age+height+sex",
+                                            autocompletion=words("none", "age", "age+height+sex"),
+                                            help="Tables: what is taken out of values before references are fitted.")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="70/10/20", show_default=False,
                                               help="Shares of train, val and test, by patient; "
                                                    "else the official folds, or 70/10/20.")]
@@ -64,7 +75,10 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             window: WindowOpt = PrepareConfig.window,
             reports: ReportsOpt = None, translate: TranslateOpt = None, base_url: BaseUrlOpt = None,
             codes: CodesOpt = None, records: RecordsOpt = None,
-            findings: FindingsOpt = None, split: SplitOpt = None, clean: CleanOpt = PrepareConfig.clean,
+            findings: FindingsOpt = None, language: LanguageOpt = None, mapping: MappingOpt = None,
+            percentiles: PercentilesOpt = PrepareConfig.percentiles,
+            covariates: CovariatesOpt = PrepareConfig.covariates, split: SplitOpt = None,
+            clean: CleanOpt = PrepareConfig.clean,
             min_words: MinWordsOpt = PrepareConfig.min_words, measure: MeasureOpt = False,
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
             out: OutOpt = None, as_json: JsonOpt = False) -> None:
@@ -77,10 +91,10 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     names.check("engine", engine)
     out = out or Path(STORES) / dataset
     config = PrepareConfig(fs=fs, seconds=seconds, window=window, clean=clean, min_words=min_words, split=split,
-                           seed=seed, measure=measure)
+                           seed=seed, measure=measure, percentiles=percentiles, covariates=covariates)
     root = _find_root(dataset, root, download, mirror, fs)
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
-                          findings=findings)
+                          findings=findings, language=language, mapping=mapping)
     with console.progress(f"prepare {dataset}") as progress:
         if translate or base_url:
             source = _translated(source, translate, base_url, out, lambda done: progress(0, 1, translated=done))

@@ -10,7 +10,7 @@ import typer
 from emgecg_cli.commands import console
 from emgecg_cli.commands import train_options as options
 from emgecg_cli.commands.group import run_in_group
-from emgecg_cli.commands.options import JsonOpt, OutOpt, StoreArg, complete, find_one
+from emgecg_cli.commands.options import JsonOpt, OutOpt, StoreArg, find_one
 from emgecg_cli.core import launch, names
 from emgecg_cli.core.config import ENCODERS, PRETRAIN_OBJECTIVES, PretrainConfig
 from emgecg_cli.core.recipes import resolve_pretrain_config
@@ -24,8 +24,9 @@ def _option(group: str, name: str, type_: Any, text: str, known: tuple[str, ...]
     return options.recipe_option(group, name, type_, f"{text} (default: {default})", known, **more)
 
 
-EncoderOpt = _option(options.MODEL, "--encoder", str, f"{', '.join(names.choices('encoder'))}.",
-                     autocompletion=complete("encoder"))
+SIGNAL_ENCODERS = [name for name in names.choices("encoder") if name not in names.TABLE_ENCODERS]
+EncoderOpt = _option(options.MODEL, "--encoder", str, f"{', '.join(SIGNAL_ENCODERS)}.",
+                     autocompletion=options.words(*SIGNAL_ENCODERS))
 ObjectiveOpt = _option(options.MODEL, "--objective", str, "supervised (the store's codes) or masked (guess hidden "
                        "patches; a ViT only).", PRETRAIN_OBJECTIVES)
 EpochsOpt = _option(options.OPTIMISATION, "--epochs", float, "Passes over the training records.")

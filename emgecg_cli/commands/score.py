@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, PredictionsArg, SeedOpt, find_one
+from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, PredictionsArg, SeedOpt, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.errors import MedReportError
 
@@ -21,8 +21,14 @@ LayersOpt = Annotated[int | None, typer.Option("--bertscore-layers", metavar="N"
                                                help="Its layers to use; known for the usual models.")]
 BaselineOpt = Annotated[Path | None, typer.Option("--bertscore-baseline", metavar="TSV", show_default=False,
                                                   help="Rescale with this baseline file.")]
-LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="en|de|…", show_default=False,
+LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="en|de|zh|…", show_default=False,
                                                  help="Language of all reports; else each row's own.")]
+SegmentationOpt = Annotated[str | None, typer.Option("--segmentation", metavar="char|jieba", show_default=False,
+                                                     autocompletion=words("char", "jieba"),
+                                                     help="How Chinese is cut into tokens; it must be said.")]
+SectionOpt = Annotated[str, typer.Option("--section", metavar="all|findings|impression",
+                                         autocompletion=words("all", "findings", "impression"),
+                                         help="What of a report is scored; all: the whole and each section.")]
 ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Bootstrap draws of the intervals.")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
                                               help="Also write a page with a few ECGs and their reports.")]
@@ -32,7 +38,8 @@ ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, 
 
 def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: StoreOpt = None,
           bertscore_model: ModelOpt = None, bertscore_layers: LayersOpt = None, bertscore_baseline: BaselineOpt = None,
-          language: LanguageOpt = None, resamples: ResamplesOpt = ScoreDefaults.resamples,
+          language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
+          resamples: ResamplesOpt = ScoreDefaults.resamples,
           seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
           out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Score reports against their references; every value has a confidence interval and says how it was computed."""
@@ -53,7 +60,7 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
                         examples=ScoreDefaults.examples if examples is None else examples,
                         metrics=metric, bertscore_model=bertscore_model,
                         bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
-                        resamples=resamples, language=language)
+                        resamples=resamples, language=language, segmentation=segmentation, section=section)
     if as_json:
         console.print_json(scores)
     else:
@@ -80,9 +87,12 @@ def show_scores(scores: Any) -> None:
     console.table(["score", *(system.name for system in scores.systems)], rows, title=f"{scores.n} reports")
     for note in scores.notes:
         console.note(note)
-    for signature in dict.fromkeys(f"{value.name}: {value.signature}" for value in scores.systems[0].values
-                                   if value.signature):
-        console.note(signature)
+    signatures: dict[str, list[str]] = {}
+    for value in scores.systems[0].values:
+        signatures.setdefault(value.signature, []).append(value.name)
+    for signature, of in signatures.items():
+        if signature:
+            console.note(f"{', '.join(of)}: {signature}")
 
 
 def _cell(value: Any) -> str:

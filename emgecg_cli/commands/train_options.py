@@ -8,11 +8,12 @@ import typer
 
 from emgecg_cli.commands.options import complete, words
 from emgecg_cli.core import names
-from emgecg_cli.core.config import PARALLEL, SCHEDULES, SELECTIONS, TOKEN_NORMS, TOKEN_SOURCES
+from emgecg_cli.core.config import EMG_RESHAPES, PARALLEL, SCHEDULES, SELECTIONS, TOKEN_NORMS, TOKEN_SOURCES, VALUES
 from emgecg_cli.core.recipes import RECIPES
 
 MODEL, TUNING, OPTIMISATION = "Model", "Tuning", "Optimisation"
 LOSS, MACHINE, LOGS = "Loss and signals", "Machine", "Checkpoints and logs"
+TABLES = "Tables (EMG, nerve conduction)"
 
 
 def recipe_option(group: str, name: str, type_: Any, text: str, known: tuple[str, ...] = (), **more: Any) -> Any:
@@ -52,6 +53,8 @@ TargetsOpt = _option(TUNING, "--lora-targets", str, "all-linear, meit-code, or n
                      ("all-linear", "meit-code"))
 NewTokensOpt = _option(TUNING, "--new-tokens", str, "none, roles (the paper's role tags), or tokens as in '<a>,<b>'; "
                        "all embeddings and the output head then train.", ("none", "roles"))
+TemplateOpt = _option(TUNING, "--chat-template", str, "own (the backbone's) or chinese-alpaca-2.",
+                      ("own", "chinese-alpaca-2"))
 
 EpochsOpt = _option(OPTIMISATION, "--epochs", float, "Passes over the training records (paper: 5).")
 StepsOpt = _option(OPTIMISATION, "--steps", int, "Optimiser steps, instead of --epochs.")
@@ -66,6 +69,16 @@ ScheduleOpt = _option(OPTIMISATION, "--schedule", str, "linear or cosine.", SCHE
 WarmupOpt = _option(OPTIMISATION, "--warmup", float, "Share of the steps that warm up (paper: 0.03).")
 ClipOpt = _option(OPTIMISATION, "--max-grad-norm", float, "Clip gradients at this norm; 0 does not.")
 SeedOpt = _option(OPTIMISATION, "--seed", int, "Seed of every random choice.")
+
+ValuesOpt = _option(TABLES, "--values", str, "How a number enters the prompt: by the encoder, as text, or as the "
+                    "words of rules.", VALUES)
+ReferencesOpt = _option(TABLES, "--references", str, "Another hospital's references.json, instead of the store's.")
+RandomReferencesOpt = _option(TABLES, "--random-references", bool, "Give each value the limits of a random item.")
+Stage1Opt = _option(TABLES, "--stage1-steps", int,
+                    "Steps in which the encoder alone learns to place single values, before any report.")
+FreezeOpt = _option(TABLES, "--freeze-encoder", bool, "Train the encoder in those steps only.")
+ReshapeOpt = _option(TABLES, "--emg-reshape", str, "compat (the released code's order in memory) or clean.",
+                     EMG_RESHAPES)
 
 LengthOpt = _option(LOSS, "--max-length", int, "Longest prompt and report, in tokens (paper: 256).")
 EosOpt = _option(LOSS, "--eos-loss-weight", float, "Weight of the token that ends a report.")

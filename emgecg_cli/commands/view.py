@@ -8,13 +8,16 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt, find_one, words
 from emgecg_cli.core.errors import MedReportError
+
+if TYPE_CHECKING:
+    from emgecg_cli.core.view import ViewedTables
 
 StoreArg = Annotated[str | None, typer.Argument(
     metavar="[STORE]", show_default=False, help="A store; the only one under stores/ if just a record is named.")]
@@ -46,7 +49,14 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     from emgecg_cli.core.artifacts import write_atomically
     from emgecg_cli.core.store import open_store
 
-    viewed = viewing.open_record(open_store(Path(store) if store else find_one("store")), record, index)
+    opened = open_store(Path(store) if store else find_one("store"))
+    if opened.modality == "tables":
+        if out or (layout, start, dpi) != ("3x4", 0.0, 200):
+            raise MedReportError(f"{opened.path}: a store of tables, which are not drawn on ECG paper",
+                                 "leave --out, --layout, --start and --dpi out")
+        _show_tables(viewing.open_tables(opened, record, index), as_json)
+        return
+    viewed = viewing.open_record(opened, record, index)
     if out == "-":
         sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi).decode())
     elif out:
@@ -60,6 +70,21 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
                  *map(_colour, viewing.draw_lines(viewed, layout, start, width)), "",
                  *(line for note in viewing.notes(viewed) for line in textwrap.wrap(_plain(note), max(40, width)))]
         print("\n".join(lines))
+
+
+def _show_tables(viewed: ViewedTables, as_json: bool) -> None:
+    """The tables of an examination with marked numbers, and its report."""
+    from emgecg_cli.core import view as viewing
+
+    if as_json:
+        console.print_json(viewing.as_json(viewed))
+        return
+    print(_plain(f"Record {viewed.row.record_id}: {viewing.facts_line(viewed)}"))
+    for title, head, rows in viewed.tables:
+        print(f"\n{title}")
+        console.table(head, [[_plain(cell) for cell in row] for row in rows])
+    print(f"\n{viewed.n_outside} of {viewed.n_judged} numbers with a reference lie outside it (H above, L below)\n")
+    print("\n".join(_plain(line) for line in viewed.row.report.splitlines()))
 
 
 def _plain(text: str) -> str:

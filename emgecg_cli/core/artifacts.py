@@ -74,6 +74,17 @@ class MachineIntervals:
 
 
 @dataclass(frozen=True)
+class Sections:
+    """The two sections of an EMG report, as they were before they were joined to one text; `height` in cm and `flags`,
+    faults of the tables that did not set the record aside, are of the same examination."""
+
+    findings: str = ""
+    impression: str = ""
+    height: float | None = None
+    flags: list[str] | None = None
+
+
+@dataclass(frozen=True)
 class RecordRow:
     """One row of a store's `records.parquet`: one recording, or one window of it, with its report.
 
@@ -124,6 +135,7 @@ class RecordRow:
     fingerprint: str | None = None
     machine: MachineIntervals | None = None
     measurements: Measurements | None = None
+    sections: Sections | None = None
 
 
 @dataclass(frozen=True)

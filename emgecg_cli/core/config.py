@@ -13,6 +13,8 @@ TOKEN_NORMS = ("unit", "rms", "none")
 TOKEN_SOURCES = ("pooled", "temporal")
 PARALLEL = ("auto", "ddp", "fsdp", "zero2", "zero3")
 SELECTIONS = ("best", "last")
+VALUES = ("encoder", "text", "rules")
+EMG_RESHAPES = ("compat", "clean")
 PRETRAIN_OBJECTIVES = ("supervised", "masked")
 FS_RANGE = (50, 2000)
 LONGEST_WINDOW = 3600
@@ -39,6 +41,8 @@ class PrepareConfig:
     seed: int = 0
     measure: bool = False
     shard_size: int = 512
+    percentiles: str = "2,5,8,11,14,17,20"
+    covariates: str = "none"
 
     @property
     def sig_len(self) -> int:
@@ -152,7 +156,14 @@ class TrainConfig:
     "gain", "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`,
     when set, overrides `epochs`. `select` says which weights a run keeps: the "best" on the validation split, which is
     looked at every `evaluate_every` steps (None: once an epoch), or the "last". `track` names where metrics go besides
-    `metrics.jsonl`: "none", or any of "tensorboard", "wandb".
+    `metrics.jsonl`: "none", or any of "tensorboard", "wandb". `chat_template` is "own", the backbone's, or the name of
+    one that replaces it.
+
+    Of tables: `values` says how a number enters the prompt: its two embeddings by the "encoder", as plain "text", or as
+    the words of "rules". `references` is another hospital's file, None the store's own; `random_references` gives each
+    value the limits of an item drawn at random. `stage1_steps` steps come first, in which the encoder alone learns to
+    say where single values lie; with `freeze_encoder` it learns nothing after them. `emg_reshape` "compat" is the
+    released code's order in memory, "clean" the one its paper's figure means.
     """
 
     recipe: str = "meit-paper"
@@ -161,6 +172,12 @@ class TrainConfig:
     fusion_layers: str = "auto"
     encoder: str = "resnet50"
     encoder_weights: str | None = None
+    emg_reshape: str = "compat"
+    values: str = "encoder"
+    references: str | None = None
+    random_references: bool = False
+    stage1_steps: int = 0
+    freeze_encoder: bool = False
     projector: str = "mlp"
     signal_tokens: int = 1
     tokens_from: str = "pooled"
@@ -171,6 +188,7 @@ class TrainConfig:
     lora_dropout: float = 0.1
     lora_targets: str = "all-linear"
     new_tokens: str = "none"
+    chat_template: str = "own"
     epochs: float = 5.0
     steps: int | None = None
     batch_size: int = 16

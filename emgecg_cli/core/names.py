@@ -36,7 +36,9 @@ DATASETS = {
     "georgia": _CORE + "datasets.georgia:open_source",
     "ludb": _CORE + "datasets.ludb:open_source",
     "wfdb": _CORE + "datasets.wfdb_folder:open_source",
+    "etm": _CORE + "datasets.etm:open_source",
     "synthetic": _CORE + "datasets.synthetic:open_source",
+    "synthetic-emg": _CORE + "datasets.synthetic_emg:open_source",
 }
 # dataset -> labeler with read(report) -> set of codes; only where the reports' vocabulary is known exactly
 LABELERS = {
@@ -52,7 +54,7 @@ ENGINES = {
     "local": _CORE + "engines.local:run",
     "ray": _CORE + "engines.ray:run",
 }
-# name -> build() -> nn.Module with .width, (B, C, L) -> (B, N, width)
+# name -> build() -> nn.Module with .width, (B, C, L) -> (B, N, width); one of TABLE_ENCODERS: build(embeddings, …)
 ENCODERS = {
     "resnet18": _CORE + "models.encoders.resnet1d:resnet18",
     "resnet34": _CORE + "models.encoders.resnet1d:resnet34",
@@ -64,7 +66,10 @@ ENCODERS = {
     "resnet18-tiny": _CORE + "models.encoders.resnet1d:resnet18_tiny",
     "vit1d-tiny": _CORE + "models.encoders.vit1d:vit1d_tiny",
     "mamba-tiny": _CORE + "models.encoders.mamba:mamba_tiny",
+    "emg-alignment": _CORE + "models.encoders.emg_alignment:EmgAlignment",
 }
+# those that read the numbers of tables, made with the backbone's word embeddings
+TABLE_ENCODERS = ("emg-alignment",)
 # name -> build(width, tokens, dim, norm) -> Projector
 PROJECTORS = {
     "mlp": _CORE + "models.projector:mlp_projector",
@@ -89,6 +94,7 @@ METRICS = {
     "cider": _CORE + "metrics.cider:CiderD",
     "bertscore": _CORE + "metrics.bertscore:BertScore",
     "findings": _CORE + "metrics.findings:Findings",
+    "statements": _CORE + "metrics.statements:Statements",
 }
 
 _TABLES = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from emgecg_cli.core import names
 from emgecg_cli.core.config import (
+    EMG_RESHAPES,
     LARGEST_SEED,
     PARALLEL,
     PRETRAIN_OBJECTIVES,
@@ -16,6 +17,7 @@ from emgecg_cli.core.config import (
     SELECTIONS,
     TOKEN_NORMS,
     TOKEN_SOURCES,
+    VALUES,
     PretrainConfig,
     TrainConfig,
 )
@@ -25,6 +27,8 @@ from emgecg_cli.core.errors import MedReportError
 # from scratch needs more than MEIT's single token and LoRA: eight tokens, every weight tuned, the encoder supervised
 # directly, augmented signals; its last weights are kept, since the report loss on the validation split turns before the
 # findings do. Never the default for a pretrained backbone.
+# "emgllm" is what is known of EMGLLM's training (a pretrained backbone, tables); "emgllm-tiny" takes its place where
+# the backbone is built from sizes, which then trains in both stages.
 RECIPES: dict[str, dict[str, Any]] = {
     "meit-paper": {},
     "meit-code": {
@@ -37,8 +41,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 12.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
         "eos_loss_weight": 0.3, "encoder_loss": "codes", "augment": "roll,gain,noise", "select": "last",
     },
+    "emgllm": {
+        "encoder": "emg-alignment", "fusion": "splice", "stage1_steps": 2000, "lora_rank": 8, "lora_alpha": 16,
+        "learning_rate": 5e-5, "batch_size": 1, "gradient_accumulation": 16, "max_length": 4096,
+    },
+    "emgllm-tiny": {
+        "encoder": "emg-alignment", "fusion": "splice", "stage1_steps": 1000, "tuning": "full", "batch_size": 16,
+        "gradient_accumulation": 1, "epochs": 20.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01,
+        "adam_beta2": 0.98, "max_length": 2048,
+    },
 }
-
 
 FREE = ("workers", "track")
 
@@ -51,6 +63,8 @@ def default_recipe(backbone: str) -> str:
 def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig:
     """Defaults, then the recipe, then what was given; None means not given. Raises MedReportError on bad values."""
     name = recipe or default_recipe(given.get("backbone") or "")
+    if name == "emgllm" and given.get("backbone") == "tiny":
+        name = "emgllm-tiny"
     if name not in RECIPES:
         raise MedReportError(f"no recipe '{name}'", f"available: {', '.join(RECIPES)}")
     explicit = _given(TrainConfig, given)
@@ -61,6 +75,8 @@ def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig
         names.check(kind, getattr(config, kind))
     _check(config)
     _check_effect(config, explicit)
+    if config.encoder in names.TABLE_ENCODERS:
+        config = _check_tables(config, explicit)
     return config
 
 
@@ -69,6 +85,9 @@ def resolve_pretrain_config(**given: Any) -> PretrainConfig:
     explicit = _given(PretrainConfig, given)
     config = replace(PretrainConfig(), **explicit)
     names.check("encoder", config.encoder)
+    if config.encoder in names.TABLE_ENCODERS:
+        raise MedReportError(f"encoder {config.encoder} reads tables, which pretrain does not",
+                             "its pretraining is the first stage of `train --recipe emgllm`")
     _check(config)
     if config.steps is not None and "epochs" in explicit:
         raise _idle("epochs", "--steps")
@@ -101,6 +120,8 @@ def _check_effect(config: TrainConfig, explicit: Mapping[str, Any]) -> None:
         idle["epochs"] = "--steps"
     if config.fusion == "splice":
         idle["fusion_layers"] = "--fusion splice"
+    if config.encoder not in names.TABLE_ENCODERS:
+        idle |= dict.fromkeys(OF_TABLES, f"--encoder {config.encoder}")
     for key, reason in idle.items():
         if key in explicit:
             raise _idle(key, reason)
@@ -115,20 +136,45 @@ def _check_effect(config: TrainConfig, explicit: Mapping[str, Any]) -> None:
                              "use --tuning lora")
 
 
+def _check_tables(config: TrainConfig, explicit: Mapping[str, Any]) -> TrainConfig:
+    """Refuse what does not go with tables; no first stage where nothing would train in it."""
+    for key in OF_SIGNALS:
+        if key in explicit and explicit[key] != getattr(TrainConfig(), key):
+            raise _idle(key, f"--encoder {config.encoder}")
+    if config.fusion != "splice":
+        raise MedReportError(f"--fusion {config.fusion} with encoder {config.encoder}: its embeddings stand in the "
+                             "text, where the numbers stood", "use --fusion splice")
+    if config.parallel in ("fsdp", "zero2", "zero3"):
+        raise MedReportError(f"--parallel {config.parallel} with encoder {config.encoder}, which needs the whole "
+                             "vocabulary's embeddings in every process", "use --parallel ddp")
+    if config.values == "encoder":
+        return config
+    learns = config.backbone == "tiny"
+    for key in ("emg_reshape", "freeze_encoder", *(() if learns else ("stage1_steps",))):
+        if explicit.get(key, getattr(TrainConfig(), key)) != getattr(TrainConfig(), key):
+            raise _idle(key, f"--values {config.values}")
+    if config.values == "text" and config.random_references:
+        raise _idle("random_references", "--values text")
+    return config if learns else replace(config, stage1_steps=0)
+
+
 def _idle(key: str, reason: str) -> MedReportError:
     return MedReportError(f"{_option(key)} has no effect beside {reason}", "leave one of them out")
 
 
+OF_TABLES = ("emg_reshape", "values", "references", "random_references", "stage1_steps", "freeze_encoder")
+OF_SIGNALS = ("projector", "signal_tokens", "tokens_from", "token_norm", "encoder_weights", "encoder_loss", "augment")
 LEAST = {"signal_tokens": 1, "lora_rank": 1, "batch_size": 1, "gradient_accumulation": 1, "max_length": 8,
          "checkpoint_every": 1, "evaluate_every": 1, "steps": 1, "workers": 0, "seed": 0, "weight_decay": 0,
-         "max_grad_norm": 0}
+         "max_grad_norm": 0, "stage1_steps": 0}
 MOST = {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000, "lora_rank": 4096, "epochs": 1e6,
-        "batch_size": 1_000_000, "gradient_accumulation": 1_000_000, "steps": 10**9}
+        "batch_size": 1_000_000, "gradient_accumulation": 1_000_000, "steps": 10**9, "stage1_steps": 10**9}
 ABOVE_ZERO = ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",
               "eos_loss_weight", "mask_ratio")
 SHARES = ("lora_dropout", "warmup", "adam_beta2", "mask_ratio")
 KNOWN = {"schedule": SCHEDULES, "token_norm": TOKEN_NORMS, "tokens_from": TOKEN_SOURCES, "parallel": PARALLEL,
-         "select": SELECTIONS, "objective": PRETRAIN_OBJECTIVES, "precision": ("auto", "fp32", "bf16")}
+         "select": SELECTIONS, "objective": PRETRAIN_OBJECTIVES, "precision": ("auto", "fp32", "bf16"),
+         "values": VALUES, "emg_reshape": EMG_RESHAPES}
 
 
 def _check(config: TrainConfig | PretrainConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import Measurements, RecordRow
+from emgecg_cli.core.emg.case import Case, NcvRow, values
+from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
 from emgecg_cli.core.store import Store
 
-FORMATS = (".png", ".svg")
+NEEDLE = tuple(name for name in EMG_COLUMNS if name != "muscle")
 _CANDIDATES = 20_000  # ids that a mistyped one is compared with
 _KINDS = {"machine": "the recorder", "template": "a template from labels", "translation": "a translation"}
 
@@ -34,11 +38,65 @@ class Viewed:
     measured_now: bool
 
 
+@dataclass(frozen=True)
+class ViewedTables:
+    """A record of a store of tables: its row, and each table as a head and rows of cells. A number beyond the outermost
+    percentile of its reference is marked, `H` above and `L` below, and counted in `n_outside` of `n_judged`."""
+
+    dataset: str
+    row: RecordRow
+    tables: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]], ...]
+    n_outside: int
+    n_judged: int
+
+
+def open_tables(store: Store, record_id: str | None, index: int | None = None) -> ViewedTables:
+    """Find a record of a store of tables as `open_record` does."""
+    at = _at(store, record_id, index)
+    row, stored, references = store.row(at), store.case(at), store.references()
+    if stored.case is None:
+        shown = [(name, *(f"{values[0]:g}" for values in matrix[[2, 1, 0]])) for name, matrix in stored.matrices]
+        outside = sum(not matrix[2, 0] <= matrix[1, 0] <= matrix[0, 0] for _, matrix in stored.matrices)
+        head = ("item", "lower", "value", "upper")
+        return ViewedTables(store.dataset, row, (("Values", head, tuple(shown)),), outside, len(shown))
+    marks = {} if references is None else _marks(stored.case, references)
+    needle = tuple((display("side", one.side or ""), display("muscle", one.muscle),
+                    *(getattr(one, name) for name in NEEDLE)) for one in stored.case.emg)
+    conduction = tuple((display("nerve", one.nerve), display("type", one.type), display("site", one.stim),
+                        display("place", one.rec), *(_cell(one, measure, side, marks) for measure in MEASURES
+                                                     for side in SIDES)) for one in stored.case.ncv)
+    columns = tuple(f"{measure} {side}" for measure in MEASURES for side in SIDES)
+    tables = (("EMG", ("side", "muscle", *NEEDLE), needle),
+              ("NCV", ("nerve", "type", "stim", "rec", *columns), conduction))
+    return ViewedTables(store.dataset, row, tuple(one for one in tables if one[2]),
+                        sum(mark != "" for mark in marks.values()), len(marks))
+
+
+def _marks(case: Case, references: References) -> dict[tuple[str, str], str]:
+    """For each number that has a reference, by item key and side: "H", "L" or "" within the outermost limits."""
+    marks = {}
+    for item, side, cell in values(case):
+        reference = references.of(item)
+        if cell.value is not None and reference is not None:
+            value = references.adjusted(reference, cell.value, case)
+            marks[item.key, side] = "H" if value > reference.upper[0] else "L" if value < reference.lower[0] else ""
+    return marks
+
+
+def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], str]) -> str:
+    """A cell as text with its mark; what is no number as it was written."""
+    cell = row.cells.get((measure, side))
+    if cell is None or cell.state == "missing":
+        return ""
+    if cell.value is None:
+        return "absent" if cell.state == "absent" else cell.text
+    mark = marks.get((f"{row.nerve}|{row.type}|{row.stim}|{row.rec}|{measure}", side), "")
+    return f"{cell.value:g} {mark}".strip()
+
+
 def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed:
     """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
-    at = _find(store, record_id) if index is None else index
-    if not 0 <= at < len(store):
-        raise MedReportError(f"{store.path}: no row {at}", f"rows are 0 to {len(store) - 1}")
+    at = _at(store, record_id, index)
     row = store.row(at)
     signal = store.signal(at)[:, :row.sig_len - row.n_padded]
     if row.measurements is not None:
@@ -48,6 +106,13 @@ def open_record(store: Store, record_id: str | None, index: int | None = None) -
     lowest, highest = FS_RANGE
     measured = measure(signal, row.fs) if lowest <= row.fs <= highest else Measurements()
     return Viewed(store.dataset, row, signal, measured, True)
+
+
+def _at(store: Store, record_id: str | None, index: int | None) -> int:
+    at = _find(store, record_id) if index is None else index
+    if not 0 <= at < len(store):
+        raise MedReportError(f"{store.path}: no row {at}", f"rows are 0 to {len(store) - 1}")
+    return at
 
 
 def _find(store: Store, record_id: str | None) -> int:
@@ -68,7 +133,7 @@ def _find(store: Store, record_id: str | None) -> int:
                          f"records are named as in {ids[0]}; --index N takes a row number")
 
 
-def facts_line(view: Viewed) -> str:
+def facts_line(view: Viewed | ViewedTables) -> str:
     """Where the record comes from, in a line."""
     row = view.row
     person = {"F": "woman", "M": "man"}.get(row.sex or "", row.sex or "")
@@ -143,7 +208,11 @@ def _check(view: Viewed, layout: str, start: float) -> None:
         raise MedReportError(f"record {view.row.record_id} has no second {start:g}", f"it is {seconds:g} s long")
 
 
-def as_json(view: Viewed) -> dict[str, Any]:
-    """The row as JSON values, with the measurements shown."""
+def as_json(view: Viewed | ViewedTables) -> dict[str, Any]:
+    """The row as JSON values, with the measurements or the tables shown."""
+    if isinstance(view, ViewedTables):
+        shown = [{"table": title, "head": head, "rows": rows} for title, head, rows in view.tables]
+        return asdict(view.row) | {"dataset": view.dataset, "tables": shown, "values_judged": view.n_judged,
+                                   "values_outside": view.n_outside}
     return asdict(view.row) | {"dataset": view.dataset, "measurements": asdict(view.measurements),
                                "measured_now": view.measured_now, "checks": check_lines(view.row)}

@@ -18,6 +18,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
+from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 
 
@@ -63,21 +64,39 @@ class Recording:
 
 
 @dataclass(frozen=True)
+class Examination:
+    """One EMG examination as read: its tables, with both sections of its report, instead of a signal. Fields are those
+    of `Recording`; `flags` are faults of the tables, a line each, that did not set it aside."""
+
+    ref: RecordRef
+    tables: TableCase
+    language: str
+    report_kind: str = "physician"
+    codes: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+
+
+Read = Callable[[Sequence[RecordRef]], Iterator[Recording | Examination | QuarantineRow]]
+
+
+@dataclass(frozen=True)
 class Source:
     """An opened source: what it holds, and how to read it.
 
     `listing()` streams the records in a fixed order, and those that are refused by what the listing alone shows; it
     never holds the whole set. `read` yields, for each reference in order, the recording or the reason why it is set
     aside; it can be pickled. `arguments` are the resolved options and `details` what else the manifest should say.
+    A source of the modality "tables" yields `Examination`s in place of recordings.
     `population` says whose patients these are: in two stores of one population a subject_id is the same person.
     """
 
     dataset: str
     listing: Callable[[], Iterator[RecordRef | QuarantineRow]]
-    read: Callable[[Sequence[RecordRef]], Iterator[Recording | QuarantineRow]]
+    read: Read
     arguments: dict[str, Any]
     details: dict[str, Any] = field(default_factory=dict)
     population: str = ""
+    modality: str = "signals"
 
     def __post_init__(self) -> None:
         """A published set is its own population."""

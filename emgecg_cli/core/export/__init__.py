@@ -98,7 +98,7 @@ def _precision(manifest: Manifest, asked: str) -> str:
 def _repointed(run: Path, manifest: Manifest, out: Path) -> dict[str, dict[str, str]]:
     """The store and instructions of the run, as they lie from the export: what `generate` takes when it is not told."""
     return {role: named | {"path": path_from(path_at(run, named["path"]), out)}
-            for role, named in manifest.inputs.items() if role in ("store", "instructions")}
+            for role, named in manifest.inputs.items() if role in ("store", "instructions", "references")}
 
 
 def _write(run: Path, manifest: Manifest, out: Path, precision: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""What is to be generated: which records in which batches, and the recording each is shown."""
+"""What is to be generated: which records in which batches, and whose recording or values each is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +18,18 @@ from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.models.run_files import train_subjects
 from emgecg_cli.core.store import Store, subject_hashes
+from emgecg_cli.core.training.inputs import Inputs, Signals, check_kind, stack
 
 SIGNALS = ("real", "shuffled", "zeros", "none")
 
 
 @dataclass(frozen=True)
 class Job:
-    """Store indices in order of prompt length, and the recording each record is shown."""
+    """Store indices in order of prompt length, and the record whose recording or values each is shown."""
 
     store: Store
     instructions: Instructions
+    inputs: Inputs
     order: list[int]
     shown: dict[int, int]
     config: GenerateConfig
@@ -44,11 +46,14 @@ class Job:
         names = self.store.column("record_id").to_list()
         return [[names[i] for i in batch] for batch in self.batches]
 
-    def prompts(self, indices: list[int], tokenizer: Any, placeholders: Sequence[int] | None) -> list[list[int]]:
+    def prompts(self, indices: list[int], tokenizer: Any, placeholders: Mapping[str, int] | None) -> list[list[int]]:
         """Token ids of the prompts of some records; without a signal there are no placeholders for one either."""
         counts = None if self.config.signal == "none" else placeholders
-        rows = self.instructions.of(self.store.column("record_id").gather(indices).to_list())
-        return [render_prompt(row.messages, tokenizer, counts) for row in rows]
+        return [render_prompt(self.inputs.messages(i, self.shown[i]), tokenizer, counts) for i in indices]
+
+    def signals(self, indices: list[int]) -> np.ndarray:
+        """What the encoder takes for some records: (B, C, L), or (B, R, 3, 7) padded with NaN."""
+        return stack([self.inputs.signal(i, self.shown[i]) for i in indices])
 
 
 def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
@@ -59,15 +64,20 @@ def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
     return chosen
 
 
-def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: GenerateConfig) -> Job:
-    """Put the records in order, and choose what each is shown. The order needs no model: the text decides it."""
+def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: GenerateConfig,
+             inputs: Inputs | None = None) -> Job:
+    """Put the records in order, and choose what each is shown. The order needs no model: the text decides it.
+
+    `inputs` None are recordings.
+    """
     chosen = chosen_records(store, config)
-    rows = instructions.of(store.column("record_id").gather(chosen).to_list())
-    lengths = {i: len(render_prompt(row.messages, tokenizer)) for i, row in zip(chosen, rows, strict=True)}
+    inputs = inputs or Signals(store, instructions)
     shown = dict(zip(chosen, chosen, strict=True))
     if config.signal == "shuffled":
         shown = shuffle_between_patients(chosen, store.column("subject_id").to_list(), config.seed)
-    return Job(store, instructions, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
+    lengths = {i: len(render_prompt(inputs.messages(i, shown[i]), tokenizer, inputs.placeholders))
+               for i in chosen}
+    return Job(store, instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
 
 
 def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:
@@ -77,6 +87,10 @@ def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConf
     if config.split not in SPLITS:
         raise MedReportError(f"no split '{config.split}'", f"available: {', '.join(SPLITS)}")
     trained = manifest.details
+    encoder, signals = trained["model"]["encoder"], trained["model"].get("values", "encoder") == "encoder"
+    check_kind(store, encoder, "give a store of the kind the run was trained on")
+    if config.signal == "zeros" and not signals:
+        raise MedReportError(f"--signal zeros: {run} reads values as text", "give --signal none or shuffled")
     if (store.fs, store.sig_len) != (trained["fs"], trained["sig_len"]):
         raise MedReportError(f"{store.path}: {store.fs} Hz and {store.sig_len} samples; the run was trained on "
                              f"{trained['fs']} Hz and {trained['sig_len']}", f"prepare it with --fs {trained['fs']}")

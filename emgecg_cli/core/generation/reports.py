@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
@@ -61,12 +60,12 @@ class Reporter:
             decoder_start_token_id=getattr(self.model.backbone.config, "decoder_start_token_id", None))
 
     def _signal(self, indices: list[int]) -> Tensor | None:
-        """What the model is shown, (B, C, L), or None for text alone."""
+        """What the model is shown, (B, C, L) or (B, R, 3, 7), or None for text alone."""
         if self.job.config.signal == "none":
             return None
-        stored = np.stack([self.job.store.signal(self.job.shown[i]) for i in indices])
-        signal = to_input(torch.from_numpy(stored).to(self.device))
-        return torch.zeros_like(signal) if self.job.config.signal == "zeros" else signal
+        signal = to_input(torch.from_numpy(self.job.signals(indices)).to(self.device))
+        # NaN is what matrices are padded with, and stays.
+        return signal.masked_fill(~signal.isnan(), 0.0) if self.job.config.signal == "zeros" else signal
 
 
 def _smaller(size: int) -> str:

@@ -26,12 +26,22 @@ from emgecg_cli.core.manifest import (
     input_path,
     is_finished,
     package_versions,
+    path_at,
     read_manifest,
     write_manifest,
 )
 from emgecg_cli.core.models.backbones import check_positions, machine_at_hand
 from emgecg_cli.core.models.run_files import load_run, load_tokenizer
 from emgecg_cli.core.store import Store, open_store
+from emgecg_cli.core.training.inputs import (
+    Inputs,
+    Signals,
+    is_tables,
+    open_inputs,
+    references_input,
+    references_of,
+)
+from emgecg_cli.core.training.values import Values
 
 Progress = Callable[..., None]
 
@@ -54,12 +64,13 @@ class Task:
     store: Store
     instructions: Instructions
     config: GenerateConfig
+    shown: Inputs
     inputs: dict[str, dict[str, str]]
     plan: dict[str, Any]
 
     def job(self) -> Job:
         """Records and batches; the tokenizer alone decides them."""
-        return plan_job(self.store, self.instructions, load_tokenizer(self.run), self.config)
+        return plan_job(self.store, self.instructions, load_tokenizer(self.run), self.config, self.shown)
 
     def reporter(self, job: Job) -> Reporter:
         """Load the model."""
@@ -75,7 +86,7 @@ class Task:
 
 
 def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
-              instructions_path: Path | None = None) -> Task:
+              instructions_path: Path | None = None, references_path: Path | None = None) -> Task:
     """Open run, store and instructions; raises MedReportError when they do not fit each other."""
     manifest = read_manifest(run, "run", made_by="train")
     store = open_store(store_path or input_path(run, manifest, "store"))
@@ -83,19 +94,50 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     check_fits(run, manifest, store, config)
     made_from = {"run": run, "store": store.path, "instructions": instructions.path}
     inputs = {role: input_of(path, out or Path()) for role, path in made_from.items()}
+    file = references_path or (_trained_with(run, manifest) if store_path is None else None)
+    if file:
+        inputs["references"] = references_input(file, out or Path())
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
-    return Task(run, store, instructions, config, inputs, plan)
+    shown = _shown(store, instructions, manifest, config, file)
+    return Task(run, store, instructions, config, shown, inputs, plan)
+
+
+def _shown(store: Store, instructions: Instructions, manifest: Manifest, config: GenerateConfig,
+           file: Path | None) -> Inputs:
+    """The records as the run was shown them, or, of tables, beside the references of `file`."""
+    if not is_tables(store):
+        if file:
+            raise MedReportError(f"--references {file}: {store.path} holds signals", "leave --references out")
+        return Signals(store, instructions)
+    references, source = references_of(store, file)
+    model = manifest.details["model"]
+    values = Values(references, model["values"], manifest.details["tables"]["random_seed"], config.signal == "none",
+                    source)
+    return open_inputs(store, instructions, encoder=model["encoder"], values=values, hint="give another store")
+
+
+def _trained_with(run: Path, manifest: Manifest) -> Path | None:
+    """Another hospital's references that the run was trained with; raises MedReportError when they have changed."""
+    named = manifest.inputs.get("references")
+    if named is None:
+        return None
+    file = path_at(run, named["path"])
+    if references_input(file, run)["hash"] != named["hash"]:
+        raise MedReportError(f"{file}: not the references that {run} was trained with",
+                             "put the old file back, or give one with --references")
+    return file
 
 
 def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, store_path: Path | None = None,
-                     instructions_path: Path | None = None, writer: tuple[int, int] | None = None,
-                     progress: Progress | None = None) -> GenerateResult:
+                     instructions_path: Path | None = None, references_path: Path | None = None,
+                     writer: tuple[int, int] | None = None, progress: Progress | None = None) -> GenerateResult:
     """Generate a report for each record of a split and write them to `out`, a `.jsonl` file or an open text stream.
 
     `writer` (R, W), 1 <= R <= W, makes this the R-th of W processes that share the work: it writes only its part, and
     ends when that is done. Without it, what parts hold already is taken, the rest is written, and the file finished.
-    Store and instructions default to those the run was trained on. Raises MedReportError when they do not fit the run,
+    Store and instructions default to those the run was trained on; `references_path` are another hospital's, in place
+    of the store's, or of those it was trained with. Raises MedReportError when they do not fit the run,
     when `out` belongs to other settings, or when another process writes it.
     """
     if isinstance(out, Path) and out.suffix != ".jsonl":
@@ -104,7 +146,8 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
         raise MedReportError(f"no writer {writer[0]} of {writer[1]}", f"give --writer 1/{max(1, writer[1])}, say")
     if writer and not isinstance(out, Path):
         raise MedReportError("several writers need a file they share", "give --out NAME.jsonl, or leave --writer out")
-    task = open_task(run, out if isinstance(out, Path) else None, config, store_path, instructions_path)
+    task = open_task(run, out if isinstance(out, Path) else None, config, store_path, instructions_path,
+                     references_path)
     if not isinstance(out, Path):
         return _stream(out, task, progress)
     if is_finished(out):

@@ -1,10 +1,13 @@
-"""From a store to instructions: make the pool, draw one prompt for each record, write both with their hashes."""
+"""From a store to instructions: make the pool, draw one prompt for each record, write both with their hashes.
+
+A store of tables has no pool: its prompts are the tables themselves, in the published layout (`tables`).
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +19,7 @@ from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_atomicall
 from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions import tables
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
 from emgecg_cli.core.instructions.validate import check_prompt, normalise
 from emgecg_cli.core.llm import LLMClient
@@ -30,10 +34,11 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.store import open_store
+from emgecg_cli.core.store import Store, open_store
 
 PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
 MAX_POOL = 2048
+REPORT_EVERY = 500  # records
 REBUILD = "remove the folder and run `medreport build-instructions` again"
 
 
@@ -68,6 +73,7 @@ class Instructions:
 def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,
                        rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
                        base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
+                       language: str = "record",
                        progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
@@ -76,10 +82,15 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     defaults) are for a rephraser that asks a language model; its answers are kept in `out/.cache`, so that a killed run
     goes on where it stopped. `client` replaces both, with its own cache. `progress(done, total)` counts prompts.
 
+    A store of tables takes neither pool nor rephraser, and draws nothing: `language` ("en", "zh", "record": each
+    record's own) is that of the words in and around its tables. Its `progress` counts records.
+
     Raises MedReportError on bad arguments, and when `out` holds something else.
     """
     if not 1 <= pool_size <= MAX_POOL:
         raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
+    if language not in tables.LANGUAGES:
+        raise names.unknown_name("language", language, tables.LANGUAGES)
     rephrase = names.resolve("rephraser", rephraser)
     arguments: dict[str, Any] = {"pool_size": pool_size, "rephraser": rephraser, "seed": seed}
     if "client" in inspect.signature(rephrase).parameters:
@@ -89,6 +100,9 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     else:
         _refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
+    _refuse_options(store, pool_size, rephraser, language)
+    if modality_of(store) == "tables":
+        arguments = {"language": language}
     inputs = {"store": input_of(store_path, out)}
     check_folder_name(out)
     if is_finished(out):
@@ -96,10 +110,22 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     plan = {"settings": arguments, "inputs": {"store": inputs["store"]["hash"]}}
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
         claimed.begin()
-        prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
-        manifest = _write(out, store.scan().select("record_id", "report").collect(), prompts, arguments, inputs)
+        if modality_of(store) == "tables":
+            pool = list(zip(tables.PROMPTS, tables.ORIGINS, strict=True))
+            rows = _reported(tables.table_rows(store, language), len(store), progress)
+        else:
+            prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
+            pool = [(text, "hand-written" if number < len(SEED_PROMPTS) else rephraser)
+                    for number, text in enumerate(prompts)]
+            rows = _signal_rows(store, prompts, seed)
+        manifest = _write(out, store, pool, rows, arguments, inputs)
         claimed.finish()
     return BuildResult(out, manifest, False, client.sent if client else 0)
+
+
+def modality_of(store: Store) -> str:
+    """"signals" or "tables"."""
+    return str(store.manifest.details.get("modality", "signals"))
 
 
 def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
@@ -121,6 +147,16 @@ def _refuse_endpoint(rephraser: str, base_url: str | None, model: str | None) ->
                                  f"leave {option} out, or add --rephraser openai")
 
 
+def _refuse_options(store: Store, pool_size: int, rephraser: str, language: str) -> None:
+    """An option of the other kind of store is a misunderstanding, unless it is the default."""
+    given = {"--pool-size": pool_size != InstructionDefaults.pool_size,
+             "--rephraser": rephraser != InstructionDefaults.rephraser}
+    if modality_of(store) != "tables":
+        given = {"--language": language != "record"}
+    for option in [name for name, other in given.items() if other]:
+        raise MedReportError(f"{store.path}: a store of {modality_of(store)} takes no {option}", f"leave {option} out")
+
+
 def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
     hint = "choose another --out, or remove the folder to make it anew"
     manifest = read_manifest(out, "instructions", made_by="build-instructions")
@@ -136,23 +172,48 @@ def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[st
     return manifest
 
 
-def _write(out: Path, records: Any, prompts: list[str], arguments: dict[str, Any],
-           inputs: dict[str, dict[str, str]]) -> Manifest:
-    by_hand = min(len(SEED_PROMPTS), len(prompts))
-    ids = [prompt_id_of(record_id, len(prompts), arguments["seed"]) for record_id in records["record_id"]]
-    pool = [{"id": number, "text": text, "origin": "hand-written" if number < by_hand else arguments["rephraser"]}
-            for number, text in enumerate(prompts)]
-    rows = (InstructionRow(record_id, prompt_id, _messages(prompts[prompt_id], report))
-            for record_id, prompt_id, report in zip(records["record_id"], ids, records["report"], strict=True))
+def _signal_rows(store: Store, prompts: list[str], seed: int) -> Iterator[InstructionRow]:
+    records = store.scan().select("record_id", "report").collect()
+    for record_id, report in zip(records["record_id"], records["report"], strict=True):
+        prompt_id = prompt_id_of(record_id, len(prompts), seed)
+        yield InstructionRow(record_id, prompt_id, _messages(prompts[prompt_id], report))
+
+
+def _reported(rows: Iterable[InstructionRow], total: int,
+              progress: Callable[[int, int], None] | None) -> Iterator[InstructionRow]:
+    for number, row in enumerate(rows, 1):
+        yield row
+        if progress and (number % REPORT_EVERY == 0 or number == total):
+            progress(number, total)
+
+
+def _write(out: Path, store: Store, pool: list[tuple[str, str]], rows: Iterable[InstructionRow],
+           arguments: dict[str, Any], inputs: dict[str, dict[str, str]]) -> Manifest:
+    """Write the pool (texts with their origins), the rows as they come, and the manifest."""
+    drawn: list[tuple[str, int]] = []
+    n_values, of_tables = 0, modality_of(store) == "tables"
+
+    def noted() -> Iterator[InstructionRow]:
+        nonlocal n_values
+        for row in rows:
+            drawn.append((row.record_id, row.prompt_id))
+            n_values += tables.count_values(row) if of_tables else 0
+            yield row
+
+    entries = [{"id": number, "text": text, "origin": origin} for number, (text, origin) in enumerate(pool)]
     try:
-        write_atomically(out / PROMPTS, (json.dumps({"prompts": pool}, indent=1, ensure_ascii=False) + "\n").encode())
-        write_rows(out / ROWS, rows)
-        write_manifest(out, Manifest(
-            kind="instructions", command="build-instructions", arguments=arguments, seed=arguments["seed"],
-            counts={"records": len(ids), "prompts": len(prompts), "hand_written": by_hand,
-                    "prompts_used": len(set(ids))},
-            inputs=inputs, details={"files": file_hashes(out, [PROMPTS, ROWS]), "pool_hash": json_hash(prompts),
-                                    "draw_hash": json_hash(list(zip(records["record_id"], ids, strict=True)))}))
+        pool_text = json.dumps({"prompts": entries}, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(out / PROMPTS, pool_text.encode())
+        write_rows(out / ROWS, noted())
+        counts = {"records": len(drawn), "prompts": len(pool),
+                  "hand_written": sum(origin == "hand-written" for _, origin in pool),
+                  "prompts_used": len({prompt_id for _, prompt_id in drawn})}
+        details = {"files": file_hashes(out, [PROMPTS, ROWS]), "pool_hash": json_hash([text for text, _ in pool]),
+                   "draw_hash": json_hash(drawn)}
+        if of_tables:
+            counts, details = counts | {"values": n_values}, details | {"modality": "tables"}
+        write_manifest(out, Manifest(kind="instructions", command="build-instructions", arguments=arguments,
+                                     seed=arguments.get("seed"), counts=counts, inputs=inputs, details=details))
     except OSError as error:
         raise MedReportError(f"{out}: cannot be written ({error.strerror})", "choose another --out") from None
     return read_manifest(out, "instructions")
@@ -169,17 +230,22 @@ def open_instructions(path: Path) -> Instructions:
     Raises MedReportError that names file and record when they are not what was written.
     """
     manifest = read_manifest(path, "instructions", made_by="build-instructions")
-    prompts = _read_pool(path / PROMPTS)
+    of_tables = manifest.details.get("modality") == "tables"
+    prompts = _read_pool(path / PROMPTS, of_tables)
     if json_hash(prompts) != manifest.details.get("pool_hash"):
         raise MedReportError(f"{path / PROMPTS}: not the pool the manifest speaks of", REBUILD)
     rows: dict[str, InstructionRow] = {}
     for row in read_rows(path / ROWS, InstructionRow):
-        _check_row(row, prompts, path / ROWS)
+        _check_row(row, prompts, path / ROWS, of_tables)
         if row.record_id in rows:
             raise MedReportError(f"{path / ROWS}: record '{row.record_id}' is there twice", REBUILD)
         rows[row.record_id] = row
     if len(rows) != manifest.counts.get("records"):
         raise MedReportError(f"{path / ROWS}: {len(rows)} records, the manifest says {manifest.counts.get('records')}",
+                             REBUILD)
+    n_values = sum(map(tables.count_values, rows.values())) if of_tables else None
+    if n_values != manifest.counts.get("values"):
+        raise MedReportError(f"{path / ROWS}: {n_values} values, the manifest says {manifest.counts.get('values')}",
                              REBUILD)
     if json_hash([[row.record_id, row.prompt_id] for row in rows.values()]) != manifest.details.get("draw_hash"):
         raise MedReportError(f"{path / ROWS}: not the draw the manifest speaks of", REBUILD)
@@ -187,7 +253,7 @@ def open_instructions(path: Path) -> Instructions:
     return Instructions(path, manifest, prompts, rows)
 
 
-def _read_pool(path: Path) -> list[str]:
+def _read_pool(path: Path, of_tables: bool) -> list[str]:
     try:
         entries = json.loads(path.read_bytes())["prompts"]
         pool = [(entry["id"], entry["text"]) for entry in entries]
@@ -195,6 +261,10 @@ def _read_pool(path: Path) -> list[str]:
         raise MedReportError(f"{path}: missing", REBUILD) from None
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         raise MedReportError(f"{path}: not a pool of prompts", REBUILD) from None
+    if of_tables:
+        if pool != list(enumerate(tables.PROMPTS)):
+            raise MedReportError(f"{path}: not the prompts of tables", REBUILD)
+        return list(tables.PROMPTS)
     known: set[str] = set()
     for number, (prompt_id, text) in enumerate(pool):
         why = check_prompt(text)
@@ -208,9 +278,13 @@ def _read_pool(path: Path) -> list[str]:
     return [text for _, text in pool]
 
 
-def _check_row(row: InstructionRow, prompts: list[str], path: Path) -> None:
+def _check_row(row: InstructionRow, prompts: list[str], path: Path, of_tables: bool) -> None:
     if not 0 <= row.prompt_id < len(prompts):
         raise MedReportError(f"{path}, record '{row.record_id}': its prompt is not in the pool", REBUILD)
+    if of_tables:
+        if why := tables.why_not_a_row(row):
+            raise MedReportError(f"{path}, record '{row.record_id}': {why}", REBUILD)
+        return
     report = row.messages[-1].get("content") if row.messages else None
     if not isinstance(report, str) or row.messages != _messages(prompts[row.prompt_id], report):
         raise MedReportError(f"{path}, record '{row.record_id}': not its prompt and a report", REBUILD)

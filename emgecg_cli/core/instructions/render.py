@@ -2,19 +2,28 @@
 
 Prompt and answer are tokenised apart and joined, so the prompt of a training sequence is, token for token, the prompt
 that generation starts from. Only the answer's tokens and its EOS carry loss.
+
+A message is text, or a list of parts. Signals ("ecg", "image") and texts stand on lines of their own. A number of a
+table ("value") stands inline, where it was written: the encoder's tokens take its place, or it is written out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 
 IGNORE_INDEX = -100  # what torch's cross-entropy, and so transformers, leaves out of the loss
 PLACEHOLDER = -1  # stands in input_ids where a fusion puts a signal token; no vocabulary has it
 SIGNAL_PARTS = ("ecg", "value", "image")
+# Templates by name, for backbones that come without their own. Chinese-Alpaca-2: LLaMA-2's, with its system message.
+CHAT_TEMPLATES = {"chinese-alpaca-2": (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}[INST] {% if loop.first %}<<SYS>>\n"
+    "You are a helpful assistant. 你是一个乐于助人的助手。\n<</SYS>>\n\n{% endif %}{{ message['content'] }} [/INST]"
+    "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}")}
 _NOTHING: tuple[list[int], list[int]] = ([], [])
 _MARK = "\ufffc"  # object replacement character: where a signal part stands, until the text is tokenised
 
@@ -32,7 +41,7 @@ class Rendered:
 
 
 def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: int,
-           placeholders: Sequence[int] | None = None) -> Rendered:
+           placeholders: Mapping[str, int] | None = None) -> Rendered:
     """Render a conversation that ends with the assistant's answer; `placeholders` as in `render_prompt`.
 
     Raises MedReportError when the prompt alone fills `max_length`.
@@ -50,31 +59,117 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: in
 
 
 def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,
-                  placeholders: Sequence[int] | None = None) -> list[int]:
+                  placeholders: Mapping[str, int] | None = None) -> list[int]:
     """Token ids of everything before the last assistant message, up to where the answer begins.
 
     The tokenizer's own chat template where it has one, else MEIT's `<|user|>` and `<|assistant|>` lines (spec A2).
-    `placeholders` says how many signal tokens stand for the first, second, … signal part of the conversation; each part
-    becomes as many `PLACEHOLDER` ids. Without it, signals enter beside the text and their parts render to nothing.
+    `placeholders` says for each type of part how many signal tokens stand for one such part ({"ecg": 8}, {"value": 2}):
+    it becomes as many `PLACEHOLDER` ids, or nothing for 0. Without it, signals enter beside the text and their parts
+    render to nothing. A "value" part that is not among `placeholders` is written out as its number.
+
+    Raises MedReportError when the prompt lacks a signal that is to enter, or has one that is not.
     """
-    turns = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
-    mark = "" if placeholders is None else _MARK
-    plain = [{"role": turn["role"], "content": text_of(turn["content"], mark)} for turn in turns]
+    turns = _before_answer(messages)
+    counts = _counts(turns, placeholders)
+    marked = {kind for kind, count in (placeholders or {}).items() if count > 0}
+    nothing = {kind for kind, count in (placeholders or {}).items() if count <= 0}
+    plain = [{"role": turn["role"], "content": _text(turn["content"], marked, nothing)} for turn in turns]
     if getattr(tokenizer, "chat_template", None):
         text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
         before, after = _NOTHING
     else:
         text = "".join(f"<|{turn['role']}|>\n{turn['content']}\n" for turn in plain) + "<|assistant|>\n"
         before, after = _added_around(tokenizer)
-    pieces = text.split(_MARK) if mark else [text]
-    counts = list(placeholders or [])
+    pieces = text.split(_MARK) if marked else [text]
     if len(pieces) - 1 != len(counts):
-        raise MedReportError(f"a prompt with {len(pieces) - 1} signal parts, where {len(counts)} signals are to enter",
-                             "rebuild the instructions")
+        raise MedReportError(f"a prompt with {len(counts)} signal parts, of which its chat template shows "
+                             f"{len(pieces) - 1}", "give the backbone another chat template")
     ids = list(before)
-    for piece, count in zip(pieces, [*counts, 0], strict=True):
-        ids += [*tokenizer(piece, add_special_tokens=False)["input_ids"], *[PLACEHOLDER] * count]
+    inline = [False, *(kind == "value" for kind, _ in counts)]
+    for piece, (_, count) in zip(_tokenise(pieces, inline, tokenizer), [*counts, ("", 0)], strict=True):
+        ids += [*piece, *[PLACEHOLDER] * count]
     return [*ids, *after]
+
+
+def values_of(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The "value" parts of a prompt in the order of their placeholders; those that are written out are not among them.
+    """
+    return [part for part in _parts(_before_answer(messages)) if part.get("type") == "value" and not _is_text(part)]
+
+
+def written_out(part: Mapping[str, Any], text: str | None = None) -> dict[str, Any]:
+    """A "value" part that is text in every prompt: its number, or words about it; it gets no placeholder."""
+    return {**part, "text": number_text(part) if text is None else text}
+
+
+def number_text(part: Mapping[str, Any]) -> str:
+    """The number of a "value" part as text: "4.2", "60"."""
+    return show_number(part["value"] if "value" in part else part["matrix"][1][0])
+
+
+def show_number(value: float) -> str:
+    """A number as prompts show it, without an exponent or idle zeros for what tables hold."""
+    return f"{value:.6g}"
+
+
+def text_of(content: str | Sequence[Mapping[str, Any]]) -> str:
+    """The text of a message: signals ("ecg", "image") render to nothing, a "value" to its number."""
+    return _text(content, frozenset(), frozenset())
+
+
+def chat_template(name: str) -> str:
+    """The Jinja text of a chat template of `CHAT_TEMPLATES`, for a tokenizer's `chat_template`; raises MedReportError
+    for an unknown name."""
+    if name not in CHAT_TEMPLATES:
+        raise names.unknown_name("chat template", name, CHAT_TEMPLATES)
+    return CHAT_TEMPLATES[name]
+
+
+def _before_answer(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
+
+
+def _parts(turns: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for turn in turns:
+        if not isinstance(turn["content"], str):
+            yield from turn["content"]
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part["type"] == "text" or (part["type"] == "value" and "text" in part)
+
+
+def _counts(turns: Sequence[Mapping[str, Any]], placeholders: Mapping[str, int] | None) -> list[tuple[str, int]]:
+    """Type and number of placeholders of each part that has any, in order."""
+    if placeholders is None:
+        return []
+    found = [part["type"] for part in _parts(turns) if part.get("type") in SIGNAL_PARTS and not _is_text(part)]
+    # A table may hold no number at all, and a number can be written out; a whole signal can do neither.
+    lacking = [kind for kind in placeholders if kind != "value" and kind not in found]
+    extra = [kind for kind in found if kind != "value" and kind not in placeholders]
+    if lacking or extra:
+        what = f"no '{lacking[0]}' part, where a signal" if lacking else f"an '{extra[0]}' part, where no such signal"
+        raise MedReportError(f"a prompt with {what} is to enter", "give the instructions this model was trained on, or "
+                             "instructions of the same kind of store")
+    return [(kind, placeholders[kind]) for kind in found if placeholders.get(kind, 0) > 0]
+
+
+def _tokenise(pieces: list[str], inline: list[bool], tokenizer: Any) -> list[list[int]]:
+    """Token ids of the pieces of a prompt; `inline`: the piece goes on in the line of what stands before it."""
+    if len(pieces) == 1:
+        return [tokenizer(pieces[0], add_special_tokens=False)["input_ids"]]
+    ids = list(tokenizer(pieces, add_special_tokens=False)["input_ids"])
+    if any(inline) and _opens_with_a_blank(tokenizer):
+        newline, *led = tokenizer(["\n", *("\n" + piece for piece in pieces)], add_special_tokens=False)["input_ids"]
+        ids = [long[len(newline):] if glued and long[:len(newline)] == newline else own
+               for own, long, glued in zip(ids, led, inline, strict=True)]
+    return ids
+
+
+def _opens_with_a_blank(tokenizer: Any) -> bool:
+    """Whether a tokenizer puts a blank of its own before every text, as SentencePiece does: amid a line it is wrong."""
+    newline, bar, both = tokenizer(["\n", "|", "\n|"], add_special_tokens=False)["input_ids"]
+    return bool(both[:len(newline)] == newline and both[len(newline):] != bar)
 
 
 def _added_around(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -85,13 +180,25 @@ def _added_around(tokenizer: Any) -> tuple[list[int], list[int]]:
     return dressed[:start], dressed[start + len(bare):]
 
 
-def text_of(content: str | Sequence[Mapping[str, Any]], mark: str = "") -> str:
-    """The text of a message. A signal part ("ecg", "value", "image") renders to `mark`."""
+def _text(content: str | Sequence[Mapping[str, Any]], marked: Collection[str], nothing: Collection[str]) -> str:
+    """The text of a message: `_MARK` for parts of the types `marked`, nothing for those in `nothing`."""
     if isinstance(content, str):
         return content.replace(_MARK, " ")
     unknown = {part.get("type") for part in content} - {"text", *SIGNAL_PARTS}
     if unknown:
         raise MedReportError(f"cannot render a message part of type {sorted(map(str, unknown))}",
                              "a part is {'type': 'text', …} or one of " + ", ".join(SIGNAL_PARTS))
-    parts = [part["text"].replace(_MARK, " ") if part["type"] == "text" else mark for part in content]
-    return "\n".join(part for part in parts if part)
+    text, before = "", ""
+    for part in content:
+        kind = part["type"]
+        if _is_text(part):
+            piece = part["text"].replace(_MARK, " ")
+        elif kind in marked:
+            piece = _MARK
+        else:
+            piece = number_text(part) if kind == "value" and kind not in nothing else ""
+        if not piece and kind != "value":
+            continue
+        text += ("\n" if before and "value" not in (before, kind) else "") + piece
+        before = kind
+    return text

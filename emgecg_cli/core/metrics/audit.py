@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.metrics.tokens import CHINESE, is_mostly_han, normalise, primary_language
+from emgecg_cli.core.metrics.tokens import count_words, is_chinese, is_mostly_han, normalise, primary_language
 
+# Japanese is written with the same characters.
+_HAN_TOO = frozenset(("ja", "jpn"))
 _CHAT_TAG = re.compile(r"<\|[A-Za-z_]+\|>|</?s>|\[/?INST\]|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|```")
 
 
@@ -27,7 +29,10 @@ class TextSummary:
 
 
 def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[PredictionRow]:
-    """Rows with normalised text and a primary language each; raises MedReportError for a set that cannot be scored."""
+    """Rows with normalised text and a primary language each; raises MedReportError for a set that cannot be scored.
+
+    A row that names no language is Chinese if its reference is mostly in Chinese characters, else English.
+    """
     if not rows:
         raise MedReportError("no predictions to score", "run `medreport generate` first, or check the input")
     seen: dict[tuple[str | None, str], int] = {}
@@ -41,23 +46,40 @@ def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[Pred
             raise MedReportError(f"record {row.record_id}: its reference is empty",
                                  "leave out records without a report, e.g. by `prepare --min-words 1`")
     checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference),
-                       language=primary_language(language or row.language)) for row in rows]
-    chinese = next((row for row in checked if row.language in CHINESE), None)
-    if chinese is not None:
-        raise MedReportError(f"record {chinese.record_id}: Chinese reports are not supported yet",
-                             "score the records in other languages by themselves")
+                       language=_language(language or row.language, row.reference)) for row in rows]
+    wrong = next((row for row in checked if not is_chinese(row.language) and row.language not in _HAN_TOO
+                  and is_mostly_han(row.reference)), None)
+    if wrong is not None:
+        raise MedReportError(f"record {wrong.record_id}: its reference is in Chinese, its language is given as "
+                             f"'{wrong.language}'", "score it as Chinese with --language zh --segmentation char")
     return checked
 
 
+def check_tokens(rows: Sequence[PredictionRow], segmentation: str | None) -> None:
+    """Refuse Chinese reports for which no segmentation was chosen; raises MedReportError."""
+    chinese = next((row for row in rows if is_chinese(row.language)), None)
+    if chinese is not None and segmentation is None:
+        raise MedReportError(f"record {chinese.record_id}: its report is Chinese, in which the words of the default "
+                             "tokenizers, made for English, cannot be found",
+                             "add --segmentation char (each character a token) or --segmentation jieba (words)")
+
+
+def _language(tag: str | None, reference: str) -> str:
+    """The primary language of a row; "zh" for Chinese however it was tagged."""
+    if tag is None or not tag.strip():
+        return "zh" if is_mostly_han(reference) else "en"
+    return "zh" if is_chinese(tag) else primary_language(tag)
+
+
 def summarise(predictions: Sequence[str], references: Sequence[str]) -> TextSummary:
-    """Count what is empty, repeated or leaked. Words are cut at blanks."""
+    """Count what is empty, repeated or leaked. Words are cut at blanks; a Chinese character is one."""
     tags = Counter(tag for text in predictions for tag in set(_CHAT_TAG.findall(text)))
     return TextSummary(
         n=len(predictions),
         empty=sum(not text.strip() for text in predictions),
         different=len(set(predictions)),
-        mean_words=round(sum(len(text.split()) for text in predictions) / len(predictions), 4),
-        mean_words_reference=round(sum(len(text.split()) for text in references) / len(references), 4),
+        mean_words=round(sum(count_words(text) for text in predictions) / len(predictions), 4),
+        mean_words_reference=round(sum(count_words(text) for text in references) / len(references), 4),
         chat_tags=dict(sorted(tags.items())),
     )
 
@@ -75,10 +97,13 @@ def text_notes(rows: Sequence[PredictionRow], summary: TextSummary) -> list[str]
     leaked = sum(bool(_CHAT_TAG.search(row.reference)) for row in rows)
     if leaked:
         notes.append(f"{leaked} references hold a chat tag: what both sides share inflates every score")
-    han = sum(is_mostly_han(row.prediction) or is_mostly_han(row.reference) for row in rows)
+    han = sum(is_mostly_han(row.prediction) and not is_chinese(row.language) for row in rows)
     if han:
-        notes.append(f"{han} of {summary.n} pairs are mostly Chinese characters, in which the tokenizers used here see "
-                     "no words or one long word: the scores of these pairs mean nothing")
+        notes.append(f"{han} of {summary.n} predictions are in Chinese, their references are not")
+    foreign = sum(is_chinese(row.language) and bool(row.prediction.strip()) and not is_mostly_han(row.prediction)
+                  for row in rows)
+    if foreign:
+        notes.append(f"{foreign} of {summary.n} predictions are not in Chinese, their references are")
     broken = sum("\ufffd" in row.prediction or "\ufffd" in row.reference for row in rows)
     if broken:
         notes.append(f"{broken} of {summary.n} pairs hold undecodable characters (U+FFFD)")
@@ -88,11 +113,13 @@ def text_notes(rows: Sequence[PredictionRow], summary: TextSummary) -> list[str]
 def language_notes(rows: Sequence[PredictionRow], checked: Sequence[PredictionRow], language: str | None) -> list[str]:
     """Sentences on languages that were assumed or mixed."""
     notes = []
-    unknown = sum(not row.language for row in rows) if language is None else 0
-    if unknown:
-        notes.append(f"{unknown} of {len(rows)} records name no language and are taken as English (--language LANG)")
+    unnamed = [row for row, own in zip(checked, rows, strict=True) if not own.language] if language is None else []
+    for name, count in sorted(Counter("Chinese" if is_chinese(row.language) else "English" for row in unnamed).items()):
+        notes.append(f"{count} of {len(rows)} records name no language and are taken as {name} (--language LANG)")
     counts = Counter(row.language or "en" for row in checked)
     if len(counts) > 1:
         mixture = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        notes.append(f"languages are mixed ({mixture}) and scored together: compare with the same mixture only")
+        how = ("Chinese is scored apart" if any(map(is_chinese, counts)) else
+               "scored together: compare with the same mixture only")
+        notes.append(f"languages are mixed ({mixture}) and {how}")
     return notes

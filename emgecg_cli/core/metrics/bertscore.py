@@ -23,7 +23,7 @@ from emgecg_cli.core.metrics.bert_model import (
     read_baseline,
 )
 from emgecg_cli.core.metrics.ngrams import unique_pairs
-from emgecg_cli.core.metrics.tokens import language_label
+from emgecg_cli.core.metrics.tokens import CHINESE, language_label
 
 _VALUES = ("BERTScore-P", "BERTScore-R", "BERTScore-F1")
 # Pairs per chunk, whose embeddings are in memory together, and per matrix product.
@@ -34,17 +34,18 @@ class BertScore:
     """Greedy cosine matching of contextual embeddings, mean over the reports; P, R and F1, raw and rescaled.
 
     `layers` is the number of encoder layers to run; known for the models that bert-score knows by name. `baseline` is a
-    file of bert-score's rescale_baseline; with it rescaled values stand beside the raw ones.
+    file of bert-score's rescale_baseline; with it rescaled values stand beside the raw ones. Metrics with the same
+    layers can share the models they have loaded: `encoders`.
     """
 
     name = "bertscore"
 
     def __init__(self, languages: Sequence[str] = ("en",), model: Path | None = None, layers: int | None = None,
-                 baseline: Path | None = None) -> None:
+                 baseline: Path | None = None, encoders: dict[Path, Encoder] | None = None) -> None:
         self.languages = tuple(languages)
         self.model, self.baseline = model, baseline
         self.layers, self.offsets = 0, None
-        self._encoder: Encoder | None = None
+        self._encoders = {} if encoders is None else encoders
         if model is not None:
             check_folder(model)
             self.layers = layers if layers is not None else known_layers(model)
@@ -52,7 +53,10 @@ class BertScore:
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs a model."""
-        return "needs model weights: --bertscore-model PATH" if self.model is None else None
+        if self.model is not None:
+            return None
+        needs = "needs model weights: --bertscore-model PATH"
+        return f"{needs} (for Chinese: of bert-base-chinese, layer 8)" if CHINESE & {*self.languages} else needs
 
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:
@@ -71,9 +75,11 @@ class BertScore:
 
     def _score(self, hypotheses: list[str], references: list[str]) -> np.ndarray:
         """P, R, F1 of pairs without empty sides, (P, 3)."""
-        if self._encoder is None:
-            self._encoder = load_encoder(self.model, self.layers)  # type: ignore[arg-type]
-        chunks = [score_chunk(self._encoder, hypotheses[start:start + _CHUNK], references[start:start + _CHUNK])
+        assert self.model is not None
+        if self.model not in self._encoders:
+            self._encoders[self.model] = load_encoder(self.model, self.layers)
+        encoder = self._encoders[self.model]
+        chunks = [score_chunk(encoder, hypotheses[start:start + _CHUNK], references[start:start + _CHUNK])
                   for start in range(0, len(hypotheses), _CHUNK)]
         return np.concatenate([np.zeros((0, 3)), *chunks])
 

@@ -1,6 +1,7 @@
 """BLEU-1..4 as sacrebleu computes it over a corpus (Papineni et al. 2002; Post 2018).
 
-Tokenizer 13a, lower case, exponential smoothing, which acts only where an order has no match at all.
+Tokenizer 13a unless another is given, lower case, exponential smoothing, which acts only where an order has no match
+at all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics.ngrams import clipped_matches, count_ngrams, tokenize_all, unique_pairs
-from emgecg_cli.core.metrics.tokens import language_label, words_13a
+from emgecg_cli.core.metrics.tokens import Tokens, language_label, words_13a
 
 MAX_ORDER = 4
 
@@ -21,8 +22,9 @@ class Bleu:
 
     name = "bleu"
 
-    def __init__(self, languages: Sequence[str] = ("en",)) -> None:
+    def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
+        self.tokens = tokens or Tokens(words_13a, "13a")
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""
@@ -32,7 +34,7 @@ class Bleu:
                            rows: Sequence[PredictionRow]) -> np.ndarray:
         """(n, 10): lengths, then matches and totals of orders 1..4."""
         pairs = unique_pairs(hypotheses, references)
-        counts = count_ngrams(tokenize_all(pairs.texts, words_13a), MAX_ORDER)
+        counts = count_ngrams(tokenize_all(pairs.texts, self.tokens.tokenize), MAX_ORDER)
         lengths = counts[0].totals
         columns = [lengths[pairs.hypothesis], lengths[pairs.reference]]
         columns += [clipped_matches(order, pairs.hypothesis, pairs.reference) for order in counts]
@@ -53,9 +55,10 @@ class Bleu:
                 for n in range(1, MAX_ORDER + 1)}
 
     def signature(self) -> str:
-        """sacrebleu's own signature, and the languages."""
+        """sacrebleu's own signature with the name of the tokenizer, and the languages."""
         from sacrebleu.metrics import BLEU
 
         scorer = BLEU(tokenize="13a", lowercase=True)
         scorer.corpus_score(["a"], [["a"]])
-        return f"{scorer.get_signature()}|lang:{language_label(self.languages)}"
+        settings = str(scorer.get_signature()).replace("tok:13a", f"tok:{self.tokens.name}")
+        return f"{settings}|lang:{language_label(self.languages)}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics.ngrams import NgramCounts, Pairs, count_ngrams, shared_ngrams, tokenize_all, unique_pairs
-from emgecg_cli.core.metrics.tokens import Tokenizer, language_label, words_13a
+from emgecg_cli.core.metrics.tokens import Tokens, language_label, words_13a
 
 MAX_ORDER = 4
 SIGMA = 6.0
@@ -24,11 +24,11 @@ class CiderD:
     name = "cider"
 
     def __init__(self, languages: Sequence[str] = ("en",), reports: Sequence[str] | None = None, origin: str = "train",
-                 tokenize: Tokenizer = words_13a, tokenizer: str = "13a-lc") -> None:
+                 tokens: Tokens | None = None) -> None:
         """`reports` are the texts of the idf and `origin` their name; None takes the references that are scored."""
         self.languages = tuple(languages)
         self.reports, self.origin = reports, "refs" if reports is None else origin
-        self.tokenize, self.tokenizer = tokenize, tokenizer
+        self.tokens = tokens or Tokens(words_13a, "13a-lc")
         self.n_documents = 0 if reports is None else len(reports)
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
@@ -54,7 +54,7 @@ class CiderD:
             weight[index] = weight.get(index, 0) + 1
         copies = np.zeros(len(texts))
         copies[list(weight)] = list(weight.values())
-        counts = count_ngrams(tokenize_all(texts, self.tokenize), MAX_ORDER)
+        counts = count_ngrams(tokenize_all(texts, self.tokens.tokenize), MAX_ORDER)
         scores = _score_pairs(counts, pairs, copies)
         return np.stack([scores, np.ones_like(scores)], axis=1)[pairs.pair]
 
@@ -64,7 +64,7 @@ class CiderD:
 
     def signature(self) -> str:
         """Orders, sigma, scale, tokenizer, languages and where the document frequencies come from."""
-        return (f"n:{MAX_ORDER}|sigma:{SIGMA:g}|scale:10|tok:{self.tokenizer}|lang:{language_label(self.languages)}"
+        return (f"n:{MAX_ORDER}|sigma:{SIGMA:g}|scale:10|tok:{self.tokens.name}|lang:{language_label(self.languages)}"
                 f"|df:{self.origin}|docs:{self.n_documents}")
 
 

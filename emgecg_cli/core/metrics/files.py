@@ -12,7 +12,7 @@ from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import check_files, input_of, is_finished, path_from, read_manifest
-from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, train_reports
+from emgecg_cli.core.metrics.inputs import open_store_for, page_examples, store_of, tables_of, train_reports
 from emgecg_cli.core.metrics.page import POLICY, write_page
 from emgecg_cli.core.metrics.score import Scores, score_predictions, write_scores
 from emgecg_cli.core.store import open_store
@@ -23,8 +23,9 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
                metrics: Sequence[str] | None = None, **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
-    The store, for the baselines and the drawings, is the one the predictions name unless `store_path` gives another;
-    `likely_store` is used for a stream, which names none, if it is of the same dataset.
+    The store, for the baselines, the drawings and the tables that statements are held against, is the one the
+    predictions name unless `store_path` gives another; `likely_store` is used for a stream, which names none, if it is
+    of the same dataset.
     `settings` are those of `score_predictions`. Raises MedReportError for unreadable predictions, or a page without a
     store.
     """
@@ -47,7 +48,8 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     if page and store_path is None:
         raise MedReportError(f"{page}: drawing ECGs needs their store", "give --store")
     store = open_store_for(rows, store_path) if store_path else None
-    scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None, **settings)
+    scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None,
+                               tables=tables_of(store, rows) if store else None, **settings)
     if out:
         inputs = {"store": input_of(store.path, out)} if store else {}
         if isinstance(predictions, Path):

@@ -65,12 +65,12 @@ class Findings:
         """Corpus values from column sums (..., 9), each of shape (...)."""
         tp, fp, fn, tp_all, fp_all, fn_all, exact, unread, reports = np.moveaxis(np.asarray(sums), -1, 0)
         return {
-            "findings-F1": _ratio(2 * tp, 2 * tp + fp + fn),
-            "findings-precision": _ratio(tp, tp + fp),
-            "findings-recall": _ratio(tp, tp + fn),
-            "findings-F1-all": _ratio(2 * tp_all, 2 * tp_all + fp_all + fn_all),
-            "findings-exact": _ratio(exact, reports),
-            "findings-unread": _ratio(unread, reports),
+            "findings-F1": ratio(2 * tp, 2 * tp + fp + fn),
+            "findings-precision": ratio(tp, tp + fp),
+            "findings-recall": ratio(tp, tp + fn),
+            "findings-F1-all": ratio(2 * tp_all, 2 * tp_all + fp_all + fn_all),
+            "findings-exact": ratio(exact, reports),
+            "findings-unread": ratio(unread, reports),
         }
 
     def signature(self) -> str:
@@ -108,9 +108,9 @@ def per_finding_table(hypotheses: Sequence[str], rows: Sequence[PredictionRow]) 
         tp, fp, fn = (int(count) for count in counts[code])
         if tp + fp + fn:
             table[code] = {
-                "precision": float(_ratio(tp, tp + fp)),
-                "recall": float(_ratio(tp, tp + fn)),
-                "f1": float(_ratio(2 * tp, 2 * tp + fp + fn)),
+                "precision": float(ratio(tp, tp + fp)),
+                "recall": float(ratio(tp, tp + fn)),
+                "f1": float(ratio(2 * tp, 2 * tp + fp + fn)),
                 "support": tp + fn,
             }
     return table
@@ -121,7 +121,7 @@ def _confusion(stated: set[str], truth: set[str]) -> tuple[int, int, int]:
     return len(stated & truth), len(stated - truth), len(truth - stated)
 
 
-def _ratio(part: np.ndarray | int, whole: np.ndarray | int) -> np.ndarray:
+def ratio(part: np.ndarray | int, whole: np.ndarray | int) -> np.ndarray:
     """part / whole, 0 where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
     return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)

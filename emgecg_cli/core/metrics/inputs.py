@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
 from emgecg_cli.core.metrics.page import PageExample
+from emgecg_cli.core.metrics.statements import Tables
 from emgecg_cli.core.store import Store, open_store
 
 
@@ -33,9 +35,30 @@ def open_store_for(rows: Sequence[PredictionRow], path: Path) -> Store:
 
 
 def train_reports(store: Store) -> list[str]:
-    """The reports of the train split, in record order."""
+    """The reports of the train split, in record order; those of tables under the headings of their two sections."""
     reports = store.column("report").to_list()
+    if has_tables(store):
+        sections = zip(*(store.column(name).to_list() for name in ("findings", "impression", "language", "report")),
+                       strict=True)
+        reports = [join_sections(findings or "", impression or "", language or "en") or report
+                   for findings, impression, language, report in sections]
     return [reports[i] for i in store.indices("train")]
+
+
+def has_tables(store: Store) -> bool:
+    """Whether a store holds EMG and nerve-conduction tables in place of signals."""
+    return store.manifest.details.get("modality", "signals") == "tables"
+
+
+def tables_of(store: Store, rows: Sequence[PredictionRow]) -> Tables | None:
+    """The tables of the predicted records and the store's reference ranges; None for a store of signals, or where
+    nobody was healthy enough for ranges. A record in the form for language models has no table."""
+    references = store.references() if has_tables(store) else None
+    if references is None:
+        return None
+    index = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
+    found = {row.record_id: store.case(index[row.record_id]).case for row in rows if row.record_id in index}
+    return Tables({record_id: case for record_id, case in found.items() if case is not None}, references)
 
 
 def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], count: int) -> list[PageExample]:
@@ -47,6 +70,7 @@ def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], cou
             break
         if all(record_id in known for known in texts.values()):
             reference = next(iter(texts.values()))[record_id].reference
-            examples.append(PageExample(record_id, store.signal(index), store.fs, reference,
+            signal = None if has_tables(store) else store.signal(index)
+            examples.append(PageExample(record_id, signal, store.fs, reference,
                                         {name: known[record_id].prediction for name, known in texts.items()}))
     return examples

@@ -1,8 +1,9 @@
 """METEOR as NLTK defines it (Lavie and Agarwal 2007): alpha 0.9, beta 3, gamma 0.5; not METEOR 1.5, the Java tool.
 
 English reports match words exactly, then by Porter stem, then by WordNet synonym; reports in other languages exactly
-only. The alignment is NLTK's, oddities included: each stage goes through the hypothesis from the right and takes the
-rightmost free word of the reference, and the synonym stage sees the stems that the stage before it left over.
+only, Chinese ones character by character. The alignment is NLTK's, oddities included: each stage goes through the
+hypothesis from the right and takes the rightmost free word of the reference, and the synonym stage sees the stems that
+the stage before it left over.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics.ngrams import unique_pairs
-from emgecg_cli.core.metrics.tokens import language_label, primary_language, treebank_words
+from emgecg_cli.core.metrics.tokens import Tokens, language_label, primary_language, treebank_words
 from emgecg_cli.core.metrics.wordnet import synonyms
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
@@ -29,8 +30,9 @@ class Meteor:
 
     name = "meteor"
 
-    def __init__(self, languages: Sequence[str] = ("en",)) -> None:
+    def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
+        self.tokens = tokens or Tokens(treebank_words, "treebank")
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""
@@ -44,7 +46,7 @@ class Meteor:
         for is_english in (True, False):
             at = np.flatnonzero(english == is_english)
             pairs = unique_pairs([hypotheses[i] for i in at], [references[i] for i in at])
-            tokens = [treebank_words(text) for text in pairs.texts]
+            tokens = [self.tokens.tokenize(text) for text in pairs.texts]
             values = [meteor(tokens[h], tokens[r], is_english)
                       for h, r in zip(pairs.hypothesis.tolist(), pairs.reference.tolist(), strict=True)]
             scores[at] = np.array(values, dtype=np.float64)[pairs.pair]
@@ -59,7 +61,7 @@ class Meteor:
         full, exact = "exact+porter+wordnet-3.0", "exact-only"
         others = language_label([language for language in self.languages if language != "en"])
         match = exact if "en" not in self.languages else f"{full}(en),{exact}({others})" if others else full
-        return (f"def:nltk|alpha:{ALPHA:g}|beta:{BETA:g}|gamma:{GAMMA:g}|match:{match}|tok:treebank"
+        return (f"def:nltk|alpha:{ALPHA:g}|beta:{BETA:g}|gamma:{GAMMA:g}|match:{match}|tok:{self.tokens.name}"
                 f"|lang:{language_label(self.languages)}")
 
 

@@ -21,18 +21,21 @@ from emgecg_cli.core.pages import DISCLAIMER, POLICY, document
 from emgecg_cli.core.signals.paper import draw_ecg
 
 __all__ = ["DISCLAIMER", "POLICY", "PageExample", "compare_words", "write_page"]
-LOWER_IS_BETTER = ("findings-unread",)  # no value of these is marked as the best
+# no value of these is marked as the best
+LOWER_IS_BETTER = ("findings-unread", "statements-unread", "statements-unread-references", "contradictions",
+                   "contradictions-per-report", "contradictions-per-reference")
 
 
 @dataclass(frozen=True)
 class PageExample:
-    """One recording on the page: int16 microvolts (12, L) at `fs` Hz, its report, and what each system wrote.
+    """One recording on the page: int16 microvolts (12, L) at `fs` Hz, its report, and what each system wrote. `signal`
+    is None for a record without a recording.
 
     `hypotheses` maps the name of a system ("real signal", "shuffled signal", …) to its report, in the order shown.
     """
 
     record_id: str
-    signal: np.ndarray
+    signal: np.ndarray | None
     fs: int
     reference: str
     hypotheses: Mapping[str, str]
@@ -59,7 +62,7 @@ def _scores(scores: Mapping[str, Any]) -> str:
     rows = []
     for name in dict.fromkeys(name for values in by_system for name in values):
         found = [values.get(name, {}) for values in by_system]
-        best = None if name in LOWER_IS_BETTER else \
+        best = None if name.split(" (")[0] in LOWER_IS_BETTER else \
             max((value["value"] for value in found if value.get("value") is not None), default=None)
         cells = "".join(_cell(value, best) for value in found)
         rows.append(f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>")
@@ -110,11 +113,12 @@ def _examples(examples: Sequence[PageExample]) -> str:
 
 
 def _example(example: PageExample) -> str:
-    drawing = draw_ecg(example.signal, example.fs, label=f"12-lead ECG of record {example.record_id}")
+    figure = "" if example.signal is None else \
+        f"<figure>{draw_ecg(example.signal, example.fs, label=f'12-lead ECG of record {example.record_id}')}</figure>"
     texts = [_text("reference", _reference(example.reference, example.hypotheses))]
     for name, hypothesis in example.hypotheses.items():
         texts.append(_text(name, compare_words(example.reference, hypothesis)[1]))
-    return (f"<article><h3>Record {escape(example.record_id)}</h3><figure>{drawing}</figure>"
+    return (f"<article><h3>Record {escape(example.record_id)}</h3>{figure}"
             f"<div class=texts>{''.join(texts)}</div></article>")
 
 

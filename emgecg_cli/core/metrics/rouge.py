@@ -9,17 +9,20 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics.ngrams import clipped_matches, count_ngrams, tokenize_all, unique_pairs
-from emgecg_cli.core.metrics.tokens import ascii_words, language_label, unicode_words
+from emgecg_cli.core.metrics.tokens import Tokens, ascii_words, language_label, unicode_words
 
 
 class Rouge:
-    """ROUGE-1/2/L F1. A set that is not all English gets a tokenizer that knows the letters beyond a-z."""
+    """ROUGE-1/2/L F1. A set that is not all English gets a tokenizer that knows the letters beyond a-z, unless `tokens`
+    gives another."""
 
     name = "rouge"
 
-    def __init__(self, languages: Sequence[str] = ("en",)) -> None:
+    def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
-        self.english = set(languages) <= {"en"}
+        english = set(languages) <= {"en"}
+        self.tokens = tokens or (Tokens(ascii_words, "rouge-score") if english else
+                                 Tokens(unicode_words, "unicode-words"))
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""
@@ -29,7 +32,7 @@ class Rouge:
                            rows: Sequence[PredictionRow]) -> np.ndarray:
         """(n, 4): F1 of ROUGE-1, ROUGE-2 and ROUGE-L, and 1 to count the pair."""
         pairs = unique_pairs(hypotheses, references)
-        documents = tokenize_all(pairs.texts, ascii_words if self.english else unicode_words)
+        documents = tokenize_all(pairs.texts, self.tokens.tokenize)
         columns = []
         for order in count_ngrams(documents, 2):
             totals = order.totals
@@ -49,8 +52,7 @@ class Rouge:
 
     def signature(self) -> str:
         """Variant, tokenizer, languages and the version of rouge-score the values equal."""
-        tokenizer = "rouge-score" if self.english else "unicode-words"
-        return (f"f1:mean|stem:no|tok:{tokenizer}|lang:{language_label(self.languages)}"
+        return (f"f1:mean|stem:no|tok:{self.tokens.name}|lang:{language_label(self.languages)}"
                 f"|rouge-score:{version('rouge-score')}")
 
 

@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow, write_atomically
 from emgecg_cli.core.claims import claim
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
-from emgecg_cli.core.metrics import Metric
-from emgecg_cli.core.metrics.audit import TextSummary, check_rows, language_notes, summarise, text_notes
+from emgecg_cli.core.metrics.audit import TextSummary, check_rows, check_tokens, language_notes, summarise, text_notes
 from emgecg_cli.core.metrics.baselines import baseline_predictions
-from emgecg_cli.core.metrics.bootstrap import cluster_sums, percentile_interval, resample_sums
+from emgecg_cli.core.metrics.chinese import check_segmentation
+from emgecg_cli.core.metrics.compute import (
+    TEXT_METRICS,
+    TOKEN_METRICS,
+    Task,
+    Value,
+    build_metrics,
+    clusters_of,
+    compute,
+    idf_of,
+    languages_of,
+)
 from emgecg_cli.core.metrics.findings import Findings, per_finding_table
-from emgecg_cli.core.metrics.tokens import normalise
+from emgecg_cli.core.metrics.slices import Slice, per_language, section_notes, token_slices, whole_slice
+from emgecg_cli.core.metrics.statements import Statements, Tables, statement_notes
+from emgecg_cli.core.metrics.tokens import is_chinese, normalise
 
 MODEL = "model"
-_TEXT_METRICS = ("bleu", "meteor", "rouge", "cider", "bertscore")
-# Sums of floats may differ in their last bits between machines; the written digits should not.
-_DIGITS = 10
-
-
-@dataclass(frozen=True)
-class Value:
-    """One corpus value with its 95 % interval. `value` is None where it cannot be computed; `reason` then says why."""
-
-    name: str
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    signature: str
-    n: int
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,87 +76,61 @@ class Scores:
 def score_predictions(
     rows: Sequence[PredictionRow], *, metrics: Sequence[str] | None = None, train_reports: Sequence[str] | None = None,
     bertscore_model: Path | None = None, bertscore_layers: int | None = None, bertscore_baseline: Path | None = None,
-    seed: int = 0, resamples: int = 1000, language: str | None = None,
+    seed: int = 0, resamples: int = 1000, language: str | None = None, segmentation: str | None = None,
+    section: str = "all", tables: Tables | None = None,
 ) -> Scores:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
     Text is compared after Unicode NFC and nothing else: what the model wrote is what is scored. `metrics` are names of
-    `names.METRICS`, None for all; `train_reports` also weigh CIDEr-D; `language` overrides that of every row. Intervals
-    are percentile bootstrap, by patient where rows have a `subject_id`. Raises MedReportError for no rows, a record
-    given twice, an empty reference, Chinese, an unknown metric, or when no metric can be computed.
+    `names.METRICS`, None for all; `train_reports` also weigh CIDEr-D; `language` overrides that of every row. Chinese
+    needs a `segmentation`, "char" or "jieba", and is scored apart from other languages. Reports with findings and
+    impression are scored whole and by section, or on the `section` asked for alone; `tables` are what statements are
+    held against. Intervals are percentile bootstrap, by patient where rows have a `subject_id`. Raises MedReportError
+    for no rows, a record given twice, an empty reference, Chinese without a segmentation or called another language, an
+    unknown metric, or when no metric can be computed.
     """
     checked = check_rows(rows, language)
+    asked = list(metrics) if metrics is not None else names.choices("metric")
+    if segmentation is not None:
+        check_segmentation(segmentation)
+    if set(asked) & {*TOKEN_METRICS}:
+        check_tokens(checked, segmentation)
     reports = [normalise(report) for report in train_reports or () if report.strip()]
-    languages = sorted({row.language or "en" for row in checked})
     hypotheses = {MODEL: [row.prediction for row in checked]}
     if reports:
-        hypotheses |= baseline_predictions(checked, reports, seed)
-    given = {"model": bertscore_model, "layers": bertscore_layers, "baseline": bertscore_baseline}
+        hypotheses |= per_language(checked, reports, lambda own, same: baseline_predictions(own, same, seed))
+    given: dict[str, Any] = {"model": bertscore_model, "layers": bertscore_layers, "baseline": bertscore_baseline,
+                             "encoders": {}}
+
+    def task(part: Slice, wanted: Sequence[str]) -> Task:
+        own = [replace(checked[i], prediction=part.text(checked[i].prediction),
+                       reference=part.text(checked[i].reference)) for i in part.index]
+        texts = {system: [part.text(written[i]) for i in part.index] for system, written in hypotheses.items()}
+        settings: dict[str, dict[str, Any]] = {"bertscore": given, "statements": {"tables": tables},
+                                               "cider": idf_of(part, own, reports)}
+        return Task(part, own, texts, build_metrics(wanted, languages_of(own), settings, part, segmentation))
+
+    tasks = [task(part, [name for name in asked if name in TEXT_METRICS]) for part in token_slices(checked, section)]
+    whole = task(whole_slice(checked, section), [name for name in asked if name not in TEXT_METRICS])
+    tasks.insert(1, whole)
+    values, reasons = compute(tasks, checked, resamples, seed)
     references = [row.reference for row in checked]
-    idf = {"reports": reports, "origin": "train"} if reports else {"reports": references, "origin": "refs"}
-    chosen = _build_metrics(metrics, languages, {"cider": idf, "bertscore": given})
-    reasons = {metric.name: metric.applicable(checked) for metric in chosen}
-    usable = [metric for metric in chosen if reasons[metric.name] is None]
-    if not usable:
-        first, reason = next(iter(reasons.items()))
-        raise MedReportError(f"none of the metrics asked for can be computed ({first}: {reason})",
-                             "ask for others, or leave --metric out")
-    clusters, clustered_by = _clusters(checked)
-    values = _compute(usable, hypotheses, checked, clusters, resamples, seed)
-    missing = [Value(name, None, None, None, "", len(checked), reason) for name, reason in reasons.items() if reason]
-    systems = [System(name, values[name] + missing, summarise(texts, references)) for name, texts in hypotheses.items()]
+    systems = [System(name, values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
+    clusters, clustered_by = clusters_of(checked)
     notes = text_notes(checked, systems[0].texts) + language_notes(rows, checked, language)
-    notes += [f"{name} not computed: {reason}" for name, reason in reasons.items() if reason]
+    notes += section_notes(checked, section)
+    if segmentation is not None and not any(is_chinese(row.language) for row in checked):
+        notes.append(f"--segmentation {segmentation} changed nothing: no report is Chinese")
+    notes += [f"{name} not computed: {reason}" for name, reason in reasons.items()]
+    readable = {metric.name for metric in whole.metrics} - whole.reasons().keys()
+    if Statements.name in readable:
+        notes += statement_notes(whole.hypotheses[MODEL], whole.rows, tables)
     notes += _bootstrap_notes(checked, clustered_by, len(set(clusters)), resamples, seed)
     if not reports:
         notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
-    readable = any(isinstance(metric, Findings) for metric in usable)
-    return Scores(len(checked), languages, seed, resamples, clustered_by, len(set(clusters)), len(reports), systems,
-                  notes, per_finding_table(hypotheses[MODEL], checked) if readable else None)
-
-
-def _build_metrics(wanted: Sequence[str] | None, languages: list[str], settings: Mapping[str, dict[str, Any]]
-                   ) -> list[Metric]:
-    """Metric objects in the order of the table; those that read text are told the languages, others take nothing."""
-    arguments = {name: {"languages": languages, **settings.get(name, {})} for name in _TEXT_METRICS}
-    asked = list(wanted) if wanted is not None else names.choices("metric")
-    classes = {name: names.resolve("metric", name) for name in asked}
-    return [classes[name](**arguments.get(name, {})) for name in names.choices("metric") if name in classes]
-
-
-def _clusters(rows: Sequence[PredictionRow]) -> tuple[list[Hashable], str]:
-    """The cluster of each row: its patient, else the record itself; and the name of the unit."""
-    clusters: list[Hashable] = [("subject", row.dataset, row.subject_id) if row.subject_id else
-                                ("record", row.dataset, row.record_id) for row in rows]
-    return clusters, "subject_id" if any(row.subject_id for row in rows) else "record_id"
-
-
-def _compute(metrics: Sequence[Metric], hypotheses: Mapping[str, list[str]], rows: Sequence[PredictionRow],
-             clusters: Sequence[Hashable], resamples: int, seed: int) -> dict[str, list[Value]]:
-    """System -> its values. All systems go through a metric together, which then handles each reference once; all
-    statistics are resampled together, so that every value sees the same draws.
-    """
-    n, systems = len(rows), list(hypotheses)
-    texts = [text for system in systems for text in hypotheses[system]]
-    references = [row.reference for row in rows] * len(systems)
-    blocks = [metric.segment_statistics(texts, references, [*rows] * len(systems)) for metric in metrics]
-    statistics = [block[start * n:(start + 1) * n] for start in range(len(systems)) for block in blocks]
-    sums = cluster_sums(np.concatenate(statistics, axis=1), clusters)
-    drawn = resample_sums(sums, resamples, seed) if resamples > 0 and len(sums) > 1 else None
-    values: dict[str, list[Value]] = {system: [] for system in systems}
-    end = 0
-    for (system, metric), block in zip(product(systems, metrics), statistics, strict=True):
-        start, end = end, end + block.shape[1]
-        resampled = metric.aggregate(drawn[:, start:end]) if drawn is not None else {}
-        for name, value in metric.aggregate(block.sum(axis=0)).items():
-            low, high = (percentile_interval(resampled[name]) if resampled else None) or (None, None)
-            values[system].append(Value(name, _rounded(float(value)), _rounded(low), _rounded(high),
-                                        metric.signature(), n))
-    return values
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, _DIGITS)
+    return Scores(len(checked), languages_of(checked), seed, resamples, clustered_by, len(set(clusters)), len(reports),
+                  systems, notes, per_finding_table(whole.hypotheses[MODEL], whole.rows)
+                  if Findings.name in readable else None)
 
 
 def _bootstrap_notes(rows: Sequence[PredictionRow], unit: str, n_clusters: int, resamples: int, seed: int) -> list[str]:

@@ -8,13 +8,28 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 Tokenizer = Callable[[str], Sequence[str]]
 
+
+@dataclass(frozen=True)
+class Tokens:
+    """How a set is cut into tokens: the tokenizer, and its name in signatures.
+
+    Every metric that compares tokens has its own for languages with blanks between words, and takes another in its
+    place; `chinese.chinese_tokens` makes those for Chinese.
+    """
+
+    tokenize: Tokenizer
+    name: str
+
+
 CHINESE = frozenset({"zh", "zho", "chi", "cmn", "yue", "chinese"})
 _ENGLISH = frozenset({"en", "eng", "english"})
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_WIDE_MARK = re.compile(r"[\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _UNICODE_WORD = re.compile(r"\w+")
 
@@ -45,6 +60,16 @@ def is_mostly_han(text: str) -> bool:
     """Whether more than 30 % of the characters, blanks not counted, are Chinese ones."""
     n_han = len(_HAN.findall(text))
     return n_han > 0 and n_han > 0.3 * len("".join(text.split()))
+
+
+def is_chinese(tag: str | None) -> bool:
+    """Whether a language tag is one of Chinese (`zh`, `zh-Hans`, `cmn`)."""
+    return tag is not None and primary_language(tag) in CHINESE
+
+
+def count_words(text: str) -> int:
+    """Words between blanks, of which a Chinese character is one by itself."""
+    return len(text.split()) if text.isascii() else len(_HAN.sub(" x ", _WIDE_MARK.sub(" ", text)).split())
 
 
 def normalise(text: str) -> str:

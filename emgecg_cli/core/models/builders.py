@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.tuning import embeddings
 
 # The settings a model is built from, besides its backbone; a run's manifest keeps them.
-SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm")
+SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm", "values",
+            "emg_reshape")
 
 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
-                       token_norm: str, seed: int, tokens_from: str = "pooled",
-                       fusion_layers: str = "auto") -> ReportModel:
+                       token_norm: str, seed: int, tokens_from: str = "pooled", fusion_layers: str = "auto",
+                       values: str = "encoder", emg_reshape: str = "compat") -> ReportModel:
     """Put a named encoder, projector and fusion on a loaded (and tuned) backbone.
 
     The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
-    feature vector, "temporal" ones each of a stretch of time. New weights depend on `seed` alone.
+    feature vector, "temporal" ones each of a stretch of time. An encoder of tables needs no projector, and is left out
+    where `values` enter as text. New weights depend on `seed` alone.
     """
     layers = parse_layers(fusion_layers, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         attached = names.resolve("fusion", fusion)(backbone, layers)
         torch.manual_seed(seed)
-        signal_encoder = names.resolve("encoder", encoder)()
+        build = names.resolve("encoder", encoder)
+        if encoder in names.TABLE_ENCODERS:
+            of_values = build(partial(input_embeddings, backbone), reshape=emg_reshape) if values == "encoder" else None
+            return ReportModel(of_values, None, backbone, attached)
+        signal_encoder = build()
         pieces, each = (signal_tokens, 1) if tokens_from == "temporal" else (1, signal_tokens)
         adapter = names.resolve("projector", projector)(signal_encoder.width, each, attached.dim, token_norm)
     return ReportModel(signal_encoder, adapter, backbone, attached, pieces)
+
+
+def input_embeddings(backbone: Any) -> Tensor:
+    """The backbone's word embeddings (V, D) as they are now."""
+    return embeddings(backbone)["input"]
 
 
 def parse_layers(text: str, backbone: Any) -> list[int] | None:

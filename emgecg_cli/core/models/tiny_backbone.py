@@ -12,11 +12,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>")
 
 
-def build_tiny_llama(tokenizer: Any, seed: int) -> LlamaForCausalLM:
-    """A 2-layer LLaMA of width 128 from sizes, random weights: what trains from scratch on two CPU cores."""
+def build_tiny_llama(tokenizer: Any, seed: int, positions: int = 0) -> LlamaForCausalLM:
+    """A 2-layer LLaMA of width 128 from sizes, random weights: what trains from scratch on two CPU cores.
+
+    It takes `positions` tokens, and 512 at least; the weights do not depend on that.
+    """
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=352, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=512, initializer_range=0.06, tie_word_embeddings=True,
+        num_key_value_heads=4, max_position_embeddings=max(512, positions), initializer_range=0.06,
+        tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         attention_dropout=0.0)
     with torch.random.fork_rng(devices=[]):

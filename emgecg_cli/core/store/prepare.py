@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,30 @@ import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
 from emgecg_cli.core.config import PrepareConfig
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Examination, Read, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
+from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest
+from emgecg_cli.core.references import References, write_references
+from emgecg_cli.core.references.covariates import check_covariates
 from emgecg_cli.core.signals.quality import SUSPECT
 from emgecg_cli.core.signals.similarity import SAME_RECORDING, similarity
 from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts
 from emgecg_cli.core.store.index import build_index
-from emgecg_cli.core.store.rows import SetAside, clean_text, rows_of
-from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
+from emgecg_cli.core.store.reader import Store
+from emgecg_cli.core.store.rows import SetAside, clean_sections, clean_text, row_of_tables, rows_of
+from emgecg_cli.core.store.shards import Shard, make_shard, make_table_shard, shard_file
 from emgecg_cli.core.store.splits import split_hash
+from emgecg_cli.core.store.tables import REFERENCES, TABLES, fit_references, iterate_cases, parse_percentiles
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
 
 CLEANED = "cleaned:"
+FLAGGED = "flagged:"
 CARD = ("card.md", "card.html")
+TABLE_MODALITY = "tables"
+# settings that mean something for signals only, or for tables only
+OF_SIGNALS = ("fs", "seconds", "window", "measure")
+OF_TABLES = ("percentiles", "covariates")
 
 
 @dataclass(frozen=True)
@@ -49,10 +59,11 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
     MedReportError when an option is wrong, `out` holds something else, or no record can be read.
     """
     rules = parse_rules(config.clean)
+    settings = settings_for(source.modality, config)
     index = build_index(source.listing())
     try:
         split = index.assign_splits(config.split, config.seed)
-        arguments = source.arguments | asdict(config) | {"clean": ",".join(rules) or "none", "split": split}
+        arguments = source.arguments | settings | {"clean": ",".join(rules) or "none", "split": split}
         identity = {"command": f"prepare {source.dataset}", "arguments": arguments, "details": source.details,
                     "index": index.hash}
         starts = range(0, index.n_records, config.shard_size)
@@ -60,18 +71,36 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
             out, identity=identity, sizes=[min(config.shard_size, index.n_records - start) for start in starts],
             job=lambda number: index.refs(starts[number], starts[number] + config.shard_size),
             build=partial(build_shard, source.read, config),
-            make_manifest=partial(_finish, out, source, arguments, config), files=CARD,
+            make_manifest=partial(_finish, out, source, arguments, config), files=_files(source.modality),
             set_aside=index.set_aside(), engine=engine, progress=progress)
     finally:
         index.close()
     return PrepareResult(out, written.manifest, written.already_finished, written.n_reused)
 
 
-def build_shard(read: Callable[[Sequence[RecordRef]], Iterator[Recording | QuarantineRow]], config: PrepareConfig,
-                number: int, refs: Sequence[RecordRef]) -> Shard:
+def settings_for(modality: str, config: PrepareConfig) -> dict[str, Any]:
+    """The settings that decide a store of signals, or of tables; raises MedReportError for one that was changed and
+    would change nothing."""
+    settings, defaults = asdict(config), asdict(PrepareConfig())
+    idle = OF_SIGNALS if modality == TABLE_MODALITY else OF_TABLES
+    for name in idle:
+        if settings.pop(name) != defaults[name]:
+            raise MedReportError(f"--{name.replace('_', '-')} has no effect on {modality}", "leave it out")
+    if modality == TABLE_MODALITY:
+        parse_percentiles(config.percentiles)
+        check_covariates(config.covariates)
+    return settings
+
+
+def _files(modality: str) -> list[str]:
+    return [*CARD, *([TABLES, REFERENCES] if modality == TABLE_MODALITY else [])]
+
+
+def build_shard(read: Read, config: PrepareConfig, number: int, refs: Sequence[RecordRef]) -> Shard:
     """Make one shard: depends on nothing but the references, the files they name and `config`."""
     rules = parse_rules(config.clean)
     kept: list = []
+    tables = False
     quarantine: list[QuarantineRow] = []
     counts: Counter[str] = Counter()
     for recording in read(refs):
@@ -79,6 +108,13 @@ def build_shard(read: Callable[[Sequence[RecordRef]], Iterator[Recording | Quara
             quarantine.append(recording)
             continue
         try:
+            if isinstance(recording, Examination):
+                tables = True
+                report, case, changed = clean_sections(recording, rules, config.min_words)
+                kept.append((row_of_tables(recording, report, case), case))
+                counts.update(CLEANED + rule for rule in changed)
+                counts.update(FLAGGED + flag.partition(":")[0] for flag in recording.flags)
+                continue
             report, changed = clean_text(recording, rules, config.min_words)
             for item in rows_of(recording, report, config):
                 if isinstance(item, QuarantineRow):
@@ -89,23 +125,51 @@ def build_shard(read: Callable[[Sequence[RecordRef]], Iterator[Recording | Quara
             quarantine.append(refused.row)
             continue
         counts.update(CLEANED + rule for rule in changed)
-    return make_shard(number, kept, quarantine, dict(counts))
+    make = make_table_shard if tables else make_shard
+    return make(number, kept, quarantine, dict(counts))
 
 
 def _finish(out: Path, source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:
     """Write the data card, and say in the manifest what is there."""
     counts = _count(config, written)
     details = source.details | {
-        "dataset": source.dataset, "population": source.population, "fs": config.fs, "sig_len": config.sig_len,
+        "dataset": source.dataset, "population": source.population, "modality": source.modality,
+        "fs": 0 if source.modality == TABLE_MODALITY else config.fs,
+        "sig_len": 0 if source.modality == TABLE_MODALITY else config.sig_len,
         "languages": _tally(written.records, "language"), "report_kinds": _tally(written.records, "report_kind"),
         "split_hash": split_hash(written.records),
     }
+    if source.modality == TABLE_MODALITY:
+        details["references"] = _write_references(out, written, config)
     facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"],
                          alike=partial(_are_alike, out, config.fs))
     for name, text in zip(CARD, (card_markdown(facts), card_page(facts)), strict=True):
         write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
     details["honesty"] = facts_for_manifest(facts)
     return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
+
+
+def _write_references(out: Path, written: Written, config: PrepareConfig) -> dict[str, Any]:
+    """Fit and write the references of the healthy of the train split; returns what the manifest says of them."""
+    train = written.records.filter(polars.col("split") == "train")
+    references, pool = fit_references(iterate_cases(out, train), parse_percentiles(config.percentiles),
+                                      config.covariates)
+    write_references(out / REFERENCES, references)
+    return {"items": len(references.entries), "rule": references.rule, "pool": pool}
+
+
+def references_of(store: Store, percentiles: str | None = None,
+                  covariates: str | None = None) -> tuple[References, dict[str, int]]:
+    """The references of a store of tables and whom they were fitted on; fitted anew where percentiles or covariates
+    are given. Raises MedReportError for a store of signals."""
+    stored = store.references()
+    if stored is None:
+        raise MedReportError(f"{store.path}: a store of signals has no references", "give a store of EMG tables")
+    if percentiles is None and covariates is None:
+        return stored, dict(store.manifest.details["references"]["pool"])
+    chances = parse_percentiles(percentiles) if percentiles else stored.percentiles
+    train = store.scan().filter(polars.col("split") == "train")
+    return fit_references(iterate_cases(store.path, train), chances, covariates or stored.covariates)
 
 
 def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -135,10 +199,12 @@ def _count(config: PrepareConfig, written: Written) -> dict[str, Any]:
         column("recording_id").n_unique().alias("recordings"),
         *(flag.sum().alias(name) for name, flag in flags.items()),
     ).collect(engine="streaming").row(0, named=True)
+    flagged = {key.removeprefix(FLAGGED): n for key, n in sorted(written.counts.items()) if key.startswith(FLAGGED)}
     return {
         "records": totals["records"], "subjects": totals["subjects"], "recordings": totals["recordings"],
         **{name: splits.get(name, 0) for name in SPLITS},
         "quarantined": dict(sorted(written.quarantined.items())),
+        **({"flagged": flagged} if flagged else {}),
         "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in parse_rules(config.clean)},
         **{name: int(totals[name]) for name in flags},
     }

@@ -14,10 +14,13 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS, RecordRow
+from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
+from emgecg_cli.core.references import References, read_references
 from emgecg_cli.core.store.shards import check_signals, open_signals, rows_file, shard_file
 from emgecg_cli.core.store.table import BASE_SCHEMA, OFFSET, TABLE, to_row
+from emgecg_cli.core.store.tables import PERSON, REFERENCES, TABLES, case_of
 
 OPEN_SHARDS = 256  # each keeps a file open, and a process may often have no more than 1,024
 _HINT = "remove the folder and run `medreport prepare` again"
@@ -42,12 +45,18 @@ class Store:
     offsets: np.ndarray = field(repr=False)
     _signals: Callable[[int], np.ndarray] = field(repr=False)
     _columns: dict[str, polars.Series] = field(default_factory=dict, repr=False)
+    _tables: dict[str, Any] = field(default_factory=dict, repr=False)
     _process: int = field(default_factory=os.getpid, repr=False)
 
     @property
     def dataset(self) -> str:
         """The name of the dataset it was prepared from."""
         return str(self.manifest.details["dataset"])
+
+    @property
+    def modality(self) -> str:
+        """What a record is: "signals", or "tables"."""
+        return str(self.manifest.details.get("modality", "signals"))
 
     @property
     def population(self) -> str:
@@ -74,7 +83,8 @@ class Store:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row as a map-style data set gives it: all columns of the table, and `signal`."""
         index = self._checked(index)
-        return dict.fromkeys(self.columns) | self._values(index) | {"signal": self.signal(index)}
+        shown = {"signal": self.signal(index)} if self.modality == "signals" else {"tables": self.case(index)}
+        return dict.fromkeys(self.columns) | self._values(index) | shown
 
     def scan(self) -> polars.LazyFrame:
         """The table as a lazy frame, to filter and aggregate without loading it."""
@@ -101,6 +111,23 @@ class Store:
         """The signal of a row: int16 microvolts (12, L), missing = `leads.MISSING`; a read-only view of the file."""
         place, row = self._place(self._checked(index))
         return self._signals(place)[row]
+
+    def case(self, index: int) -> TableCase:
+        """The tables of a row of a store of tables."""
+        values = self._values(self._checked(index))
+        return case_of(self._cases().get(values["record_id"], []), dict.fromkeys(PERSON) | values)
+
+    def _cases(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of all tables by record; read once, since such stores are small."""
+        if TABLES not in self._tables:
+            frame = polars.read_parquet(self.path / TABLES, glob=False)
+            self._tables[TABLES] = {key[0]: rows.to_dicts() for key, rows in
+                                    frame.partition_by("record_id", as_dict=True, maintain_order=True).items()}
+        return self._tables[TABLES]
+
+    def references(self) -> References | None:
+        """The reference ranges of a store of tables, fitted on the healthy of its train split; None for signals."""
+        return read_references(self.path / REFERENCES) if self.modality == "tables" else None
 
     def row(self, index: int) -> RecordRow:
         """All that is known of a row beside its signal."""
@@ -142,7 +169,8 @@ def open_store(path: Path) -> Store:
                              f"{manifest.counts.get('records')}", _HINT)
     check_files(path, manifest)
     shards, sizes = np.unique(shard_of, return_counts=True)
-    for shard, size in zip(shards.tolist(), sizes.tolist(), strict=True):
+    is_signals = manifest.details.get("modality", "signals") == "signals"
+    for shard, size in zip(shards.tolist(), sizes.tolist(), strict=True) if is_signals else ():
         check_signals(path / shard_file(shard), size, sig_len)
 
     @lru_cache(maxsize=OPEN_SHARDS)

@@ -19,20 +19,23 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, to_json, write_atomically
+from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store.table import flat, frame_bytes, to_frame
+from emgecg_cli.core.store.tables import tables_frame
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What became of the records of one shard: `signals` holds one int16 (12, L) in microvolts per row; `counts` are
-    added up over all shards."""
+    """What became of the records of one shard: `signals` holds one int16 (12, L) in microvolts per row, or, in a store
+    of tables, `tables` one case per row; `counts` are added up over all shards."""
 
     rows: Sequence[RecordRow]
     signals: Sequence[np.ndarray]
     quarantine: Sequence[QuarantineRow] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    tables: Sequence[TableCase] = ()
 
 
 def make_shard(number: int, rows_and_signals: Sequence[tuple[RecordRow, np.ndarray]],
@@ -40,6 +43,13 @@ def make_shard(number: int, rows_and_signals: Sequence[tuple[RecordRow, np.ndarr
     """Pack rows and their int16 (12, L) signals as shard `number`; sets each row's `shard` and `row`."""
     rows = [replace(row, shard=number, row=i) for i, (row, _) in enumerate(rows_and_signals)]
     return Shard(rows, [signal for _, signal in rows_and_signals], quarantine, counts or {})
+
+
+def make_table_shard(number: int, rows_and_tables: Sequence[tuple[RecordRow, TableCase]],
+                     quarantine: Sequence[QuarantineRow], counts: dict[str, int]) -> Shard:
+    """Pack rows and their tables as shard `number`."""
+    rows = [replace(row, shard=number, row=i) for i, (row, _) in enumerate(rows_and_tables)]
+    return Shard(rows, [], quarantine, counts, [tables for _, tables in rows_and_tables])
 
 
 def shard_file(number: int) -> str:
@@ -57,6 +67,11 @@ def table_path(partial: Path, number: int) -> Path:
     return partial / f"shard-{number:05d}.parquet"
 
 
+def cases_path(partial: Path, number: int) -> Path:
+    """Where the cases of a shard of tables wait; there is none for a shard of signals."""
+    return partial / f"cases-{number:05d}.parquet"
+
+
 def _done_path(partial: Path, number: int) -> Path:
     return partial / f"shard-{number:05d}.json"
 
@@ -64,13 +79,17 @@ def _done_path(partial: Path, number: int) -> Path:
 def write_shard(out: Path, partial: Path, number: int, shard: Shard) -> None:
     """Write a shard's signals, its table, and last the file that says that it is done."""
     if shard.rows:
-        _write_signals(out / shard_file(number), partial, shard)
+        if shard.tables:
+            cases = zip((row.record_id for row in shard.rows), shard.tables, strict=True)
+            write_atomically(cases_path(partial, number), frame_bytes(tables_frame(cases)))
+        else:
+            _write_signals(out / shard_file(number), partial, shard)
         lines = [(to_json(flat(row)) + "\n").encode("utf-8", "surrogatepass") for row in shard.rows]
         write_atomically(out / rows_file(number), b"".join(lines))
         offsets = [0, *accumulate(len(line) for line in lines[:-1])]
         write_atomically(table_path(partial, number), frame_bytes(to_frame(shard.rows, offsets)))
-    done = {"rows": len(shard.rows), "quarantine": [vars(row) for row in shard.quarantine],
-            "counts": dict(sorted(shard.counts.items()))}
+    done = {"rows": len(shard.rows), "tables": bool(shard.tables),
+            "quarantine": [vars(row) for row in shard.quarantine], "counts": dict(sorted(shard.counts.items()))}
     write_atomically(_done_path(partial, number), json.dumps(done).encode())
 
 
@@ -99,9 +118,10 @@ def is_written(out: Path, partial: Path, number: int) -> bool:
     """Whether a killed run had finished this shard."""
     if not _done_path(partial, number).is_file():
         return False
-    return not read_done(partial, number)["rows"] \
-        or all(path.is_file() for path in (out / shard_file(number), out / rows_file(number),
-                                           table_path(partial, number)))
+    done = read_done(partial, number)
+    data = cases_path(partial, number) if done["tables"] else out / shard_file(number)
+    return not done["rows"] or all(path.is_file() for path in (data, out / rows_file(number),
+                                                               table_path(partial, number)))
 
 
 def read_done(partial: Path, number: int) -> dict[str, Any]:

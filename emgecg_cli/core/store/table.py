@@ -1,13 +1,14 @@
 """The table of a store: `RecordRow`s as a polars frame and back, and the streamed merge of the shards' tables.
 
-A nested dataclass is flattened: `machine` to columns `machine_…`, `measurements` to columns of their own. Where no
-record of the whole store has any, the table has no such columns. `offset` is where the row's line begins in the rows of
-its shard.
+A nested dataclass is flattened: `machine` to columns `machine_…`, `measurements` and `sections` to columns of their
+own. Where no record of the whole store has any, the table has no such columns. `offset` is where the row's line
+begins in the rows of its shard.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.artifacts import MachineIntervals, Measurements, RecordRow
+from emgecg_cli.core.artifacts import MachineIntervals, Measurements, RecordRow, Sections
 
 TABLE = "records.parquet"
 ROW_GROUP = 8192
@@ -24,7 +25,8 @@ _DTYPES: dict[str, Any] = {"str": polars.String, "int": polars.Int64, "float": p
                            "bool": polars.Boolean, "list[str]": polars.List(polars.String),
                            "list[float | None]": polars.List(polars.Float64)}
 # field of RecordRow -> its class and what its columns begin with
-GROUPS: dict[str, tuple[type, str]] = {"machine": (MachineIntervals, "machine_"), "measurements": (Measurements, "")}
+GROUPS: dict[str, tuple[type, str]] = {"machine": (MachineIntervals, "machine_"), "measurements": (Measurements, ""),
+                                       "sections": (Sections, "")}
 
 
 def _dtypes(kind: type, prefix: str = "") -> dict[str, Any]:
@@ -78,7 +80,18 @@ def merge_tables(parts: Sequence[Path], out: Path) -> None:
     frame = polars.scan_parquet(list(parts), glob=False)
     empty = [name for name, schema in GROUP_SCHEMAS.items() if not _any_value(frame, list(schema))]
     frame = frame.drop([column for name in empty for column in GROUP_SCHEMAS[name]])
+    _sink(frame, out)
+
+
+def merge_parts(parts: Sequence[Path], out: Path) -> None:
+    """Write tables of one schema one after the other as one."""
+    _sink(polars.scan_parquet(list(parts), glob=False), out)
+
+
+def _sink(frame: polars.LazyFrame, out: Path) -> None:
     frame.sink_parquet(out, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True)
+    with out.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _any_value(frame: polars.LazyFrame, columns: list[str]) -> bool:

@@ -36,9 +36,10 @@ from emgecg_cli.core.manifest import (
     write_manifest,
 )
 from emgecg_cli.core.store.reader import open_store
-from emgecg_cli.core.store.shards import Shard, is_written, read_done, table_path, write_shard
+from emgecg_cli.core.store.shards import Shard, cases_path, is_written, read_done, table_path, write_shard
 from emgecg_cli.core.store.splits import check_table
-from emgecg_cli.core.store.table import TABLE, merge_tables
+from emgecg_cli.core.store.table import TABLE, merge_parts, merge_tables
+from emgecg_cli.core.store.tables import TABLES
 
 PARTIAL = ".partial"
 # the packages that decide the bytes of a store: an update of another one does not keep a killed run from going on
@@ -190,9 +191,11 @@ def _finish(out: Path, folder: Path, n_shards: int, written: Written, identity: 
             make_manifest: MakeManifest, files: Sequence[str]) -> None:
     parts = [path for path in (table_path(folder, number) for number in range(n_shards)) if path.is_file()]
     merge_tables(parts, folder / TABLE)
-    with (folder / TABLE).open("rb") as stream:
-        os.fsync(stream.fileno())
     (folder / TABLE).replace(out / TABLE)
+    cases = [path for path in (cases_path(folder, number) for number in range(n_shards)) if path.is_file()]
+    if cases:
+        merge_parts(cases, folder / TABLES)
+        (folder / TABLES).replace(out / TABLES)
     check_table(written.records)
     manifest = make_manifest(written)
     extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *files])}

@@ -17,25 +17,27 @@ class BatchPlan:
     """Length-bucketed batches of indices into `lengths`, epoch after epoch.
 
     `batch_size` counts the records of all `processes` together; each takes its part of a batch. A leftover of fewer
-    records than processes, or of one, joins the batch before it: none may go empty, and BatchNorm cannot train on one.
+    records than processes, or than `smallest`, joins the batch before it: none may go empty, and BatchNorm cannot train
+    on one.
     """
 
     lengths: Sequence[int] | np.ndarray
     batch_size: int
     seed: int
     processes: int = 1
+    smallest: int = 2
     _epoch: int = field(default=-1, init=False)
     _batches: list[np.ndarray] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 2 or len(self.lengths) < self.least:
+        if self.batch_size < self.smallest or len(self.lengths) < self.least:
             raise MedReportError(f"{len(self.lengths)} training records in batches of {self.batch_size}",
                                  f"BatchNorm needs two records in a batch, each process one; at least {self.least}")
 
     @property
     def least(self) -> int:
         """The fewest records a batch may have."""
-        return max(2, self.processes)
+        return max(self.smallest, self.processes)
 
     @property
     def per_epoch(self) -> int:

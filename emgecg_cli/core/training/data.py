@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import IGNORE_INDEX, render
 from emgecg_cli.core.store import Store
+from emgecg_cli.core.training.inputs import Inputs, stack
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Records(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
     def collate(self, items: Sequence[Any]) -> Any:
-        """Items -> a batch with `signal` int16 (B, C, L), `indices`, `seeds` and `to(device)`."""
+        """Items -> a batch with `signal` (B, …), what the encoder is shown, `indices`, `seeds` and `to(device)`."""
 
     def totals(self, indices: np.ndarray) -> Totals:
         """What these records add to a step."""
@@ -66,16 +66,21 @@ class RenderedSplit:
         return self.conversation(i)[self.prompts[i]:]
 
 
-def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_length: int,
-                 placeholders: Sequence[int] | None = None, split: str = "train") -> RenderedSplit:
+def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
+                 placeholders: Mapping[str, int] | None = None, split: str = "train") -> RenderedSplit:
     """Render a split; raises MedReportError when it is empty or a record has no instruction."""
     indices = store.indices(split)
     if len(indices) == 0:
         raise MedReportError(f"{store.path}: no record in the {split} split", "prepare it with another --split")
-    rows = instructions.of(store.column("record_id").gather(indices).to_list())
+    return render_all(map(inputs.messages, indices.tolist()), indices, tokenizer, max_length, placeholders)
+
+
+def render_all(conversations: Iterable[Sequence[Mapping[str, Any]]], indices: np.ndarray, tokenizer: Any,
+               max_length: int, placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
+    """Render conversations, one of each of the records `indices`."""
     pieces, prompts, truncated = [], [], 0
-    for row in rows:
-        rendered = render(row.messages, tokenizer, max_length, placeholders)
+    for messages in conversations:
+        rendered = render(messages, tokenizer, max_length, placeholders)
         pieces.append(np.array(rendered.input_ids, np.int32))
         prompts.append(rendered.labels.count(IGNORE_INDEX))
         truncated += rendered.truncated
@@ -83,9 +88,16 @@ def render_split(store: Store, instructions: Instructions, tokenizer: Any, max_l
     return RenderedSplit(indices, np.concatenate(pieces), starts, np.array(prompts), truncated)
 
 
+class Shown(Protocol):
+    """Where what the encoder is shown of a record comes from: a store of recordings, or `Inputs`."""
+
+    def signal(self, index: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Item:
-    """One record: signal int16 (C, L), token ids (T), length of the prompt, targets bool (K), its number."""
+    """One record: signal int16 (C, L) or matrices float32 (R, 3, 7), token ids (T), length of the prompt, targets bool
+    (K), its number."""
 
     signal: np.ndarray
     tokens: np.ndarray
@@ -96,7 +108,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """signal int16 (B, C, L); input_ids, attention_mask, labels (B, T), padded behind; targets float32 (B, K).
+    """signal int16 (B, C, L), or matrices float32 (B, R, 3, 7) padded with NaN; input_ids, attention_mask, labels (B,
+    T), padded behind; targets float32 (B, K).
 
     `prompt` holds `prompt_ids` and `prompt_mask` (B, S) for an encoder-decoder backbone, whose `input_ids` are its
     decoder's alone; else nothing. `answers_from` is the first position any answer begins at, known here so that no step
@@ -124,13 +137,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class TextRecords:
-    """A rendered split as a data set; signals stay in the store's memory map until a record is asked for.
+    """A rendered split as a data set; what `shown` gives is asked for when a record is.
 
     `targets` bool (records, K) are what the encoder should predict besides. `pad` fills short rows; `decoder_start` is
     an encoder-decoder backbone's first decoder token, None for a causal one.
     """
 
-    store: Store
+    shown: Shown
     rendered: RenderedSplit
     targets: np.ndarray
     pad: int
@@ -140,7 +153,7 @@ class TextRecords:
         return len(self.rendered.indices)
 
     def __getitem__(self, i: int) -> Item:
-        return Item(self.store.signal(int(self.rendered.indices[i])), self.rendered.conversation(i),
+        return Item(self.shown.signal(int(self.rendered.indices[i])), self.rendered.conversation(i),
                     int(self.rendered.prompts[i]), self.targets[i], i)
 
     def totals(self, indices: np.ndarray) -> Totals:
@@ -158,7 +171,7 @@ class TextRecords:
         ids, mask = self._padded(rows)
         positions = torch.arange(ids.shape[1])
         answers = mask.bool() & (positions >= torch.tensor(starts)[:, None])
-        return Batch(torch.from_numpy(np.stack([item.signal for item in items])), ids, mask,
+        return Batch(torch.from_numpy(stack([item.signal for item in items])), ids, mask,
                      torch.where(answers, ids, IGNORE_INDEX),
                      torch.from_numpy(np.stack([item.targets for item in items]).astype(np.float32)), prompt,
                      min(starts), [item.index for item in items])

@@ -33,7 +33,7 @@ class Objective(nn.Module):
         self.model = model
         self.head: nn.Linear | None = None
         if len(shares):
-            self.head = nn.Linear(model.encoder.width, len(shares))  # type: ignore[arg-type]
+            self.head = nn.Linear(model.encoder.width, len(shares))  # type: ignore[union-attr, arg-type]
             # Rare targets start as rare: AdamW would move a bias there by one learning rate a step.
             self.head.bias.data.copy_(torch.logit(shares, eps=0.01))
         self.weight = weight

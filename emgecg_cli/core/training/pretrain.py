@@ -171,8 +171,9 @@ def make_objective(config: PretrainConfig, records: SignalRecords, augmentations
 
 def masked_encoders() -> list[str]:
     """Names of the encoders that masked pre-training can train."""
+    of_signals = [name for name in names.choices("encoder") if name not in names.TABLE_ENCODERS]
     with torch.device("meta"):
-        return [name for name in names.choices("encoder") if isinstance(names.resolve("encoder", name)(), Vit1d)]
+        return [name for name in of_signals if isinstance(names.resolve("encoder", name)(), Vit1d)]
 
 
 @torch.no_grad()

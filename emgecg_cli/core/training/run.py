@@ -13,6 +13,7 @@ import numpy as np
 from accelerate.utils import set_seed
 from torch import nn
 
+from emgecg_cli.core import names
 from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
@@ -37,6 +38,7 @@ from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE, save_run_files, train_subjects
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.recipes import settings_of
+from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
@@ -44,13 +46,24 @@ from emgecg_cli.core.training.checkpoint import CHECKPOINTS
 from emgecg_cli.core.training.data import TextRecords, render_split
 from emgecg_cli.core.training.encoder_targets import Targets, encoder_targets, target_matrix
 from emgecg_cli.core.training.group import together
+from emgecg_cli.core.training.inputs import (
+    Inputs,
+    Tables,
+    is_tables,
+    open_inputs,
+    references_input,
+    references_of,
+)
 from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
+from emgecg_cli.core.training.stage1 import FOLDER as STAGE1
+from emgecg_cli.core.training.stage1 import run_stage1, single_values, texts_of
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
 from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
+from emgecg_cli.core.training.values import Values
 
 OnStart = Callable[[list[PartRow], bool], None]
 
@@ -81,7 +94,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     """
     machine = resolve_machine(config.precision, config.parallel)
     parse_trackers(config.track)
-    if config.batch_size * machine["processes"] < 2:
+    if config.batch_size * machine["processes"] < 2 and config.encoder not in names.TABLE_ENCODERS:
         raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
@@ -108,6 +121,8 @@ def _inputs(store: Store, instructions: Instructions, config: TrainConfig, out: 
     folder = Path(config.backbone)
     if config.backbone != "tiny" and folder.is_dir():
         inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
+    if config.references:
+        inputs["references"] = references_input(Path(config.references), out)
     if config.encoder_weights:
         weights = Path(config.encoder_weights)
         file = weights / ENCODER_FILE if weights.is_dir() else weights
@@ -143,22 +158,29 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     machine = claimed.plan["machine"]
     augmentations = parse_augmentations(config.augment)
     subjects = _subjects(store, config)
+    shown = _shown(store, instructions, config)
+    first = single_values(shown, config) if isinstance(shown, Tables) and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
-    backbone, tokenizer = make_backbone(config, machine, store, instructions)
+    backbone, tokenizer = make_backbone(config, machine, store, instructions, texts_of(first) if first else ())
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
-    records, targets = _records(model, tokenizer, store, instructions, config, "train")
-    validation = _validation(model, tokenizer, store, instructions, config, targets, out,
+    records, targets = _records(model, tokenizer, store, shown, config, "train")
+    validation = _validation(model, tokenizer, store, shown, config, targets, out,
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, eos=tokenizer.eos_token_id,
                           eos_weight=config.eos_loss_weight)
-    plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world)
+    plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
+                     smallest=1 if isinstance(shown, Tables) else 2)
     if parallel.is_main:
         claimed.begin()
         if on_start:
             on_start(rows, claimed.resuming)
     parallel.barrier()
     with explained(config):
+        if first:
+            run_stage1(parallel, model, tokenizer, first, out, config, progress)
+        if config.freeze_encoder and model.encoder is not None:
+            model.encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         probe(parallel, prepared, records, records.rendered.lengths, config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
@@ -167,23 +189,43 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
-        saved = save_run_files(out, model, tokenizer, config.tuning, subjects,
-                               {name.removeprefix("model."): tensor for name, tensor in weights.items()})
-        logs = ["metrics.jsonl", *([VALIDATION_FILE] if validation else [])]
+        trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+        frozen = model.signal_parts() if config.freeze_encoder else {}
+        saved = save_run_files(out, model, tokenizer, config.tuning, subjects, frozen | trained)
+        logs = ["metrics.jsonl", *([VALIDATION_FILE] if validation else []),
+                *([f"{STAGE1}/metrics.jsonl"] if first else [])]
         details = {
             "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
             "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
             "trains": [asdict(row) for row in rows], "kept_step": loop.kept, "validation": loop.validation,
-            "files": file_hashes(out, [*saved, *logs])}
+            "files": file_hashes(out, [*saved, *logs])} | _table_details(shown)
         write_manifest(out, Manifest("run", "train", settings_of(config), config.seed, counts, inputs, details))
     parallel.barrier()
     return TrainResult(out, config, rows, loop, counts, loop.kept, loop.validation)
 
 
-def _records(model: ReportModel, tokenizer: Any, store: Store, instructions: Instructions, config: TrainConfig,
+def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inputs:
+    """The records as the model is to see them."""
+    hint = ("give --recipe emgllm" if is_tables(store) else "choose an encoder of signals, or leave --recipe out")
+    values = Values(None, config.values)
+    if is_tables(store):
+        held, source = references_of(store, Path(config.references) if config.references else None)
+        values = Values(held, config.values, config.seed if config.random_references else None, source=source)
+    return open_inputs(store, instructions, encoder=config.encoder, values=values, hint=hint)
+
+
+def _table_details(shown: Inputs) -> dict[str, Any]:
+    """How a run of tables is shown their values; nothing for one of signals."""
+    if not isinstance(shown, Tables):
+        return {}
+    held = shown.values.references
+    return {"tables": {"references": hash_of(held) if held else None, "random_seed": shown.values.random_seed}}
+
+
+def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
              split: str, targets: Targets | None = None) -> tuple[TextRecords, Targets]:
     """The records of a split, and the encoder's targets: of the train split, or those given."""
-    rendered = render_split(store, instructions, tokenizer, config.max_length, model.placeholders, split)
+    rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split)
     if targets is None:
         targets = encoder_targets(config.encoder_loss, store, rendered)
         matrix = targets.matrix
@@ -195,10 +237,10 @@ def _records(model: ReportModel, tokenizer: Any, store: Store, instructions: Ins
     check_positions(backbone, int(longest.max()), f"the longest conversation of the {split} split",
                     "give a smaller --max-length")
     start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
-    return TextRecords(store, rendered, matrix, tokenizer.pad_token_id, start), targets
+    return TextRecords(shown, rendered, matrix, tokenizer.pad_token_id, start), targets
 
 
-def _validation(model: ReportModel, tokenizer: Any, store: Store, instructions: Instructions, config: TrainConfig,
+def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
                 targets: Targets, out: Path, epoch: int) -> Validation | None:
     """Looks at the val split every `epoch` steps, or as asked; none where the store has no such split."""
     if not len(store.indices("val")):
@@ -206,16 +248,17 @@ def _validation(model: ReportModel, tokenizer: Any, store: Store, instructions: 
             raise MedReportError(f"{store.path}: no record in the val split, by which the best weights are chosen",
                                  "give --select last, or prepare the store with a val share")
         return None
-    records, _ = _records(model, tokenizer, store, instructions, config, "val", targets)
+    records, _ = _records(model, tokenizer, store, shown, config, "val", targets)
     return Validation(records, records.rendered.lengths, config.batch_size, config.evaluate_every or max(1, epoch),
                       config.select == "best", out)
 
 
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
     """The parts of a model and how each is tuned, for the table of what trains."""
-    parts = {"encoder": (model.encoder, "full"), "projector": (model.projector, "full")}
-    if isinstance(model.fusion, nn.Module):
-        parts["fusion"] = (model.fusion, "full")
+    signal = {"encoder": model.encoder, "projector": model.projector, "fusion": model.fusion}
+    parts = {name: (part, "full") for name, part in signal.items() if isinstance(part, nn.Module)}
+    if config.freeze_encoder and "encoder" in parts:
+        parts["encoder"] = (parts["encoder"][0], "frozen" if not config.stage1_steps else "stage 1")
     return parts | {"backbone": (model.backbone, config.tuning)}
 
 

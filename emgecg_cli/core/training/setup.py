@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions
-from emgecg_cli.core.instructions.render import text_of
+from emgecg_cli.core.instructions.render import chat_template, text_of
 from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model
 from emgecg_cli.core.models.encoders import load_encoder_weights
@@ -22,7 +22,9 @@ from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, train_tokenizer
 from emgecg_cli.core.models.tuning import base_of, tune_backbone
 from emgecg_cli.core.store import Store
+from emgecg_cli.core.training.inputs import is_tables
 
+WORDS_OF_REPORTS, WORDS_OF_TABLES = 1000, 2000  # of a tokenizer that is trained; tables may come in two languages
 SHARDING = ("fsdp", "zero3")  # of which each process holds a part of the weights
 
 
@@ -35,9 +37,20 @@ def resolve_machine(precision: str, parallel: str) -> dict[str, Any]:
     return machine | chosen | {"processes": processes, "parallel": kind}
 
 
-def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, instructions: Instructions) \
-        -> tuple[Any, Any]:
-    """Model and tokenizer: loaded, or built from sizes with a tokenizer of the train split's reports and prompts."""
+def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, instructions: Instructions,
+                  more_text: Iterable[str] = ()) -> tuple[Any, Any]:
+    """Model and tokenizer: loaded, or built from sizes with a tokenizer of the train split's reports and prompts.
+
+    Such a tokenizer is trained on `more_text` as well.
+    """
+    model, tokenizer = _make_backbone(config, machine, store, instructions, more_text)
+    if config.chat_template != "own":
+        tokenizer.chat_template = chat_template(config.chat_template)
+    return model, tokenizer
+
+
+def _make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, instructions: Instructions,
+                   more_text: Iterable[str]) -> tuple[Any, Any]:
     if config.backbone != "tiny":
         # Frozen weights need no fp32 masters; trained ones do, also under bf16 autocast.
         frozen = config.tuning != "full" and machine["device"] == "cuda" and machine["precision"] == "bf16"
@@ -51,8 +64,9 @@ def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, in
         raise MedReportError(f"--tuning {config.tuning} with --backbone tiny: its random weights would stay random",
                              "use --tuning full")
     rows = instructions.of(store.column("record_id").gather(store.indices("train")).to_list())
-    tokenizer = train_tokenizer(sorted(text_of(message["content"]) for row in rows for message in row.messages))
-    return build_tiny_llama(tokenizer, config.seed), tokenizer
+    texts = sorted(text_of(message["content"]) for row in rows for message in row.messages)
+    tokenizer = train_tokenizer([*texts, *more_text], WORDS_OF_TABLES if is_tables(store) else WORDS_OF_REPORTS)
+    return build_tiny_llama(tokenizer, config.seed, config.max_length), tokenizer
 
 
 def parse_tokens(text: str) -> list[str]:
@@ -72,7 +86,7 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
         tuned.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     settings = {key: getattr(config, key) for key in SETTINGS}
     model = build_report_model(tuned, **settings, seed=config.seed)
-    if config.encoder_weights:
+    if config.encoder_weights and model.encoder is not None:
         load_encoder_weights(model.encoder, Path(config.encoder_weights))
     if config.compile:  # layer by layer: one graph serves all of them, and compiling takes seconds, not minutes
         for layer in decoder_layers(base_of(tuned)):
@@ -87,9 +101,8 @@ def optimizer_maker(config: TrainConfig) -> Callable[[nn.Module], torch.optim.Op
         taken = {id(p) for p in backbone}
         signal = [p for p in objective.parameters() if p.requires_grad and id(p) not in taken]
         rate = config.learning_rate
-        groups = [{"params": signal, "lr": config.encoder_learning_rate or rate}]
-        if backbone:
-            groups.insert(0, {"params": backbone, "lr": rate})
-        return torch.optim.AdamW(groups, weight_decay=config.weight_decay, betas=(0.9, config.adam_beta2))
+        groups = [{"params": backbone, "lr": rate}, {"params": signal, "lr": config.encoder_learning_rate or rate}]
+        used = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(used, weight_decay=config.weight_decay, betas=(0.9, config.adam_beta2))
 
     return make

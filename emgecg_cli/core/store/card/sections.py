@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,15 +56,37 @@ def title_of(facts: CardFacts) -> str:
 
 def sections(facts: CardFacts) -> list[Section]:
     """The whole card."""
-    return [section for section in (
-        _set(facts), _who(facts), _signals(facts), _checks(facts), *_found(facts), _labels(facts), _reports(facts),
-        _measured(facts), _left_out(facts), _origin(facts)) if section.blocks]
+    about = [_tables(facts)] if _of_tables(facts) else [_signals(facts), _checks(facts), *_found(facts)]
+    return [section for section in (_set(facts), _who(facts), *about, _labels(facts), _reports(facts),
+                                    _measured(facts), _left_out(facts), _origin(facts)) if section.blocks]
+
+
+def _of_tables(facts: CardFacts) -> bool:
+    return facts.details.get("modality") == "tables"
+
+
+def _tables(facts: CardFacts) -> Section:
+    """A store of EMG tables: its references, and whom they were fitted on."""
+    known = facts.details.get("references", {})
+    pool = Counter(known.get("pool", {}))
+    healthy = pool.pop("healthy", 0)
+    total = healthy + sum(pool.values())
+    rows = tuple((_clean(why), f"{n:,}", share(n, total)) for why, n in pool.most_common())
+    blocks: list[str | Table | Bars | Code] = [
+        f"References for {known.get('items', 0)} items in references.json, of {healthy:,} healthy examinations of the "
+        f"train split ({share(healthy, total)})."]
+    if rows:
+        blocks += ["The others of the train split were not taken for healthy:",
+                   Table(("why", "records", "share"), rows, ("records", "share"))]
+    return Section("Tables", tuple(blocks))
 
 
 def _set(facts: CardFacts) -> Section:
     rows = [("records", f"{facts.n_records:,}"), ("recordings", f"{facts.n_recordings:,}"),
-            ("patients", f"{facts.n_subjects:,}"), ("signal", _duration(facts.seconds))]
-    if "fs" in facts.details:
+            ("patients", f"{facts.n_subjects:,}")]
+    if not _of_tables(facts):
+        rows.append(("signal", _duration(facts.seconds)))
+    if facts.details.get("fs"):
         rows.append(("stored at", f"{facts.details['fs']} Hz, {facts.details.get('sig_len', '?')} samples a record"))
     splits = tuple((split.split, f"{split.n_records:,}", share(split.n_records, facts.n_records),
                     f"{split.n_subjects:,}") for split in facts.splits)

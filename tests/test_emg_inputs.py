@@ -1,0 +1,130 @@
+"""What a model is shown of tables: matrices, text, another's values, random limits; and what stage 1 is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from emg_store import make_tables
+
+from emgecg_cli.core.emg.case import item_of
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions.build import open_instructions
+from emgecg_cli.core.instructions.render import text_of, values_of
+from emgecg_cli.core.recipes import resolve_train_config
+from emgecg_cli.core.references import CLASSES, abnormality, matrix, read_references
+from emgecg_cli.core.store import open_store
+from emgecg_cli.core.training.inputs import Tables, open_inputs, stack
+from emgecg_cli.core.training.stage1 import draw_value, single_values
+from emgecg_cli.core.training.values import Values
+
+SHORT = dict(backbone="tiny", recipe="emgllm", steps=3, stage1_steps=2, batch_size=4, checkpoint_every=1, select="last")
+
+
+def short(**changes: Any) -> Any:
+    return resolve_train_config(**SHORT | changes)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_tables(tmp_path_factory.mktemp("tables"), 24, splits=("train",) * 4 + ("val", "test"))
+
+
+def shown(tables: tuple[Path, Path], **how: Any) -> Tables:
+    store = open_store(tables[0])
+    values = replace(Values(read_references(tables[0] / "references.json")), **how)
+    made = open_inputs(store, open_instructions(tables[1]), encoder="emg-alignment", values=values, hint="")
+    assert isinstance(made, Tables)
+    return made
+
+
+# ------------------------------------------------------------------------------------------------------ what is shown
+def test_each_value_is_shown_beside_its_own_references(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    parts, given = values_of(inputs.messages(1)), inputs.signal(1)
+    assert given.dtype == np.float32 and given.shape == (len(parts), 3, 7) and len(parts) > 3
+    for part, one in zip(parts, given, strict=True):
+        reference = inputs.values.references.of(part["item"])
+        assert one.tolist() == np.float32([reference.upper, [part["value"]] * 7, reference.lower]).tolist()
+
+
+def test_values_as_text_and_as_the_words_of_rules_leave_nothing_to_encode(tables: tuple[Path, Path]) -> None:
+    real, text, rules, none = (shown(tables, **how) for how in (
+        {}, {"mode": "text"}, {"mode": "rules"}, {"hidden": True}))
+    part = values_of(real.messages(1))[0]
+    reference = real.values.references.of(part["item"])
+    for inputs, words in ((text, f"{part['value']:g}"), (rules, abnormality(reference, part["value"])), (none, "")):
+        said = [one for one in inputs.messages(1)[0]["content"] if one["type"] == "value"]
+        assert said[0]["text"] == words and inputs.signal(1).shape == (0, 3, 7)
+        assert len(said) == len(values_of(real.messages(1)))
+    assert text_of(text.messages(1)[0]["content"]) == text_of(real.messages(1)[0]["content"])
+    assert "偏" in text_of(rules.messages(0)[0]["content"]) or "正常" in text_of(rules.messages(0)[0]["content"])
+
+
+def test_anothers_values_stand_where_this_records_items_are_the_same(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    own, other = values_of(inputs.messages(1)), values_of(inputs.messages(4))
+    mixed = values_of(inputs.messages(1, 4))
+    known = {(part["item"], part["side"]): part["value"] for part in other}
+    for before, after in zip(own, mixed, strict=True):
+        key = before["item"], before["side"]
+        expected = known.get(key, inputs.values.references.of(before["item"]).median)
+        assert (after["item"], after["side"], after["value"]) == (*key, expected)
+    assert any((part["item"], part["side"]) in known for part in own)
+    assert inputs.signal(1, 4)[:, 1, 0].tolist() == np.float32([part["value"] for part in mixed]).tolist()
+
+
+def test_random_references_are_a_fixed_draw_that_leaves_the_values(tables: tuple[Path, Path]) -> None:
+    real, one, again, other = (shown(tables, random_seed=seed).signal(1) for seed in (None, 5, 5, 6))
+    assert (one == again).all() and (one != other).any() and (one[:, 1] == real[:, 1]).all()
+    assert (one[:, 0] != real[:, 0]).any(1).mean() > 0.7
+
+
+def test_padding_is_nan_and_never_empty() -> None:
+    stacked = stack([np.ones((2, 3, 7), np.float32), np.zeros((0, 3, 7), np.float32)])
+    assert stacked.shape == (2, 2, 3, 7) and np.isnan(stacked[1]).all() and not np.isnan(stacked[0]).any()
+    assert stack([np.zeros((0, 3, 7), np.float32)]).shape == (1, 1, 3, 7)
+
+
+def test_the_matrices_of_the_form_for_language_models_are_shown_as_they_came(tables: tuple[Path, Path]) -> None:
+    rows = [[6.5, 6.2, 6.0, 5.8, 5.6, 5.5, 5.4], [4.2] * 7, [2.9, 3.1, 3.2, 3.3, 3.4, 3.5, 3.6]]
+    messages = [{"role": "user", "content": [{"type": "value", "item": "Lat", "matrix": rows}]}]
+    assert Values(None).matrices(messages, "a").tolist() == np.float32([rows]).tolist()
+    messages[0]["content"][0]["matrix"] = [rows[0], [float("nan")] * 7, rows[2]]
+    with pytest.raises(MedReportError, match=r"record a: value 1 \(Lat\) has NaN"):
+        Values(None).matrices(messages, "a")
+    messages[0]["content"][0]["matrix"] = rows[:2]
+    with pytest.raises(MedReportError, match="shape"):
+        Values(None).matrices(messages, "a")
+
+
+# ------------------------------------------------------------------------------------------------------------- stage 1
+def test_drawn_values_are_of_the_class_that_was_asked_for(tables: tuple[Path, Path]) -> None:
+    references, rng = read_references(tables[0] / "references.json"), np.random.default_rng(0)
+    hit = []
+    for entry in list(references.entries.values())[::3]:
+        for name in CLASSES:
+            value = draw_value(entry, name, references.percentiles, rng)
+            hit.append(abnormality(entry, value) == name)
+            assert np.isfinite(value) and value > 0 and matrix(entry, value).shape == (3, 7)
+    assert np.mean(hit) > 0.7  # a line may leave a class no room, and values are rounded
+
+
+def test_stage_1_asks_for_classes_and_phrases_in_the_languages_of_the_reports(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    records = single_values(inputs, short(stage1_steps=40))
+    assert len(records.conversations) == 160 and records.signal(3).shape == (1, 3, 7)
+    answers = [talk[1]["content"] for talk in records.conversations]
+    assert set(CLASSES) <= set(answers) and {"正常", "明显偏高"} <= set(answers)
+    assert any(answer.endswith("延长") for answer in answers) and any("slowed" in answer for answer in answers)
+    for talk, language in zip(records.conversations, records.languages, strict=True):
+        part, answer = values_of(talk)[0], talk[1]["content"]
+        reference = inputs.values.references.of(part["item"])
+        name = abnormality(reference, part["value"])
+        if language == "en" and answer in CLASSES:
+            assert answer == name
+        if language == "en" and "prolonged" in answer:
+            assert item_of(part["item"]).measure == "lat" and name in ("high", "markedly high")
