@@ -175,8 +175,10 @@ def statement_notes(hypotheses: Sequence[str], rows: Sequence[PredictionRow], ta
     open_ended = sum(bool(read_findings(row.reference).unresolved) for row in rows)
     if silent or open_ended:
         notes.append(f"statements: of {len(rows)} references {silent} could not be read and {open_ended} only in part")
-    if tables is None or tables.references is None or not tables.cases:
+    if tables is None:
         notes.append("statements are not compared with the tables: no store of tables is given (--store STORE)")
+    elif tables.references is None or not tables.cases:
+        notes.append("statements are not compared with the tables: the store holds none, or no references")
     else:
         found = sum(row.record_id in tables.cases for row in rows)
         if found < len(rows):
