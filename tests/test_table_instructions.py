@@ -143,7 +143,7 @@ def test_the_published_layout_word_for_word(language: str, prompts: tuple[str, s
     assert [row.prompt_id for row in rows.values()] == [int(prompt == CHINESE) for prompt in prompts]
     assert rows["r0"].messages[1] == {"role": "assistant", "content": "Findings:\nEMG: a\nNCV: b\nImpression:\nc"}
     assert rows["r1"].messages[1]["content"] == "检查所见：\nEMG: 甲\nNCV: 乙\n印象：\n丙"
-    assert result.manifest.arguments == {"language": language} and result.manifest.seed is None
+    assert result.manifest.arguments == {"language": language, "layout": "published"} and result.manifest.seed is None
     assert result.manifest.counts == {"records": 2, "prompts": 3, "hand_written": 0, "values": 84,
                                       "prompts_used": 2 if language == "record" else 1}
 
@@ -174,6 +174,20 @@ def test_what_is_no_number_with_a_reference_is_text() -> None:
         assert text_of(tables.case_parts(case, None, language)) == text_of(parts)
     assert tables.case_parts(case_of(emg=()), None, "en") == [
         {"type": "text", "text": f"{tables.PROMPTS[0]}\nPlease generate your diagnosis:"}]
+
+
+def test_the_labelled_layout_names_every_number_and_leaves_out_what_is_missing() -> None:
+    cells = {("lat", "left"): Cell("absent", None, "NR"), ("lat", "right"): Cell("value", 3.4, "3.4"),
+             ("amp", "left"): Cell("missing", None, ""), ("cv", "right"): Cell("value", 51.0, "51")}
+    case = case_of(NcvRow("median", "motor", "wrist", "apb", cells), emg=())
+    known = references_of(*(Item("median", "motor", "wrist", "apb", one) for one in ("lat", "cv")))
+    for language, row in (("en", "Median|Motor|Wrist|APB|Lat(L) absent|Lat(R) 3.4|CV(R) 51"),
+                          ("zh", "正中神经|运动|腕|拇短展肌|潜伏期(左) 未引出|潜伏期(右) 3.4|速度(右) 51")):
+        parts = tables.case_parts(case, known, language, tables.LABELLED)
+        assert [(part["side"], part["value"]) for part in parts if part["type"] == "value"] == [
+            ("right", 3.4), ("right", 51.0)]
+        head, line = text_of(parts).splitlines()[2:4]
+        assert line == row and len(head.split("|")) == 4
 
 
 def test_no_cell_looks_like_two(stored: Stored, tmp_path: Path) -> None:

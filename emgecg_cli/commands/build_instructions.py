@@ -20,11 +20,15 @@ ModelOpt = Annotated[str | None, typer.Option("--model", metavar="NAME", show_de
 LanguageOpt = Annotated[str, typer.Option(
     "--language", metavar="record|en|zh", autocompletion=words("record", "en", "zh"),
     help="Tables: the language of the prompt around them and of their words; record: that of each record's report.")]
+LayoutOpt = Annotated[str, typer.Option(
+    "--layout", metavar="published|labelled", autocompletion=words("published", "labelled"),
+    help="Tables: a column for each measure and side, or each number with its own name.")]
 
 
 def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionDefaults.pool_size,
                        rephraser: RephraserOpt = InstructionDefaults.rephraser,
                        base_url: BaseUrlOpt = None, model: ModelOpt = None, language: LanguageOpt = "record",
+                       layout: LayoutOpt = "published",
                        seed: SeedOpt = InstructionDefaults.seed,
                        out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Write a pool of prompts and draw one for every record, as chat messages.
@@ -36,7 +40,7 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     store = store or find_one("store")
     with console.progress("build instructions", unit="prompts") as progress:
         result = build(store, out or Path(INSTRUCTIONS) / store.resolve().name, pool_size=pool_size,
-                       rephraser=rephraser, seed=seed, base_url=base_url, model=model, language=language,
+                       rephraser=rephraser, seed=seed, base_url=base_url, model=model, language=language, layout=layout,
                        progress=progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")

@@ -73,7 +73,7 @@ class Instructions:
 def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,
                        rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
                        base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
-                       language: str = "record",
+                       language: str = "record", layout: str = tables.PUBLISHED,
                        progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
@@ -91,6 +91,8 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
         raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
     if language not in tables.LANGUAGES:
         raise names.unknown_name("language", language, tables.LANGUAGES)
+    if layout not in tables.LAYOUTS:
+        raise names.unknown_name("layout", layout, tables.LAYOUTS)
     rephrase = names.resolve("rephraser", rephraser)
     arguments: dict[str, Any] = {"pool_size": pool_size, "rephraser": rephraser, "seed": seed}
     if "client" in inspect.signature(rephrase).parameters:
@@ -100,9 +102,9 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     else:
         _refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
-    _refuse_options(store, pool_size, rephraser, language)
+    _refuse_options(store, pool_size, rephraser, language, layout)
     if modality_of(store) == "tables":
-        arguments = {"language": language}
+        arguments = {"language": language, "layout": layout}
     inputs = {"store": input_of(store_path, out)}
     check_folder_name(out)
     if is_finished(out):
@@ -112,7 +114,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
         claimed.begin()
         if modality_of(store) == "tables":
             pool = list(zip(tables.PROMPTS, tables.ORIGINS, strict=True))
-            rows = _reported(tables.table_rows(store, language), len(store), progress)
+            rows = _reported(tables.table_rows(store, language, layout), len(store), progress)
         else:
             prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
             pool = [(text, "hand-written" if number < len(SEED_PROMPTS) else rephraser)
@@ -147,12 +149,12 @@ def _refuse_endpoint(rephraser: str, base_url: str | None, model: str | None) ->
                                  f"leave {option} out, or add --rephraser openai")
 
 
-def _refuse_options(store: Store, pool_size: int, rephraser: str, language: str) -> None:
+def _refuse_options(store: Store, pool_size: int, rephraser: str, language: str, layout: str) -> None:
     """An option of the other kind of store is a misunderstanding, unless it is the default."""
     given = {"--pool-size": pool_size != InstructionDefaults.pool_size,
              "--rephraser": rephraser != InstructionDefaults.rephraser}
     if modality_of(store) != "tables":
-        given = {"--language": language != "record"}
+        given = {"--language": language != "record", "--layout": layout != tables.PUBLISHED}
     for option in [name for name, other in given.items() if other]:
         raise MedReportError(f"{store.path}: a store of {modality_of(store)} takes no {option}", f"leave {option} out")
 

@@ -30,6 +30,7 @@ PROMPTS = ("As a physician, your task is to provide a diagnosis for the patient 
            "The instruction that came with the record.")
 ORIGINS = ("published", "published", "record")
 OWN = 2
+PUBLISHED, LABELLED = LAYOUTS = ("published", "labelled")
 _ASK = {"en": "Please generate your diagnosis:", "zh": "请给出你的诊断："}
 _HEADINGS = {"en": ("### EMG Test:", "### NCV Test:"), "zh": ("### EMG检查：", "### NCV检查：")}
 _ABSENT = {"en": "absent", "zh": "未引出"}
@@ -44,44 +45,51 @@ _REPAIR = "prepare the store again"
 Part = dict[str, Any]
 
 
-def table_rows(store: Any, language: str = "record") -> Iterator[InstructionRow]:
+def table_rows(store: Any, language: str = "record", layout: str = PUBLISHED) -> Iterator[InstructionRow]:
     """The instruction of each record of a store of tables, in store order, one at a time.
 
     `language` is that of the words around and in the tables, "record": each record's own. Reports keep their language.
+    `layout` is one of LAYOUTS, see `case_parts`.
     Raises MedReportError naming the record for one whose prompt and matrices do not fit.
     """
     references = store.references()
     for index in range(len(store)):
         row, stored = store.row(index), store.case(index)
-        layout = row.language if language == "record" else language
+        words = row.language if language == "record" else language
         if stored.case is None:
             prompt_id, parts = OWN, _own_parts(stored, f"{store.path}, record '{row.record_id}'")
         else:
-            layout = layout if layout in _ASK else "en"
-            prompt_id, parts = int(layout == "zh"), case_parts(stored.case, references, layout)
+            words = words if words in _ASK else "en"
+            prompt_id, parts = int(words == "zh"), case_parts(stored.case, references, words, layout)
         yield InstructionRow(row.record_id, prompt_id, [
             {"role": "user", "content": parts},
             {"role": "assistant", "content": join_sections(stored.findings, stored.impression, row.language)}])
 
 
-def case_parts(case: Case, references: References | None, language: str) -> list[Part]:
+def case_parts(case: Case, references: References | None, language: str, layout: str = PUBLISHED) -> list[Part]:
     """The prompt of a case as parts in reading order, to be joined inline.
 
     A number that `references` know is a part {"type": "value", "item": key, "side", "value"}; any other is text, and so
     is a missing cell (NaN), an absent response, and a number that is implausible or censored, which stays as given.
+    The published layout has a column for each measure and side, so that a reader must count cells; in the labelled one
+    each cell says its measure and side, and missing cells are left out.
     """
+    labelled = layout == LABELLED
     parts: list[Part] = []
     text = [f"{PROMPTS[language == 'zh']}\n"]
     if case.emg:
         text.append(f"{_HEADINGS[language][0]}\n{_header(terms.EMG_COLUMNS, language)}\n")
         text += [f"{_muscle_row(row, language)}\n" for row in case.emg]
     if case.ncv:
-        text.append(f"{_HEADINGS[language][1]}\n{_header(terms.NCV_COLUMNS, language)}\n")
+        columns = terms.NCV_COLUMNS[:-len(READING_ORDER)] if labelled else terms.NCV_COLUMNS
+        text.append(f"{_HEADINGS[language][1]}\n{_header(columns, language)}\n")
     for row in case.ncv:
         text.append(_nerve_names(row, language))
-        for measure, side in READING_ORDER:
+        for (measure, side), column in zip(READING_ORDER, terms.NCV_COLUMNS[-len(READING_ORDER):], strict=True):
             cell, item = row.cells.get((measure, side)), Item(row.nerve, row.type, row.stim, row.rec, measure)
-            text.append("|")
+            if labelled and (cell is None or cell.state == "missing"):
+                continue
+            text.append(f"|{_header((column,), language)} " if labelled else "|")
             if cell is None or cell.value is None or references is None or references.of(item) is None:
                 text.append(_cell_text(cell, language))
                 continue
