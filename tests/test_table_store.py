@@ -169,3 +169,15 @@ def test_references_are_written_and_fitted_anew(tmp_path: Path, capsys: pytest.C
     prepare(open_dataset("synthetic", 0, records=12), tmp_path / "ecg")
     assert run(["references", str(tmp_path / "ecg"), "--out", str(out)]) == 2
     assert "a store of signals has no references" in capsys.readouterr().err
+
+
+def test_a_store_of_tables_is_refused_where_signals_are_needed(tmp_path: Path,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(open_dataset("synthetic-emg", 0, records=12), tmp_path / "store")
+    with pytest.raises(MedReportError, match="a store of tables, which has no signals"):
+        open_store(tmp_path / "store").signal(0)
+    for line in (f"perturb {tmp_path / 'store'} --kind gaussian --snr-db 5",
+                 f"pretrain {tmp_path / 'store'} --encoder vit1d-tiny --objective masked --steps 2"):
+        assert run(line.split()) == 2
+        assert "tables" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]

@@ -22,7 +22,7 @@ from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, input_of
 from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_float_uv, to_int16_uv
-from emgecg_cli.core.store import QUARANTINE, Shard, Store, make_shard, open_store, shard_file, write_store
+from emgecg_cli.core.store import QUARANTINE, Shard, Store, make_shard, no_signals, open_store, shard_file, write_store
 
 PERTURBED = "perturbed.jsonl"
 
@@ -61,6 +61,8 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     # An empty recording through the function refuses a level out of range before anything is written.
     perturb(np.zeros((1, 1), np.float32), 1, level, np.random.default_rng(0))
     store = open_store(store_path)
+    if store.modality != "signals":
+        raise no_signals(store_path)
     if out is None:
         place = store_path if store_path.name not in ("", "..") else store_path.resolve()
         out = place.with_name(f"{place.name}-{kind}-{level:g}")

@@ -5,7 +5,7 @@
 """
 
 from emgecg_cli.core.store.prepare import PrepareResult, prepare_store, references_of
-from emgecg_cli.core.store.reader import Store, open_store
+from emgecg_cli.core.store.reader import Store, no_signals, open_store
 from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
 from emgecg_cli.core.store.splits import parse_split, split_hash, subject_hashes
 from emgecg_cli.core.store.table import TABLE
@@ -13,6 +13,7 @@ from emgecg_cli.core.store.writer import QUARANTINE, Engine, WriteResult, Writte
 
 __all__ = [
     "QUARANTINE", "TABLE",
-    "Engine", "PrepareResult", "Shard", "Store", "WriteResult", "Written", "make_shard", "open_store", "parse_split",
+    "Engine", "PrepareResult", "Shard", "Store", "WriteResult", "Written", "make_shard", "no_signals", "open_store",
+    "parse_split",
     "prepare_store", "references_of", "shard_file", "split_hash", "subject_hashes", "write_store",
 ]

@@ -175,9 +175,16 @@ def open_store(path: Path) -> Store:
 
     @lru_cache(maxsize=OPEN_SHARDS)
     def signals(place: int) -> np.ndarray:
+        if not is_signals:
+            raise no_signals(path)
         return open_signals(path / shard_file(int(shards[place])), int(sizes[place]), sig_len)
 
     return Store(path, manifest, columns, shards, sizes, np.cumsum(sizes), offsets, signals)
+
+
+def no_signals(path: Path) -> MedReportError:
+    """The error for a store of tables where signals are needed."""
+    return MedReportError(f"{path}: a store of tables, which has no signals", "give a store of recordings")
 
 
 def _read_places(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
