@@ -172,7 +172,9 @@ def test_references_are_written_and_fitted_anew(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_store_of_tables_is_refused_where_signals_are_needed(tmp_path: Path,
-                                                                capsys: pytest.CaptureFixture[str]) -> None:
+                                                                capsys: pytest.CaptureFixture[str],
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     prepare(open_dataset("synthetic-emg", 0, records=12), tmp_path / "store")
     with pytest.raises(MedReportError, match="a store of tables, which has no signals"):
         open_store(tmp_path / "store").signal(0)
