@@ -18,6 +18,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
+from emgecg_cli.core.datasets.wfdb_files import RecordError
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 
@@ -102,6 +103,16 @@ class Source:
         """A published set is its own population."""
         if not self.population:
             object.__setattr__(self, "population", self.dataset)
+
+
+def read_each(read_one: Callable[[RecordRef], Recording],
+              refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
+    """Read one reference after the other; a RecordError sets its record aside."""
+    for ref in refs:
+        try:
+            yield read_one(ref)
+        except RecordError as error:
+            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
 
 
 def takes(name: str, option: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.snomed import WRAPPED, merged, read_statements
 from emgecg_cli.core.datasets.templates import report_of
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
@@ -66,11 +66,7 @@ def _list(dataset: str, root: Path) -> Iterator[RecordRef | QuarantineRow]:
 
 def _read(root: str, given: Mapping[str, str], refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
     table = merged(given)
-    for ref in refs:
-        try:
-            yield _read_one(root, ref, table)
-        except RecordError as error:
-            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
+    return read_each(lambda ref: _read_one(root, ref, table), refs)
 
 
 def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:

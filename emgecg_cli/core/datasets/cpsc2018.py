@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, SEXES, check_folder, open_challenge, read_age
 from emgecg_cli.core.datasets.mat_struct import read_struct
 from emgecg_cli.core.datasets.snomed import read_statements
@@ -125,11 +125,7 @@ def _codes(labels: Sequence[str]) -> list[str]:
 
 
 def _read(root: str, table: Mapping[str, str], refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-    for ref in refs:
-        try:
-            yield _read_one(root, ref, table)
-        except RecordError as error:
-            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
+    return read_each(lambda ref: _read_one(root, ref, table), refs)
 
 
 def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:

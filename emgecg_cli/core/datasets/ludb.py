@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, SEXES, check_folder, read_age
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns
 from emgecg_cli.core.datasets.templates import write_report
@@ -94,16 +94,16 @@ def _code(statement: str) -> str:
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-    for ref in refs:
-        try:
-            header = read_header(root, ref.source)
-            if header.fs != FS:
-                raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {FS}")
-            leads = _read_leads(header)
-            yield Recording(ref, leads.signal, FS, language="en", report_kind="template",
-                            absent_leads=leads.absent_leads, n_clipped=leads.n_clipped, **ref.details)
-        except RecordError as error:
-            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
+    return read_each(partial(_read_one, root), refs)
+
+
+def _read_one(root: str, ref: RecordRef) -> Recording:
+    header = read_header(root, ref.source)
+    if header.fs != FS:
+        raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {FS}")
+    leads = _read_leads(header)
+    return Recording(ref, leads.signal, FS, language="en", report_kind="template", absent_leads=leads.absent_leads,
+                     n_clipped=leads.n_clipped, **ref.details)
 
 
 def _read_leads(header: Header) -> Leads:

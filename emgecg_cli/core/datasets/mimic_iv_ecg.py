@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.keyed_rows import NO_KEY, KeyedRows, find_rows, index_rows, read_rows, row_number
 from emgecg_cli.core.datasets.tables import file_hash, iterate_frame, iterate_rows, scan_columns
 from emgecg_cli.core.datasets.wfdb_folder import read_signals
@@ -139,12 +139,11 @@ def _number(text: str, largest: float) -> float | None:
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-    for ref in refs:
-        try:
-            leads, fs = read_signals(root, ref.source)
-        except RecordError as error:
-            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
-            continue
-        yield Recording(ref, leads.signal, fs, ref.details["report"], "en", report_kind="machine",
-                        machine=MachineIntervals(**ref.details["machine"]), absent_leads=leads.absent_leads,
-                        n_clipped=leads.n_clipped)
+    return read_each(partial(_read_one, root), refs)
+
+
+def _read_one(root: str, ref: RecordRef) -> Recording:
+    leads, fs = read_signals(root, ref.source)
+    return Recording(ref, leads.signal, fs, ref.details["report"], "en", report_kind="machine",
+                     machine=MachineIntervals(**ref.details["machine"]), absent_leads=leads.absent_leads,
+                     n_clipped=leads.n_clipped)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, read_columns, scan_columns
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
@@ -159,11 +159,7 @@ def _codes(text: str) -> list[str]:
 
 
 def _read(root: str, native: int, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-    for ref in refs:
-        try:
-            yield _read_one(root, ref, native)
-        except RecordError as error:
-            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
+    return read_each(lambda ref: _read_one(root, ref, native), refs)
 
 
 def _read_one(root: str, ref: RecordRef, native: int) -> Recording:

@@ -14,7 +14,7 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import Leads, read_leads
@@ -119,12 +119,11 @@ def _age(text: str) -> float | None:
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
-    for ref in refs:
-        try:
-            leads, fs = read_signals(root, ref.source)
-        except RecordError as error:
-            yield QuarantineRow(ref.record_id, error.reason, error.detail, ref.source)
-            continue
-        told = ref.details
-        yield Recording(ref, leads.signal, fs, told["report"], told["language"], list(told["codes"]), age=told["age"],
-                        sex=told["sex"], absent_leads=leads.absent_leads, n_clipped=leads.n_clipped)
+    return read_each(partial(_read_one, root), refs)
+
+
+def _read_one(root: str, ref: RecordRef) -> Recording:
+    leads, fs = read_signals(root, ref.source)
+    told = ref.details
+    return Recording(ref, leads.signal, fs, told["report"], told["language"], list(told["codes"]), age=told["age"],
+                     sex=told["sex"], absent_leads=leads.absent_leads, n_clipped=leads.n_clipped)
