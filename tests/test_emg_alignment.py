@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.models.encoders.emg_alignment import EmgAlignment, normalise, pad_records
+from emgecg_cli.core.models.encoders.emg_alignment import EmgAlignment, normalise
 from emgecg_cli.core.models.fusion.splice import Splice
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
+from emgecg_cli.core.training.inputs import stack
 
 V, D = 301, 40
 UPPER, LOWER = [6.5, 6.2, 6.0, 5.8, 5.6, 5.5, 5.4], [2.9, 3.1, 3.2, 3.3, 3.4, 3.5, 3.6]
@@ -30,6 +31,12 @@ def words(seed: int = 0, rows: int = V, width: int = D) -> torch.nn.Parameter:
 def make(reshape: str = "compat", seed: int = 0, **given) -> EmgAlignment:
     torch.manual_seed(seed)
     return EmgAlignment(given.pop("embeddings") if "embeddings" in given else words(), reshape=reshape, **given)
+
+
+def padded_records(*records: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Records as training batches them, and which matrices are real."""
+    padded = torch.from_numpy(stack([record.numpy() for record in records]))
+    return padded, ~padded.isnan().flatten(2).all(2)
 
 
 def matrices(rows: int, seed: int = 0) -> torch.Tensor:
@@ -139,7 +146,7 @@ def test_a_batch_equals_its_values_one_by_one(reshape):
 
 def test_records_with_padding_equal_their_values_and_padding_is_not_read():
     encoder, x = make().eval(), matrices(9)
-    padded, valid = pad_records([x[:4].numpy(), x[:0].numpy(), x[4:].tolist()])
+    padded, valid = padded_records(x[:4], x[:0], x[4:])
     assert padded.shape == (3, 5, 3, 7) and valid.sum(1).tolist() == [4, 0, 5]
     padded[~valid] = math.nan
     tokens, real = encoder.encode_records(padded, valid)
@@ -149,7 +156,7 @@ def test_records_with_padding_equal_their_values_and_padding_is_not_read():
 
 def test_a_batch_without_values_still_reaches_every_weight():
     encoder = make()
-    tokens, real = encoder.encode_records(*pad_records([[], []]))
+    tokens, real = encoder.encode_records(*padded_records(matrices(1)[:0], matrices(1)[:0]))
     assert tokens.shape == (2, 2, D) and not real.any()
     tokens.sum().backward()
     assert all(p.grad is not None and not p.grad.any() for p in encoder.parameters())
@@ -341,7 +348,7 @@ def test_values_enter_a_prompt_through_splice():
     backbone = build_tiny_llama(tokenizer, 0).eval().bfloat16()
     backbone.requires_grad_(False)
     encoder = EmgAlignment(lambda: backbone.get_input_embeddings().weight).eval()
-    padded, valid = pad_records([matrices(2).numpy(), matrices(1, 3).numpy()])
+    padded, valid = padded_records(matrices(2), matrices(1, 3))
     tokens, real = encoder.encode_records(padded, valid)
     from emgecg_cli.core.instructions.render import PLACEHOLDER as P
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from api_server import KEY, ApiServer, Reply, answer, failure
 
+from emgecg_cli.core.endpoints import is_loopback, retry_after
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.llm import LLMClient, check_base_url, is_loopback, retry_after
+from emgecg_cli.core.llm import LLMClient, check_base_url
 
 PING = [{"role": "user", "content": "ping"}]
 

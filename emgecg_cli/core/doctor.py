@@ -143,7 +143,7 @@ def _gpu() -> Finding:
     """The GPUs that torch can use, or why it can use none."""
     try:
         import torch
-    except Exception:
+    except Exception:  # a broken torch can raise anything; what is wrong with it stands under python
         return Finding("machine", "GPU", WARNING, "cannot be asked for without torch")
     if torch.cuda.is_available():
         cards = [f"{torch.cuda.get_device_name(i)}, {_gigabytes(torch.cuda.get_device_properties(i).total_memory)}"

@@ -6,10 +6,8 @@ The key comes from the environment variable OPENAI_API_KEY and is written nowher
 
 from __future__ import annotations
 
-import email.utils
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emgecg_cli.core.artifacts import to_json
+from emgecg_cli.core.endpoints import is_http_address, is_loopback, retry_after
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import json_hash
 
@@ -173,32 +172,11 @@ def read_key() -> str:
 
 def check_base_url(base_url: str) -> None:
     """Refuse what is no http(s) address, and one that carries a key or a password, since addresses are written down."""
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or " " in base_url or not base_url.isprintable():
+    if not is_http_address(base_url):
         raise MedReportError("the base URL is not an http(s) address", "it looks like https://api.openai.com/v1")
+    parts = urlsplit(base_url)
     if parts.username is not None or parts.query or parts.fragment:
         raise MedReportError("the base URL carries a user name or a query", f"the key belongs in {KEY_VARIABLE}")
-
-
-def is_loopback(base_url: str) -> bool:
-    """Whether the address is on this machine."""
-    return re.fullmatch(r"localhost|127(\.\d+){3}|::1", urlsplit(base_url).hostname or "") is not None
-
-
-def retry_after(value: str) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or a date (RFC 9110); None when it says nothing."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if seconds == seconds else None
 
 
 def _import_openai() -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emgecg_cli.core.config import DATA
+from emgecg_cli.core.endpoints import is_http_address
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.names import unknown_name
 
@@ -94,12 +95,8 @@ def check_mirror(base_url: str) -> str:
     """The address with its last "/" taken off; raises MedReportError for what is no http(s) address."""
     from urllib.parse import urlsplit
 
-    try:
-        parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not base_url.isprintable() or " " in base_url or parts.query or parts.fragment or parts.username:
+    parts = urlsplit(base_url) if is_http_address(base_url) else None
+    if parts is None or parts.query or parts.fragment or parts.username:
         raise MedReportError("--mirror is no plain http(s) address",
                              "it is the address of the folder that holds SHA256SUMS.txt (for Zenodo, of the record)")
     return base_url.rstrip("/")

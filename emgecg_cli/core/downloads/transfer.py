@@ -6,12 +6,9 @@ that changed on the server between two runs is found out at the end.
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
-import ipaddress
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +19,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpx
 
 from emgecg_cli import __version__
+from emgecg_cli.core.endpoints import is_loopback, retry_after
 from emgecg_cli.core.errors import MedReportError
 
 CHUNK = 1 << 18
@@ -94,7 +92,7 @@ class Stopped(Exception):
 def connect(base: str, connections: int, patience: Patience) -> Iterator[Site]:
     """A client for one download; a server on this machine is never reached through a proxy."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    with httpx.Client(trust_env=not _is_loopback(base), timeout=patience.timeout, limits=limits, follow_redirects=False,
+    with httpx.Client(trust_env=not is_loopback(base), timeout=patience.timeout, limits=limits, follow_redirects=False,
                       headers={"User-Agent": f"medreport/{__version__}", "Accept-Encoding": "identity"}) as client:
         yield Site(base, client, patience)
 
@@ -225,7 +223,7 @@ def _judge(response: httpx.Response, sink: _Sink, url: str) -> Received | Fault 
         sink.restart()
         return _Retry("the file on the server is shorter than what is here")
     if status in (408, 425, 429) or status >= 500:
-        return _Retry(f"HTTP {status}", _retry_after(response.headers.get("retry-after", "")))
+        return _Retry(f"HTTP {status}", retry_after(response.headers.get("retry-after", "")))
     if status not in (200, 206) or response.headers.get("content-encoding", "identity") != "identity":
         what = f"HTTP {status}" if status not in (200, 206) else "a compressed answer that was not asked for"
         return Fault(f"{url}: {what}", "check --mirror; without one, the set may have moved: look at its page")
@@ -259,35 +257,15 @@ def _open(site: Site, url: str, headers: dict[str, str]) -> Iterator[httpx.Respo
         finally:
             response.close()
         following = urljoin(url, response.headers["location"])
-        if urlsplit(following).scheme != "https" and not (_is_loopback(url) and _is_loopback(following)):
+        if urlsplit(following).scheme != "https" and not (is_loopback(url) and is_loopback(following)):
             raise MedReportError(f"{url}: redirects to an address that is not https", "give another --mirror")
         url = following
     raise MedReportError(f"{url}: redirects without end", "give another --mirror")
 
 
-def _is_loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _strong_tag(response: httpx.Response) -> str | None:
     tag = response.headers.get("etag", "")
     return tag if tag.startswith('"') else None
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds that a Retry-After header asks for, a number or a date; None when it says nothing."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if seconds == seconds else None
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
 from emgecg_cli.core.config import PrepareConfig
-from emgecg_cli.core.datasets import Examination, Read, RecordRef, Source
+from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest
@@ -26,7 +26,7 @@ from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manif
 from emgecg_cli.core.store.index import build_index
 from emgecg_cli.core.store.reader import Store
 from emgecg_cli.core.store.rows import SetAside, clean_sections, clean_text, row_of_tables, rows_of
-from emgecg_cli.core.store.shards import Shard, make_shard, make_table_shard, shard_file
+from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
 from emgecg_cli.core.store.splits import split_hash
 from emgecg_cli.core.store.tables import REFERENCES, TABLES, fit_references, iterate_cases, parse_percentiles
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
@@ -100,33 +100,33 @@ def build_shard(read: Read, config: PrepareConfig, number: int, refs: Sequence[R
     """Make one shard: depends on nothing but the references, the files they name and `config`."""
     rules = parse_rules(config.clean)
     kept: list = []
-    tables = False
     quarantine: list[QuarantineRow] = []
     counts: Counter[str] = Counter()
-    for recording in read(refs):
-        if isinstance(recording, QuarantineRow):
-            quarantine.append(recording)
-            continue
-        try:
-            if isinstance(recording, Examination):
-                tables = True
-                report, case, changed = clean_sections(recording, rules, config.min_words)
-                kept.append((row_of_tables(recording, report, case), case))
-                counts.update(CLEANED + rule for rule in changed)
-                counts.update(FLAGGED + flag.partition(":")[0] for flag in recording.flags)
-                continue
-            report, changed = clean_text(recording, rules, config.min_words)
-            for item in rows_of(recording, report, config):
-                if isinstance(item, QuarantineRow):
-                    quarantine.append(item)
-                else:
-                    kept.append(item)
-        except SetAside as refused:
-            quarantine.append(refused.row)
-            continue
-        counts.update(CLEANED + rule for rule in changed)
-    make = make_table_shard if tables else make_shard
-    return make(number, kept, quarantine, dict(counts))
+    for item in read(refs):
+        found: list = [item]
+        if not isinstance(item, QuarantineRow):
+            try:
+                found, counted = _rows_of_tables(item, rules, config) if isinstance(item, Examination) \
+                    else _rows_of_signal(item, rules, config)
+                counts.update(counted)
+            except SetAside as refused:
+                found = [refused.row]
+        quarantine += [one for one in found if isinstance(one, QuarantineRow)]
+        kept += [one for one in found if not isinstance(one, QuarantineRow)]
+    return make_shard(number, kept, quarantine, dict(counts))
+
+
+def _rows_of_signal(recording: Recording, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
+    """The rows and signals of a recording, and what is counted of it."""
+    report, changed = clean_text(recording, rules, config.min_words)
+    return list(rows_of(recording, report, config)), [CLEANED + rule for rule in changed]
+
+
+def _rows_of_tables(examination: Examination, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
+    """The row and tables of an examination, and what is counted of it."""
+    report, case, changed = clean_sections(examination, rules, config.min_words)
+    flags = [FLAGGED + flag.partition(":")[0] for flag in examination.flags]
+    return [(row_of_tables(examination, report, case), case)], [CLEANED + rule for rule in changed] + flags
 
 
 def _finish(out: Path, source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:

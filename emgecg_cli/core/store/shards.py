@@ -38,18 +38,14 @@ class Shard:
     tables: Sequence[TableCase] = ()
 
 
-def make_shard(number: int, rows_and_signals: Sequence[tuple[RecordRow, np.ndarray]],
+def make_shard(number: int, rows_and_data: Sequence[tuple[RecordRow, np.ndarray | TableCase]],
                quarantine: Sequence[QuarantineRow] = (), counts: dict[str, int] | None = None) -> Shard:
-    """Pack rows and their int16 (12, L) signals as shard `number`; sets each row's `shard` and `row`."""
-    rows = [replace(row, shard=number, row=i) for i, (row, _) in enumerate(rows_and_signals)]
-    return Shard(rows, [signal for _, signal in rows_and_signals], quarantine, counts or {})
-
-
-def make_table_shard(number: int, rows_and_tables: Sequence[tuple[RecordRow, TableCase]],
-                     quarantine: Sequence[QuarantineRow], counts: dict[str, int]) -> Shard:
-    """Pack rows and their tables as shard `number`."""
-    rows = [replace(row, shard=number, row=i) for i, (row, _) in enumerate(rows_and_tables)]
-    return Shard(rows, [], quarantine, counts, [tables for _, tables in rows_and_tables])
+    """Pack rows and their int16 (12, L) signals, or their tables, as shard `number`; sets each row's `shard` and `row`.
+    """
+    rows = [replace(row, shard=number, row=i) for i, (row, _) in enumerate(rows_and_data)]
+    signals = [data for _, data in rows_and_data if isinstance(data, np.ndarray)]
+    tables = [data for _, data in rows_and_data if isinstance(data, TableCase)]
+    return Shard(rows, signals, quarantine, counts or {}, tables)
 
 
 def shard_file(number: int) -> str:

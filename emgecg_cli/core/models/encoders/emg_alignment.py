@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,21 +208,6 @@ class EmgAlignment(nn.Module):
         self.out.weight.mul_(size / spread.clamp_min(1e-6))
         self.out.bias.mul_(0)
         self.train(training)
-
-
-def pad_records(records: Sequence[Any], percentiles: int = 7) -> tuple[Tensor, Tensor]:
-    """Arrays (R_i, 3, percentiles), one a record -> float32 (B, R, 3, percentiles) and (B, R) bool which are real.
-
-    R is at least 1, so that a batch without any value still reaches every weight of the encoder.
-    """
-    longest = max([1, *(len(record) for record in records)])
-    matrices = torch.zeros(len(records), longest, 3, percentiles)
-    valid = torch.zeros(len(records), longest, dtype=torch.bool)
-    for row, record in enumerate(records):
-        if len(record):
-            matrices[row, :len(record)] = torch.as_tensor(record, dtype=torch.float32)
-            valid[row, :len(record)] = True
-    return matrices, valid
 
 
 def normalise(matrices: Tensor) -> Tensor:
