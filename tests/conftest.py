@@ -36,6 +36,14 @@ def short_run(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small simulated store of tables and its instructions; not to be written to."""
+    from emg_store import make_tables  # here, since it imports torch
+
+    return make_tables(tmp_path_factory.mktemp("tables"), 24, splits=("train",) * 4 + ("val", "test"))
+
+
+@pytest.fixture(scope="session")
 def fuse() -> Fuse:
     """One for the whole session, since an audit hook cannot be taken off."""
     return Fuse()

@@ -1,31 +1,38 @@
-"""A small store of simulated tables with its instructions, for the tests of training and generation."""
+"""A small store of simulated tables with its instructions, and what the tests of training and generation do with it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import numpy as np
-
-from emgecg_cli.core.artifacts import RecordRow, Sections
+from emgecg_cli.core.config import PrepareConfig, TrainConfig
+from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.datasets.synthetic_emg import draw_case
-from emgecg_cli.core.emg.case import values
-from emgecg_cli.core.emg.sections import join_sections
-from emgecg_cli.core.emg.stored import TableCase
-from emgecg_cli.core.instructions.build import build_instructions
-from emgecg_cli.core.manifest import Manifest
-from emgecg_cli.core.references import fit, write_references
-from emgecg_cli.core.store import make_shard, write_store
-from emgecg_cli.core.store.tables import tables_frame
+from emgecg_cli.core.instructions.build import build_instructions, open_instructions
+from emgecg_cli.core.recipes import resolve_train_config
+from emgecg_cli.core.references import PERCENTILES, References, read_references
+from emgecg_cli.core.store import open_store, prepare, prepare_store
+from emgecg_cli.core.store.tables import fit_references
+from emgecg_cli.core.training.inputs import Tables, open_inputs
+from emgecg_cli.core.training.values import Values
 
-POOL = 400  # simulated healthy people behind the references
+POOL = 400  # simulated people, the healthy of whom the references are of
+SHORT = dict(backbone="tiny", recipe="emgllm", steps=3, stage1_steps=2, batch_size=4, checkpoint_every=1, select="last")
 
 
-def pool(seed: int = 7) -> Any:
-    healthy = [case for case in (draw_case(seed, i) for i in range(POOL)) if case.diagnosis == "healthy"]
-    cases = [draw_case(seed, i) for i in range(POOL)] if len(healthy) < 50 else healthy
-    return fit((item, cell.value, None) for case in cases for item, _, cell in values(case.case)
-               if cell.value is not None)
+def short(**changes: Any) -> TrainConfig:
+    """A training of a few steps."""
+    return resolve_train_config(**SHORT | changes)
+
+
+@cache
+def pool() -> tuple[References, dict[str, Any]]:
+    """References of a larger cohort, since the healthy of a small store are too few for any."""
+    source = open_dataset("synthetic-emg", 7, records=POOL)
+    return fit_references((one.tables for one in source.read(list(source.listing()))), PERCENTILES, "none")
 
 
 def make_tables(folder: Path, records: int = 16, language: str = "both", splits: tuple[str, ...] = ("train",),
@@ -34,21 +41,24 @@ def make_tables(folder: Path, records: int = 16, language: str = "both", splits:
 
     `shortest_of` draws as many cases and keeps the abnormal ones with the least text, for tests that train for long.
     """
-    out, instructions = folder / "stores/emg", folder / "instructions/emg"
-    cases = [draw_case(3, i, language) for i in range(max(records, shortest_of))]
+    source = open_dataset("synthetic-emg", 3, records=max(records, shortest_of), language=language)
+    refs = list(source.listing())
     if shortest_of:
-        found = [case for case in cases if case.statements]
-        cases = sorted(found, key=lambda case: 20 * len(case.case.ncv) + len(case.findings))[:records]
-    rows = [RecordRow(case.record_id, f"s{i}", splits[i % len(splits)], 0, 4,
-                      join_sections(case.findings, case.impression, case.language), "", case.language, [], "", 0, 0,
-                      sections=Sections(case.findings, case.impression)) for i, case in enumerate(cases)]
-    write_store(out, identity={"ids": [c.record_id for c in cases]}, sizes=[len(rows)], job=lambda number: None,
-                build=lambda number, _: make_shard(number, [(row, np.zeros((12, 4), np.int16)) for row in rows]),
-                make_manifest=lambda written: Manifest(
-                    "store", "prepare toy", {}, 0, counts={"records": len(rows)},
-                    details={"dataset": "emg", "fs": 0, "sig_len": 4, "modality": "tables"}))
-    write_references(out / "references.json", pool())
-    tables_frame((c.record_id, TableCase(c.findings, c.impression, c.case)) for c in cases).write_parquet(
-        out / "tables.parquet")
+        drawn = [(draw_case(3, number, language), ref) for number, ref in enumerate(refs)]
+        drawn = [(case, ref) for case, ref in drawn if case.statements]
+        refs = [ref for _, ref in sorted(drawn, key=lambda one: 20 * len(one[0].case.ncv) + len(one[0].findings))]
+    refs = [replace(ref, split=splits[number % len(splits)]) for number, ref in enumerate(refs[:records])]
+    out, instructions = folder / "stores/emg", folder / "instructions/emg"
+    with mock.patch.object(prepare, "fit_references", lambda *_, **__: pool()):
+        prepare_store(replace(source, listing=lambda: iter(refs)), out, PrepareConfig(clean="none"))
     build_instructions(out, instructions)
     return out, instructions
+
+
+def shown(tables: tuple[Path, Path], **how: Any) -> Tables:
+    """The records of a store and its instructions as a model with the EMG encoder sees them; `how` as in `Values`."""
+    values = replace(Values(read_references(tables[0] / "references.json")), **how)
+    made = open_inputs(open_store(tables[0]), open_instructions(tables[1]), encoder="emg-alignment", values=values,
+                       hint="")
+    assert isinstance(made, Tables)
+    return made

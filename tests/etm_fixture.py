@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,10 @@ import polars
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables import EtmCase, read_etm
-from emgecg_cli.core.emg.case import Case, values
+from emgecg_cli.core.datasets.synthetic_emg import SimulatedCase, draw_case
+from emgecg_cli.core.emg import terms
+from emgecg_cli.core.emg.case import READING_ORDER, Case, EmgRow, Item, NcvRow, values
+from emgecg_cli.core.references import References, fit, is_healthy
 
 EMG_HEADER = ["被检肌肉 Examined Muscle", "纤颤 Fibs", "正锐 PSW", "束颤 Fascics", "其他 Others", "MUP多相 MUP Polyph",
               "MUP形态 MUP Form", "募集相 Recruit"]
@@ -166,3 +170,84 @@ def dump(path: Path, value: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
     return path.parent
+
+
+# ------------------------------------------------------------------------ simulated examinations in the published forms
+def published(drawn: SimulatedCase) -> dict[str, Any]:
+    """A simulated examination as a record of ETM-17k."""
+    emg, ncv = _tables(drawn.case, lambda row, measure, side: None)
+    return {"Age": drawn.case.age, "Gender": {"M": "Male", "F": "Female"}[str(drawn.case.sex)],
+            "Height": drawn.case.height, "EMG": [EMG_HEADER, *emg], "NCV": [NCV_HEADER, *ncv],
+            "Findings": drawn.findings, "Impression": drawn.impression}
+
+
+def published_llm(drawn: SimulatedCase, references: References) -> dict[str, Any]:
+    """The same as a record of ETM-17k-LLM: each number that has references is a `<unk>` with its matrix."""
+    tensors: list[dict[str, Any]] = []
+
+    def place(row: NcvRow, measure: str, side: str) -> str | None:
+        limits, value = references.of(Item(row.nerve, row.type, row.stim, row.rec, measure)), row.cells[measure, side]
+        if limits is None or value.value is None:
+            return None
+        name = "".join(terms.display(kind, word, "zh") for kind, word in (
+            ("nerve", row.nerve), ("type", row.type), ("place", row.stim), ("measure", measure)))
+        tensors.append({"item": name, "tensor": [[*limits.upper], [value.value] * 7, [*limits.lower]]})
+        return "<unk>"
+
+    emg, ncv = _tables(drawn.case, place)
+    instruction = "\n".join(["作为一名医生，你的任务是根据患者的EMG和NCV检查表格给出诊断。",
+                             "### EMG Test:", as_text(EMG_HEADER, emg), "### NCV Test:", as_text(NCV_HEADER, ncv),
+                             "请给出你的诊断："])
+    return {"instruction": instruction, "tensor": tensors,
+            "output": f"Findings: {drawn.findings}\nImpression: {drawn.impression}"}
+
+
+def write_download(root: Path, sizes: Mapping[str, tuple[int, int]], seed: int = 5) -> Path:
+    """Both published forms of the same simulated examinations in Chinese, in the folders a download leaves; returns
+    `root`. `sizes` says for each split how many are healthy by their reports, and how many are not."""
+    drawn = (draw_case(seed, number, "zh") for number in itertools.count())
+    waiting: dict[bool, list[SimulatedCase]] = {True: [], False: []}
+    splits: dict[str, list[SimulatedCase]] = {}
+    for split, wanted in sizes.items():
+        while any(len(waiting[kind]) < n for kind, n in zip((True, False), wanted, strict=True)):
+            case = next(drawn)
+            waiting[_is_healthy(case)].append(case)
+        splits[split] = [waiting[kind].pop() for kind, n in zip((True, False), wanted, strict=True) for _ in range(n)]
+    references = fit((item, cell.value, None) for case in splits["train"] if _is_healthy(case)
+                     for item, _, cell in values(case.case) if cell.value is not None)
+    for split, cases_of in splits.items():
+        write_jsonl(root / "ETM-17k" / f"{split}.jsonl", [published(case) for case in cases_of])
+        write_jsonl(root / "ETM-17k-LLM" / f"{split}.jsonl", [published_llm(case, references) for case in cases_of])
+    return root
+
+
+def _is_healthy(drawn: SimulatedCase) -> bool:
+    return is_healthy(drawn.findings, drawn.impression, drawn.case.emg)
+
+
+def _tables(case: Case, place: Callable[[NcvRow, str, str], str | None]) -> tuple[list[list[Any]], list[list[Any]]]:
+    """The rows of both tables in the published columns, with what `place` puts instead of a number."""
+    ncv = []
+    for row in case.ncv:
+        cells = [place(row, measure, side) or _number(row, measure, side) if (measure, side) in row.cells else None
+                 for measure, side in READING_ORDER]
+        ncv.append([_bilingual("nerve", row.nerve), _bilingual("type", row.type), _bilingual("place", row.stim),
+                    _bilingual("place", row.rec), *cells])
+    return [_muscle_row(row) for row in case.emg], ncv
+
+
+def _muscle_row(row: EmgRow) -> list[str]:
+    names = [terms.display(kind, name, language) for language in ("zh", "en")
+             for kind, name in (("side", str(row.side)), ("muscle", row.muscle))]
+    return [" ".join(names), row.fibs, row.psw, row.fascics, _bilingual("other", row.others), row.polyph,
+            _bilingual("form", row.form), _bilingual("recruitment", row.recruitment)]
+
+
+def _number(row: NcvRow, measure: str, side: str) -> float | str | None:
+    cell = row.cells[measure, side]
+    return cell.value if cell.state == "value" else "未引出" if cell.state == "absent" else None
+
+
+def _bilingual(kind: str, name: str) -> str:
+    chinese, english = (terms.display(kind, name, language) for language in ("zh", "en"))
+    return chinese if chinese == english else f"{chinese} {english}"

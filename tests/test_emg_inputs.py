@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from emg_store import make_tables
+from emg_store import short, shown
 
 from emgecg_cli.core.emg.case import item_of
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.instructions.build import open_instructions
 from emgecg_cli.core.instructions.render import text_of, values_of
-from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.references import CLASSES, abnormality, matrix, read_references
-from emgecg_cli.core.store import open_store
-from emgecg_cli.core.training.inputs import Tables, open_inputs, stack
+from emgecg_cli.core.training.inputs import stack
 from emgecg_cli.core.training.stage1 import draw_value, single_values
 from emgecg_cli.core.training.values import Values
-
-SHORT = dict(backbone="tiny", recipe="emgllm", steps=3, stage1_steps=2, batch_size=4, checkpoint_every=1, select="last")
-
-
-def short(**changes: Any) -> Any:
-    return resolve_train_config(**SHORT | changes)
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_tables(tmp_path_factory.mktemp("tables"), 24, splits=("train",) * 4 + ("val", "test"))
-
-
-def shown(tables: tuple[Path, Path], **how: Any) -> Tables:
-    store = open_store(tables[0])
-    values = replace(Values(read_references(tables[0] / "references.json")), **how)
-    made = open_inputs(store, open_instructions(tables[1]), encoder="emg-alignment", values=values, hint="")
-    assert isinstance(made, Tables)
-    return made
 
 
 # ------------------------------------------------------------------------------------------------------ what is shown

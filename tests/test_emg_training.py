@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from emg_store import make_tables
+from emg_store import make_tables, short, shown
 from pipeline import contents, finish, kill_when, medreport
 from safetensors.torch import load_file
 
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports
-from emgecg_cli.core.instructions.build import open_instructions
 from emgecg_cli.core.instructions.render import PLACEHOLDER, render_prompt
 from emgecg_cli.core.instructions.tables import PROMPTS
 from emgecg_cli.core.manifest import read_manifest
@@ -26,23 +25,12 @@ from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 from emgecg_cli.core.models.run_files import load_run
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.references import CLASSES, abnormality, read_references, write_references
-from emgecg_cli.core.store import open_store
-from emgecg_cli.core.training.inputs import Tables, open_inputs, stack
+from emgecg_cli.core.training.inputs import Tables, stack
 from emgecg_cli.core.training.run import train
 from emgecg_cli.core.training.stage1 import draw_value
 from emgecg_cli.core.training.values import Values
 
 CPU = torch.device("cpu")
-SHORT = dict(backbone="tiny", recipe="emgllm", steps=3, stage1_steps=2, batch_size=4, checkpoint_every=1, select="last")
-
-
-def short(**changes: Any) -> Any:
-    return resolve_train_config(**SHORT | changes)
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return make_tables(tmp_path_factory.mktemp("tables"), 24, splits=("train",) * 4 + ("val", "test"))
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +38,6 @@ def run(tables: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("runs") / "emg"
     train(tables[1], out, short())
     return out
-
-
-def shown(tables: tuple[Path, Path], **how: Any) -> Tables:
-    store = open_store(tables[0])
-    values = replace(Values(read_references(tables[0] / "references.json")), **how)
-    made = open_inputs(store, open_instructions(tables[1]), encoder="emg-alignment", values=values, hint="")
-    assert isinstance(made, Tables)
-    return made
 
 
 def batch(model: ReportModel, tokenizer: Any, inputs: Tables, which: list[int]) -> tuple[Any, Any, Any]:
@@ -286,14 +266,14 @@ def test_reports_do_not_depend_on_their_batch(run: Path, tables: tuple[Path, Pat
 def test_another_hospitals_references_are_used_without_training_again(run: Path, tables: tuple[Path, Path],
                                                                       tmp_path: Path) -> None:
     own = read_references(tables[0] / "references.json")
-    doubled = {key: replace(entry, lower=tuple(2 * x for x in entry.lower), upper=tuple(2 * x for x in entry.upper),
-                            median=2 * entry.median) for key, entry in own.entries.items()}
-    write_references(tmp_path / "theirs.json", replace(own, entries=doubled))
+    larger = {key: replace(entry, lower=tuple(1.5 * x for x in entry.lower), upper=tuple(1.5 * x for x in entry.upper),
+                           median=1.5 * entry.median) for key, entry in own.entries.items()}
+    write_references(tmp_path / "theirs.json", replace(own, entries=larger))
     generate(run, tmp_path / "p.jsonl", tmp_path / "theirs.json")
     named = read_manifest(tmp_path / "p.jsonl", "predictions").inputs["references"]
     assert named["path"] == "theirs.json"
-    item = next(iter(doubled))
-    assert Values(replace(own, entries=doubled)).limits({"item": item}, "").upper == doubled[item].upper
+    item = next(iter(larger))
+    assert Values(replace(own, entries=larger)).limits({"item": item}, "").upper == larger[item].upper
     config = short(references=str(tmp_path / "theirs.json"))
     train(tables[1], tmp_path / "run", config)
     before = read_manifest(run, "run").details["tables"]["references"]

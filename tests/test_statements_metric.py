@@ -242,3 +242,16 @@ def test_the_signature_names_reader_and_references(monkeypatch: pytest.MonkeyPat
     module.reader_version.cache_clear()
     assert Statements().signature() != without
     module.reader_version.cache_clear()
+
+
+def test_case_does_not_count() -> None:
+    texts = [report_of(case) for case in CASES if case.language == "en"]
+    pairs = [(texts[i - (i % 3 == 0)], text) for i, text in enumerate(texts)]  # every third is another's
+    expected = values(pairs)
+    assert 0 < expected["statements-F1"] < 1 and 0 < expected["needle-F1"] < 1
+    for change in (str.lower, str.upper):
+        assert values([(change(one), other) for one, other in pairs]) == expected
+        rows = [[row(turn(one), other, i) for i, (one, other) in enumerate(pairs)] for turn in (str, change)]
+        plain, changed = (score_predictions(each, resamples=0, metrics=["bleu", "rouge", "cider", "meteor"])
+                          for each in rows)
+        assert [one.value for one in plain.systems[0].values] == [one.value for one in changed.systems[0].values]

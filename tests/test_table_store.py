@@ -114,6 +114,39 @@ def test_bad_tables_are_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
     assert "train.jsonl" in row.detail and "\n" not in row.detail and len(open_store(tmp_path / "llm")) == 1
 
 
+LISTED = "EMG: Right FDI: PSW 1+.\n\n1. Left Median MCV 48.2.\n2. nan -"
+
+
+def test_texts_of_tables_stay_as_they_are_unless_told(tmp_path: Path) -> None:
+    folder = write_jsonl(tmp_path / "etm" / "train.jsonl", [record(Findings=LISTED, Impression="- CTS?")])
+    result = prepare(open_dataset("etm", 0, root=folder), tmp_path / "plain", split="100/0/0")
+    case = open_store(tmp_path / "plain").case(0)
+    assert (case.findings, case.impression) == (LISTED, "- CTS?")
+    assert result.manifest.arguments["clean"] == "none" and result.manifest.counts["cleaning"] == {}
+    told = prepare(open_dataset("etm", 0, root=folder), tmp_path / "told", split="100/0/0", clean="stars,lower")
+    case = open_store(tmp_path / "told").case(0)
+    assert (case.findings, case.impression) == (LISTED.lower().removesuffix(" -"), "cts?")
+    assert told.manifest.arguments["clean"] == "stars,lower" and told.manifest.counts["cleaning"]["lower"] == 1
+    signals = prepare(open_dataset("synthetic", 0, records=12), tmp_path / "ecg")
+    assert signals.manifest.arguments["clean"] == "nan,numeric,ekg,stars,lower"
+
+
+def test_records_without_a_report_are_set_aside_and_counted(tmp_path: Path) -> None:
+    silent = [record(Findings="", Impression=None), record(Findings=" \n", Impression="NaN")]
+    folder = write_jsonl(tmp_path / "a" / "train.jsonl", [record(), *silent, record(Findings="")])
+    result = prepare(open_dataset("etm", 0, root=folder), tmp_path / "store", split="100/0/0")
+    assert result.manifest.counts["records"] == 2 and result.manifest.counts["quarantined"] == {"no report": 2}
+    assert all(row.report for row in map(open_store(tmp_path / "store").row, range(2)))
+    folder = write_jsonl(tmp_path / "b" / "train.jsonl", [
+        llm_record(), llm_record(output=""), llm_record(output="Findings:\nImpression: "),
+        llm_record(output="Findings: ***\nImpression: --")])
+    result = prepare(open_dataset("etm", 0, root=folder), tmp_path / "llm", split="100/0/0", clean="stars")
+    assert result.manifest.counts["records"] == 1
+    assert result.manifest.counts["quarantined"] == {"empty report": 2, "no report": 1}
+    reasons = {row.reason: row.detail for row in read_rows(tmp_path / "llm" / "quarantine.jsonl", QuarantineRow)}
+    assert set(reasons) == {"no report", "empty report"} and all(reasons.values())
+
+
 @pytest.mark.parametrize("dataset, config, message", [
     ("synthetic-emg", {"fs": 500}, "--fs has no effect on tables"),
     ("synthetic-emg", {"measure": True}, "--measure has no effect on tables"),

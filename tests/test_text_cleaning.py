@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emgecg_cli.core.config import PrepareConfig
+from emgecg_cli.core.config import CLEANING
 from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.text import RULES, clean_report, parse_rules
 from emgecg_cli.core.errors import MedReportError
@@ -47,7 +47,7 @@ def test_a_rule_applied_twice_changes_nothing_more(rule: str) -> None:
 
 
 def test_the_default_pipeline_and_its_order() -> None:
-    rules = parse_rules(PrepareConfig().clean)
+    rules = parse_rules(CLEANING["signals"])
     assert rules == ("nan", "numeric", "ekg", "stars", "lower")
     assert clean_report("*** Abnormal EKG. nan. 12. ***", rules) == ("abnormal ecg.", list(rules))
     assert clean_report("Ekg", ("lower", "ekg"))[0] == "ecg" and clean_report("Ekg", ("ekg", "lower"))[0] == "ekg"

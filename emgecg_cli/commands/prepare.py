@@ -11,7 +11,7 @@ import typer
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import DatasetArg, JsonOpt, OutOpt, complete, words
 from emgecg_cli.core import names
-from emgecg_cli.core.config import DATA, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
+from emgecg_cli.core.config import CLEANING, DATA, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
 from emgecg_cli.core.errors import MedReportError
 
 if TYPE_CHECKING:
@@ -55,10 +55,15 @@ PercentilesOpt = Annotated[str, typer.Option("--percentiles", metavar="P,…",
 CovariatesOpt = Annotated[str, typer.Option("--covariates", metavar="none|age|age+height+sex",
                                             autocompletion=words("none", "age", "age+height+sex"),
                                             help="Tables: what is taken out of values before references are fitted.")]
+HealthyOpt = Annotated[str, typer.Option("--healthy", metavar="cases|nerves", autocompletion=words("cases", "nerves"),
+                                         help="Tables: whom references are of: examinations normal as a whole, or, "
+                                              "where these are too few, every nerve a report calls normal too.")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="70/10/20", show_default=False,
                                               help="Shares of train, val and test, by patient; "
                                                    "else the official folds, or 70/10/20.")]
-CleanOpt = Annotated[str, typer.Option("--clean", metavar="RULES", help="Text rules to apply, or none.")]
+CleanOpt = Annotated[str | None, typer.Option(
+    "--clean", metavar="RULES|none", show_default=False,
+    help=f"Text rules to apply, in this order; if not given {CLEANING['signals']}, of tables {CLEANING['tables']}.")]
 MinWordsOpt = Annotated[int, typer.Option("--min-words", min=0, help="Set aside shorter reports (the paper: 5).")]
 MeasureOpt = Annotated[bool, typer.Option("--measure", help="Measure rate, intervals, axes and ST levels as well.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED,
@@ -77,7 +82,8 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             codes: CodesOpt = None, records: RecordsOpt = None,
             findings: FindingsOpt = None, language: LanguageOpt = None, mapping: MappingOpt = None,
             percentiles: PercentilesOpt = PrepareConfig.percentiles,
-            covariates: CovariatesOpt = PrepareConfig.covariates, split: SplitOpt = None,
+            covariates: CovariatesOpt = PrepareConfig.covariates, healthy: HealthyOpt = PrepareConfig.healthy,
+            split: SplitOpt = None,
             clean: CleanOpt = PrepareConfig.clean,
             min_words: MinWordsOpt = PrepareConfig.min_words, measure: MeasureOpt = False,
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
@@ -91,7 +97,8 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     names.check("engine", engine)
     out = out or Path(STORES) / dataset
     config = PrepareConfig(fs=fs, seconds=seconds, window=window, clean=clean, min_words=min_words, split=split,
-                           seed=seed, measure=measure, percentiles=percentiles, covariates=covariates)
+                           seed=seed, measure=measure, percentiles=percentiles, covariates=covariates,
+                           healthy=healthy)
     root = _find_root(dataset, root, download, mirror, fs)
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
                           findings=findings, language=language, mapping=mapping)
@@ -102,9 +109,10 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:
-        console.print_json({"path": result.path, "counts": result.manifest.counts})
+        told = {name: result.manifest.details[name] for name in ("references",) if name in result.manifest.details}
+        console.print_json({"path": result.path, "counts": result.manifest.counts} | told)
         return
-    _render(result.path, result.manifest.counts)
+    _render(result.path, result.manifest.counts, result.manifest.details.get("references"))
 
 
 def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | None, fs: int) -> Path | None:
@@ -145,12 +153,17 @@ def _translated(source: Source, model: str | None, base_url: str | None, out: Pa
                       cache=out.parent / f".{out.name}.translations.jsonl")
 
 
-def _render(path: Path, counts: dict[str, Any]) -> None:
+def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None) -> None:
     place = path.as_posix()
     console.table(["store", "records", "patients", "train", "val", "test", "set aside"],
                   [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
                     sum(counts["quarantined"].values())]])
     for reason, number in counts["quarantined"].items():
         console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
+    if references:
+        nerves = references.get("nerves")
+        more = f", and {nerves['values']} values of single nerves of {nerves['examinations']} others" if nerves else ""
+        console.note(f"references for {references['items']} items, of {references['pool']['healthy']} healthy "
+                     f"examinations{more}")
     console.note(f"what was found: {place}/card.md, {place}/card.html")
     console.next_step("build-instructions", path)

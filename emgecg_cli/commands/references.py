@@ -19,19 +19,27 @@ CovariatesOpt = Annotated[str | None, typer.Option("--covariates", metavar="none
                                                    show_default=False,
                                                    help="Fit them anew, with this taken out of the values.")]
 
+HealthyOpt = Annotated[str | None, typer.Option("--healthy", metavar="cases|nerves",
+                                                autocompletion=words("cases", "nerves"), show_default=False,
+                                                help="Fit them anew, of examinations that are normal as a whole, or, "
+                                                     "where these are too few, of every nerve a report calls normal "
+                                                     "too.")]
+
 
 def references(store: StoreArg = None, out: OutOpt = Path("references.json"), percentiles: PercentilesOpt = None,
-               covariates: CovariatesOpt = None, as_json: JsonOpt = False) -> None:
+               covariates: CovariatesOpt = None, healthy: HealthyOpt = None, as_json: JsonOpt = False) -> None:
     """Write the reference ranges of a store of EMG tables to a file: those of its healthy train examinations. A
     hospital computes its own from its own store, and a run takes them without being trained again."""
     from emgecg_cli.core.references import write_references
     from emgecg_cli.core.store import open_store, references_of
 
-    found, pool = references_of(open_store(store or find_one("store")), percentiles, covariates)
+    found, made_of = references_of(open_store(store or find_one("store")), percentiles, covariates, healthy)
     digest = write_references(out, found)
     if as_json:
-        console.print_json({"path": out, "sha256": digest, "items": len(found.entries), "pool": pool})
+        console.print_json({"path": out, "sha256": digest, "items": len(found.entries)} | made_of)
         return
-    console.table(["references", "items", "healthy examinations", "percentiles", "covariates"],
-                  [[out.as_posix(), len(found.entries), pool.get("healthy", 0),
-                    ", ".join(f"{p:g}" for p in found.percentiles), found.covariates]])
+    console.table(["references", "items", "healthy examinations", "values of single nerves", "percentiles",
+                   "covariates"],
+                  [[out.as_posix(), len(found.entries), made_of["pool"].get("healthy", 0),
+                    made_of.get("nerves", {}).get("values", 0), ", ".join(f"{p:g}" for p in found.percentiles),
+                    found.covariates]])

@@ -19,6 +19,9 @@ PRETRAIN_OBJECTIVES = ("supervised", "masked")
 FS_RANGE = (50, 2000)
 LONGEST_WINDOW = 3600
 WINDOWS = ("first", "center", "all")
+# What `prepare` does to the texts of each modality, unless told: MEIT's rules were made for ECG reports. Findings of
+# EMG come in paragraphs and numbered lists, where "1." and "-" mean something.
+CLEANING = {"signals": "nan,numeric,ekg,stars,lower", "tables": "none"}
 DATA = "data"
 STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
 PREDICTIONS, SCORES = "predictions", "scores"
@@ -29,13 +32,14 @@ class PrepareConfig:
     """What decides a store beside its source: rate (Hz) and window (seconds) of the signals, texts, split, measuring.
 
     `window` says what a longer recording gives: its first seconds, the middle ones, or all, one row after the other.
-    `split` None takes the official split where there is one. Raises MedReportError on bad values.
+    `clean` None takes CLEANING's rules, `split` None the official split where there is one. `healthy` "nerves" takes
+    references of tables also from single nerves that reports call normal. Raises MedReportError on bad values.
     """
 
     fs: int = 100
     seconds: float = 10.0
     window: str = "first"
-    clean: str = "nan,numeric,ekg,stars,lower"
+    clean: str | None = None
     min_words: int = 0
     split: str | None = None
     seed: int = 0
@@ -43,6 +47,7 @@ class PrepareConfig:
     shard_size: int = 512
     percentiles: str = "2,5,8,11,14,17,20"
     covariates: str = "none"
+    healthy: str = "cases"
 
     @property
     def sig_len(self) -> int:
@@ -79,6 +84,7 @@ class InstructionDefaults:
 class GenerateConfig:
     """Settings of `generate`: greedy, beams with `num_beams` > 1, sampling with any of `temperature`, `top_p`, `top_k`.
 
+    `max_new_tokens` None takes the longest report the run was trained on, and some room.
     `repetition_penalty` and `no_repeat_ngram_size` look at what has been written of the report, not at the prompt.
     Raises MedReportError on bad values, and on those that would change nothing.
     """
@@ -87,7 +93,7 @@ class GenerateConfig:
     signal: str = "real"
     batch_size: int = 64
     num_beams: int = 1
-    max_new_tokens: int = 200
+    max_new_tokens: int | None = None
     limit: int | None = None
     seed: int = 0
     temperature: float | None = None
@@ -105,6 +111,7 @@ class GenerateConfig:
     def __post_init__(self) -> None:
         """Check what was given."""
         for key, good, wanted in (
+                ("max_new_tokens", lambda value: value >= 1, "1 or more"),
                 ("temperature", lambda value: 0 < value < math.inf, "a number above 0, or leave it out"),
                 ("top_p", lambda value: 0 < value < 1, "a share between 0 and 1"),
                 ("top_k", lambda value: value >= 1, "1 or more"),

@@ -62,6 +62,11 @@ def why_not_healthy(findings: str, impression: str, emg_rows: Iterable[EmgRow]) 
     for where, text in (("impression", said), ("findings", _plain(findings))):
         if found := abnormal_word(text):
             return f"the {where}: {found}"
+    return why_needle_not_quiet(emg_rows)
+
+
+def why_needle_not_quiet(emg_rows: Iterable[EmgRow]) -> str | None:
+    """None where the needle saw nothing abnormal; else the column in which it did."""
     for row in emg_rows:
         for name in ("fibs", "psw", "fascics", "others", "polyph", "form"):
             if not _quiet(getattr(row, name)):
@@ -69,6 +74,11 @@ def why_not_healthy(findings: str, impression: str, emg_rows: Iterable[EmgRow]) 
         if not _quiet(row.recruitment) and canonical("recruitment", row.recruitment) not in ("interference", "mixed"):
             return "the EMG table: recruitment"
     return None
+
+
+def says_normal(text: str) -> bool:
+    """Whether a text has a word for normal, and none for abnormal."""
+    return _NORMAL.search(_plain(text)) is not None and abnormal_word(text) is None
 
 
 def abnormal_word(text: str) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
-from emgecg_cli.core.config import PrepareConfig
+from emgecg_cli.core.config import CLEANING, PrepareConfig
 from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
 from emgecg_cli.core.errors import MedReportError
@@ -28,7 +28,14 @@ from emgecg_cli.core.store.reader import Store
 from emgecg_cli.core.store.rows import SetAside, clean_sections, clean_text, row_of_tables, rows_of
 from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
 from emgecg_cli.core.store.splits import split_hash
-from emgecg_cli.core.store.tables import REFERENCES, TABLES, fit_references, iterate_cases, parse_percentiles
+from emgecg_cli.core.store.tables import (
+    REFERENCES,
+    TABLES,
+    check_healthy,
+    fit_references,
+    iterate_cases,
+    parse_percentiles,
+)
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
 
 CLEANED = "cleaned:"
@@ -37,7 +44,7 @@ CARD = ("card.md", "card.html")
 TABLE_MODALITY = "tables"
 # settings that mean something for signals only, or for tables only
 OF_SIGNALS = ("fs", "seconds", "window", "measure")
-OF_TABLES = ("percentiles", "covariates")
+OF_TABLES = ("percentiles", "covariates", "healthy")
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
     shards, each of which is a pure function of its references. `progress(done, total)` counts recordings. Raises
     MedReportError when an option is wrong, `out` holds something else, or no record can be read.
     """
-    rules = parse_rules(config.clean)
+    rules = parse_rules(CLEANING[source.modality] if config.clean is None else config.clean)
     settings = settings_for(source.modality, config)
     index = build_index(source.listing())
     try:
@@ -70,7 +77,7 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
         written = write_store(
             out, identity=identity, sizes=[min(config.shard_size, index.n_records - start) for start in starts],
             job=lambda number: index.refs(starts[number], starts[number] + config.shard_size),
-            build=partial(build_shard, source.read, config),
+            build=partial(build_shard, source.read, config, rules),
             make_manifest=partial(_finish, out, source, arguments, config), files=_files(source.modality),
             set_aside=index.set_aside(), engine=engine, progress=progress)
     finally:
@@ -89,6 +96,9 @@ def settings_for(modality: str, config: PrepareConfig) -> dict[str, Any]:
     if modality == TABLE_MODALITY:
         parse_percentiles(config.percentiles)
         check_covariates(config.covariates)
+        check_healthy(config.healthy)
+        if config.healthy == defaults["healthy"]:  # so that a store made before there was a choice is still the same
+            settings.pop("healthy")
     return settings
 
 
@@ -96,9 +106,9 @@ def _files(modality: str) -> list[str]:
     return [*CARD, *([TABLES, REFERENCES] if modality == TABLE_MODALITY else [])]
 
 
-def build_shard(read: Read, config: PrepareConfig, number: int, refs: Sequence[RecordRef]) -> Shard:
-    """Make one shard: depends on nothing but the references, the files they name and `config`."""
-    rules = parse_rules(config.clean)
+def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], number: int,
+                refs: Sequence[RecordRef]) -> Shard:
+    """Make one shard: depends on nothing but the references, the files they name, `config` and the cleaning rules."""
     kept: list = []
     quarantine: list[QuarantineRow] = []
     counts: Counter[str] = Counter()
@@ -131,7 +141,7 @@ def _rows_of_tables(examination: Examination, rules: tuple[str, ...], config: Pr
 
 def _finish(out: Path, source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:
     """Write the data card, and say in the manifest what is there."""
-    counts = _count(config, written)
+    counts = _count(parse_rules(arguments["clean"]), written)
     details = source.details | {
         "dataset": source.dataset, "population": source.population, "modality": source.modality,
         "fs": 0 if source.modality == TABLE_MODALITY else config.fs,
@@ -152,24 +162,26 @@ def _finish(out: Path, source: Source, arguments: dict[str, Any], config: Prepar
 def _write_references(out: Path, written: Written, config: PrepareConfig) -> dict[str, Any]:
     """Fit and write the references of the healthy of the train split; returns what the manifest says of them."""
     train = written.records.filter(polars.col("split") == "train")
-    references, pool = fit_references(iterate_cases(out, train), parse_percentiles(config.percentiles),
-                                      config.covariates)
+    references, made_of = fit_references(iterate_cases(out, train), parse_percentiles(config.percentiles),
+                                         config.covariates, config.healthy)
     write_references(out / REFERENCES, references)
-    return {"items": len(references.entries), "rule": references.rule, "pool": pool}
+    return {"items": len(references.entries), "rule": references.rule} | made_of
 
 
-def references_of(store: Store, percentiles: str | None = None,
-                  covariates: str | None = None) -> tuple[References, dict[str, int]]:
-    """The references of a store of tables and whom they were fitted on; fitted anew where percentiles or covariates
-    are given. Raises MedReportError for a store of signals."""
+def references_of(store: Store, percentiles: str | None = None, covariates: str | None = None,
+                  healthy: str | None = None) -> tuple[References, dict[str, Any]]:
+    """The references of a store of tables and whom they were fitted on, as `fit_references` says it; fitted anew where
+    percentiles, covariates or who is healthy are given. Raises MedReportError for a store of signals."""
     stored = store.references()
     if stored is None:
         raise MedReportError(f"{store.path}: a store of signals has no references", "give a store of EMG tables")
-    if percentiles is None and covariates is None:
-        return stored, dict(store.manifest.details["references"]["pool"])
+    if percentiles is None and covariates is None and healthy is None:
+        known = store.manifest.details["references"]
+        return stored, {name: known[name] for name in ("pool", "nerves") if name in known}
     chances = parse_percentiles(percentiles) if percentiles else stored.percentiles
     train = store.scan().filter(polars.col("split") == "train")
-    return fit_references(iterate_cases(store.path, train), chances, covariates or stored.covariates)
+    return fit_references(iterate_cases(store.path, train), chances, covariates or stored.covariates,
+                          healthy or store.manifest.arguments.get("healthy", PrepareConfig.healthy))
 
 
 def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -179,7 +191,7 @@ def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int])
     return found is not None and found.correlation >= SAME_RECORDING
 
 
-def _count(config: PrepareConfig, written: Written) -> dict[str, Any]:
+def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
     column = polars.col
     splits = _tally(written.records, "split")
     flags = {
@@ -205,7 +217,7 @@ def _count(config: PrepareConfig, written: Written) -> dict[str, Any]:
         **{name: splits.get(name, 0) for name in SPLITS},
         "quarantined": dict(sorted(written.quarantined.items())),
         **({"flagged": flagged} if flagged else {}),
-        "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in parse_rules(config.clean)},
+        "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in rules},
         **{name: int(totals[name]) for name in flags},
     }
 

@@ -75,6 +75,9 @@ def _tables(facts: CardFacts) -> Section:
     blocks: list[str | Table | Bars | Code] = [
         f"References for {known.get('items', 0)} items in references.json, of {healthy:,} healthy examinations of the "
         f"train split ({share(healthy, total)})."]
+    if nerves := known.get("nerves"):
+        blocks.append(f"{nerves['examinations']:,} other examinations gave {nerves['values']:,} values of single "
+                      "nerves that their reports call normal. These are nerves of patients, and no healthy sample.")
     if rows:
         blocks += ["The others of the train split were not taken for healthy:",
                    Table(("why", "records", "share"), rows, ("records", "share"))]
