@@ -139,6 +139,7 @@ def test_an_unfinished_file_is_completed_to_the_same_bytes(short_run: Path, tmp_
     assert result.written == len(rows) - kept // 5 * 5
     assert cut.read_bytes() == whole.read_bytes() and not mark_path(cut).exists()
     made = read_manifest(cut, "predictions")
+    assert made.counts == finished.counts
     assert made.details["files"]["cut.jsonl"] == finished.details["files"]["whole.jsonl"]
     with pytest.raises(MedReportError, match=r"batch_size: 5 \(now 6\)"):
         write(short_run, cut, batch_size=6)

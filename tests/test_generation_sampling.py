@@ -99,7 +99,8 @@ def test_penalties_see_the_report_alone() -> None:
 
 @pytest.mark.parametrize(("wrong", "message"), [
     (dict(temperature=0.0), "--temperature is 0"), (dict(temperature=math.inf), "--temperature"),
-    (dict(top_p=1.0), "--top-p is 1"), (dict(top_k=0), "--top-k is 0"), (dict(repetition_penalty=-1.0), "--repetition"),
+    (dict(top_p=1.0), "--top-p is 1"), (dict(top_k=0), "--top-k is 0"),
+    (dict(max_new_tokens=0), "--max-new-tokens is 0"), (dict(repetition_penalty=-1.0), "--repetition"),
     (dict(no_repeat_ngram_size=1), "--no-repeat-ngram-size is 1"), (dict(length_penalty=1.0), "without beams"),
     (dict(temperature=1.0, num_beams=2), "does not sample"), (dict(top_k=5, num_beams=2), "does not sample")])
 def test_what_is_wrong_or_changes_nothing_is_refused(wrong: dict[str, float], message: str) -> None:

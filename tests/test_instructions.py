@@ -45,6 +45,13 @@ def contents(folder: Path) -> dict[str, bytes]:
             if path.is_file()}
 
 
+def test_a_record_without_a_report_is_refused_by_name(tmp_path: Path) -> None:
+    silent = make_store(tmp_path / "silent", ["a", "b", "c"], silent=["b"])
+    with pytest.raises(MedReportError, match=f"{silent}, record 'b': no report") as caught:
+        build_instructions(silent, tmp_path / "i")
+    assert "more records" not in caught.value.message and not (tmp_path / "i").exists()
+
+
 def test_build_and_open(store: Path, tmp_path: Path) -> None:
     result = build_instructions(store, tmp_path / "i", pool_size=128, seed=3)
     assert not result.already_finished and result.requests == 0

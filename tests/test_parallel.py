@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from emg_store import make_tables
 from parallel_worker import EncoderObjective, train
 from processes import run_in_processes
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions.tables import PROMPTS
+from emgecg_cli.core.manifest import file_hashes
 from emgecg_cli.core.training.parallel import open_parallel
 from emgecg_cli.core.training.parallel.processes import Processes
 from emgecg_cli.core.training.parallel.sharded import refuse_unsplittable
@@ -154,6 +158,58 @@ def test_what_cannot_be_split_is_refused() -> None:
     for kind in ("fsdp", "zero3"):
         with pytest.raises(MedReportError, match=f"quantised backbone cannot be sharded by {kind}"):
             refuse_unsplittable(quantised, kind)
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+@pytest.fixture(scope="module")
+def table_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Where one process, and two with batches half as large, left the same runs of tables."""
+    place = tmp_path_factory.mktemp("tables")
+    instructions = str(make_tables(place / "plain", 24, splits=("train",) * 4 + ("val", "test"))[1])
+    lopsided = str(values_for_one_process_only(*make_tables(place / "lopsided", 16, "en")))
+    runs = [{"name": "both", "settings": {}, "instructions": instructions},
+            {"name": "frozen", "settings": {"freeze_encoder": True, "gradient_accumulation": 2, "max_grad_norm": 0.5},
+             "instructions": instructions},
+            {"name": "text", "settings": {"values": "text"}, "instructions": instructions},
+            {"name": "lopsided", "settings": {}, "instructions": lopsided}]
+    for world in (1, 2):
+        (place / str(world)).mkdir()
+        run_in_processes("tables_worker.py", {"runs": runs, "folder": str(place / str(world))}, world)
+    return {world: place / str(world) for world in (1, 2)}
+
+
+def values_for_one_process_only(store: Path, instructions: Path) -> Path:
+    """Give every second prompt in order of length no value at all, so that one of two processes never sees any."""
+    path = instructions / "instructions.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        value = next(part for part in row["messages"][0]["content"] if part["type"] == "value")
+        first = {"type": "text", "text": f"{PROMPTS[0]}\n{' a' * 10 * number}"}
+        row["messages"] = [{"role": "user", "content": [first, value] if number % 2 else [first]},
+                           {"role": "assistant", "content": "normal"}]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    manifest = json.loads((instructions / "manifest.json").read_text())
+    manifest["counts"]["values"] = len(rows) // 2
+    manifest["details"]["files"] |= file_hashes(instructions, [path.name])
+    (instructions / "manifest.json").write_text(json.dumps(manifest))
+    return instructions
+
+
+@pytest.mark.parametrize("name", ["both", "frozen", "text", "lopsided"])
+def test_two_processes_train_both_stages_of_tables_as_one(name: str, table_runs: dict[int, Path]) -> None:
+    for stage in (1, 2):
+        main, other, alone = (load_file(table_runs[world] / f"{name}-{stage}-{rank}.safetensors")
+                              for world, rank in ((2, 0), (2, 1), (1, 0)))
+        assert set(main) == set(other) and all(torch.equal(main[key], other[key]) for key in main)
+        difference, where = furthest(alone, main)
+        assert difference < 2e-5, where
+    first, last = (load_file(table_runs[2] / f"{name}-{stage}-0.safetensors") for stage in (1, 2))
+    still = {key for key in first if torch.equal(first[key], last[key])}
+    assert still == {key for key in first if "encoder." in key and name == "frozen"}
+    for file in ("stage1/metrics.jsonl", "metrics.jsonl"):
+        losses = [[json.loads(line)["report"] for line in (folder / name / file).read_text().splitlines()]
+                  for folder in table_runs.values()]
+        assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------------- ZeRO

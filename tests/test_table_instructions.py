@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars
 import pytest
 from toy_store import make_store
 
@@ -115,6 +116,11 @@ class TableStore:
     def references(self) -> References | None:
         return self._references
 
+    def scan(self) -> polars.LazyFrame:
+        ids = self._store.scan().select("record_id").collect()
+        return ids.with_columns(findings=polars.Series([case.findings for case in self._cases]),
+                                impression=polars.Series([case.impression for case in self._cases])).lazy()
+
 
 Stored = Callable[..., Path]
 
@@ -131,6 +137,16 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
 
 
 BOTH = (TableCase("EMG: a\nNCV: b", "c", EXAMPLE), TableCase("EMG: 甲\nNCV: 乙", "丙", EXAMPLE))
+
+
+def test_a_record_without_a_report_is_refused_by_name(stored: Stored, tmp_path: Path) -> None:
+    half = replace(BOTH[0], findings="")
+    with pytest.raises(MedReportError, match="'r1': no findings and no impression, and 1 more records"):
+        build_instructions(stored(half, replace(BOTH[0], findings=" \n", impression=""), replace(half, impression="")),
+                           tmp_path / "i")
+    assert not (tmp_path / "i").exists()
+    build_instructions(stored(half, half, half), tmp_path / "i")
+    assert open_instructions(tmp_path / "i").rows["r0"].messages[1]["content"] == "Impression:\nc"
 
 
 @pytest.mark.parametrize(("language", "prompts"), [("record", (ENGLISH, CHINESE)), ("en", (ENGLISH, ENGLISH)),

@@ -28,8 +28,10 @@ SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros
                                              "recording or values.")]
 BatchOpt = Annotated[int, typer.Option("--batch-size", min=1, help="Records in a batch.")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=False, help="Only the first N records.")]
-NewOpt = Annotated[int, typer.Option("--max-new-tokens", min=1, rich_help_panel=DECODING,
-                                     help="Longest report, in tokens.")]
+NewOpt = Annotated[int | None, typer.Option("--max-new-tokens", metavar="N", min=1, show_default=False,
+                                            rich_help_panel=DECODING,
+                                            help="Longest report, in tokens; if not given, the longest of training and "
+                                                 "an eighth more.")]
 BeamsOpt = Annotated[int, typer.Option("--num-beams", min=1, rich_help_panel=DECODING, help="Beams; 1 is greedy.")]
 LengthOpt = Annotated[float | None, typer.Option("--length-penalty", show_default=False, rich_help_panel=DECODING,
                                                  help="Above 0 beams favour longer reports, below 0 shorter ones.")]
@@ -83,6 +85,9 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
         result = generate_reports(run, sys.stdout if out == "-" else path, config, store_path=store,
                                   instructions_path=instructions, references_path=references, writer=number,
                                   progress=progress)
+    if result.truncated:
+        console.warn(f"{result.truncated} of {result.records} reports had not ended after {result.max_new_tokens} "
+                     "tokens and were cut; --max-new-tokens allows longer ones")
     if result.path is None:
         return
     if result.already_finished:
@@ -91,7 +96,9 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
         console.print_json(result)
         return
     written = result.written if num_processes == 1 else ""  # by all of them: who knows how much was there before
-    console.table(["predictions", "records", "written now"], [[result.path.as_posix(), result.records, written]])
+    truncated = "" if result.truncated is None else result.truncated
+    console.table(["predictions", "records", "written now", "longest", "truncated"],
+                  [[result.path.as_posix(), result.records, written, result.max_new_tokens, truncated]])
     if number and not result.already_finished:
         console.note(f"when all writers have ended: the same command without --writer finishes {path.as_posix()}")
     else:
@@ -116,7 +123,7 @@ def _name(run: Path, store: Path | None, references: Path | None, config: Genera
              f"references-{references.resolve().stem}" if references else "",
              config.split if config.split != usual.split else "",
              f"{config.num_beams}-beams" if config.num_beams != usual.num_beams else ""]
-    names = [f.name for f in fields(config) if f.default is None and f.name != "limit"]
+    names = [f.name for f in fields(config) if f.default is None and f.name not in ("limit", "max_new_tokens")]
     names += ["seed"] if config.samples and config.seed != usual.seed else []
     parts += [f"{name.replace('_', '-')}-{getattr(config, name):g}" for name in names
               if getattr(config, name) is not None]

@@ -176,6 +176,7 @@ class PredictionRow:
     """One line of `predictions.jsonl`: a generated report beside its reference.
 
     `signal` says what the model was shown ("real", "shuffled", "zeros" or "none"), `signal_from` whose recording.
+    `truncated`: the report was as long as it may be and had not ended; None where that is not known.
     """
 
     record_id: str
@@ -188,6 +189,7 @@ class PredictionRow:
     codes: list[str] | None = None
     signal: str | None = None
     signal_from: str | None = None
+    truncated: bool | None = None
 
 
 Row = TypeVar("Row")

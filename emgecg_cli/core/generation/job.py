@@ -21,6 +21,7 @@ from emgecg_cli.core.store import Store, subject_hashes
 from emgecg_cli.core.training.inputs import Inputs, Signals, check_kind, stack
 
 SIGNALS = ("real", "shuffled", "zeros", "none")
+ROOM = 8  # one token in so many more than the longest report of training
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: G
     lengths = {i: len(render_prompt(inputs.messages(i, shown[i]), tokenizer, inputs.placeholders))
                for i in chosen}
     return Job(store, instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
+
+
+def longest_report(run: Path, manifest: Manifest) -> int:
+    """How many tokens a report may have where nothing is said: as many as the longest the run was trained on, its EOS
+    included, and an eighth more. Raises MedReportError when the run does not say how long that was."""
+    longest = manifest.counts.get("longest_report_tokens")
+    if longest is None:
+        raise MedReportError(f"{run}: written before runs said how long their reports are", "give --max-new-tokens")
+    return longest + -(-longest // ROOM)
 
 
 def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:

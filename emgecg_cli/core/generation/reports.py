@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,16 +26,16 @@ class Reporter:
     job: Job
     device: torch.device
 
-    def lines(self, indices: list[int]) -> str:
-        """The rows of some records as JSON lines. Raises MedReportError when the device has too little memory."""
+    def rows(self, indices: list[int]) -> list[PredictionRow]:
+        """The reports of some records, generated together. Raises MedReportError when the device has too little memory.
+        """
         try:
-            return "".join(to_json(row) + "\n" for row in self.rows(indices))
+            return list(self._rows(indices))
         except (torch.OutOfMemoryError, MemoryError):
             size = self.job.config.batch_size
             raise MedReportError(f"the device ran out of memory with --batch-size {size}", _smaller(size)) from None
 
-    def rows(self, indices: list[int]) -> Iterator[PredictionRow]:
-        """The reports of some records, generated together."""
+    def _rows(self, indices: list[int]) -> Iterator[PredictionRow]:
         job = self.job
         records = [job.store.row(i) for i in indices]
         prompts = job.prompts(indices, self.tokenizer, self.model.placeholders)
@@ -47,7 +47,8 @@ class Reporter:
             text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
             shown = job.store.row(job.shown[i]).record_id if job.config.signal in ("real", "shuffled") else None
             yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
-                                row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown)
+                                row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown,
+                                truncated=self.tokenizer.eos_token_id not in ids)
 
     def _settings(self) -> GenerationConfig:
         """Greedy or beam search and nothing else; `load_run` has put a checkpoint's own settings aside."""
@@ -66,6 +67,11 @@ class Reporter:
         signal = to_input(torch.from_numpy(self.job.signals(indices)).to(self.device))
         # NaN is what matrices are padded with, and stays.
         return signal.masked_fill(~signal.isnan(), 0.0) if self.job.config.signal == "zeros" else signal
+
+
+def to_lines(rows: Iterable[PredictionRow]) -> str:
+    """Rows as JSON lines."""
+    return "".join(to_json(row) + "\n" for row in rows)
 
 
 def _smaller(size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,9 +14,9 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, confirm_finished, part_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation.job import Job, check_fits, plan_job
+from emgecg_cli.core.generation.job import Job, check_fits, longest_report, plan_job
 from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
-from emgecg_cli.core.generation.reports import Reporter
+from emgecg_cli.core.generation.reports import Reporter, to_lines
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -48,12 +48,17 @@ Progress = Callable[..., None]
 
 @dataclass(frozen=True)
 class GenerateResult:
-    """Predictions, or the part of one writer: `records` of them in all, `written` in this session, by this process."""
+    """Predictions, or the part of one writer: `records` of them in all, `written` in this session, by this process.
+
+    `truncated` of them had `max_new_tokens` tokens and no end; None of a writer's part.
+    """
 
     path: Path | None
     records: int
     written: int
     already_finished: bool = False
+    truncated: int | None = None
+    max_new_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Task:
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
         model, tokenizer, _ = load_run(self.run, device, dtype)
         longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
-        new, room = self.config.max_new_tokens, 0 if model.encoder_decoder else longest
+        new, room = self.config.max_new_tokens or 0, 0 if model.encoder_decoder else longest
         check_positions(model.backbone, max(longest, room + new), f"a prompt of {longest} tokens and its report",
                         "give a smaller --max-new-tokens")
         return Reporter(model, tokenizer, job, device)
@@ -87,8 +92,13 @@ class Task:
 
 def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
               instructions_path: Path | None = None, references_path: Path | None = None) -> Task:
-    """Open run, store and instructions; raises MedReportError when they do not fit each other."""
+    """Open run, store and instructions; raises MedReportError when they do not fit each other.
+
+    The task's config is the one given with its `max_new_tokens` resolved.
+    """
     manifest = read_manifest(run, "run", made_by="train")
+    if config.max_new_tokens is None:
+        config = replace(config, max_new_tokens=longest_report(run, manifest))
     store = open_store(store_path or input_path(run, manifest, "store"))
     instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
     check_fits(run, manifest, store, config)
@@ -158,20 +168,23 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
 def _finished(out: Path, task: Task) -> GenerateResult:
     manifest = read_manifest(out, "predictions", made_by="generate")
     confirm_finished(out, manifest, task.plan)
-    return GenerateResult(out, manifest.counts["records"], 0, already_finished=True)
+    return GenerateResult(out, manifest.counts["records"], 0, True, manifest.counts.get("truncated"),
+                          task.config.max_new_tokens)
 
 
 def _stream(out: IO[str], task: Task, progress: Progress | None) -> GenerateResult:
     """Write all records to an open stream, batch by batch."""
     job = task.job()
-    reporter, total = task.reporter(job), 0
+    reporter, total, truncated = task.reporter(job), 0, 0
     for batch in job.batches:
-        out.write(reporter.lines(batch))
+        rows = reporter.rows(batch)
+        out.write(to_lines(rows))
         out.flush()
         total += len(batch)
+        truncated += _truncated(rows)
         if progress:
             progress(total, len(job.order))
-    return GenerateResult(None, total, total)
+    return GenerateResult(None, total, total, False, truncated, task.config.max_new_tokens)
 
 
 def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResult:
@@ -186,14 +199,15 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
             written = _append(stream, job, reporter, missing, progress)
         merge(out, read_all(out, job.ids), len(job.batches))
         rows = read_rows(out, PredictionRow)
-        counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows)}
+        counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
+                  "truncated": _truncated(rows)}
         details = {"dataset": task.store.dataset, "run": task.run.name, "machine": task.plan["machine"],
                    "files": file_hashes(out.parent, [out.name])}
         config = task.config
         write_manifest(out, Manifest("predictions", "generate", asdict(config), config.seed, counts, task.inputs,
                                      details))
         claimed.finish()
-    return GenerateResult(out, len(rows), written)
+    return GenerateResult(out, len(rows), written, False, counts["truncated"], config.max_new_tokens)
 
 
 def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Progress | None) -> GenerateResult:
@@ -204,14 +218,19 @@ def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Prog
     own = range(writer - 1, len(job.batches), writers)
     records, path = sum(len(job.batches[number]) for number in own), part_path(out, writer, writers)
     if not _missing(out, job, own):
-        return GenerateResult(path, records, 0)
+        return GenerateResult(path, records, 0, max_new_tokens=task.config.max_new_tokens)
     reporter = task.reporter(job)
     with claim_part(out, task.plan, writer, writers) as part:
         if part is None:
             return _finished(out, task)
         part.truncate(read_held(path, job.ids).size)
         written = _append(part, job, reporter, _missing(out, job, own), progress, records)
-    return GenerateResult(path, records, written)
+    return GenerateResult(path, records, written, max_new_tokens=task.config.max_new_tokens)
+
+
+def _truncated(rows: Iterable[PredictionRow]) -> int:
+    """How many reports were cut before their end."""
+    return sum(bool(row.truncated) for row in rows)
 
 
 def _missing(out: Path, job: Job, numbers: Iterable[int]) -> list[int]:
@@ -229,7 +248,7 @@ def _append(stream: IO[bytes], job: Job, reporter: Reporter | None, numbers: lis
     before = done = total - left
     for number in numbers:
         assert reporter is not None
-        stream.write(reporter.lines(batches[number]).encode())
+        stream.write(to_lines(reporter.rows(batches[number])).encode())
         stream.flush()
         os.fsync(stream.fileno())
         done += len(batches[number])

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars
+
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_atomically, write_rows
 from emgecg_cli.core.claims import claim, sweep
@@ -85,7 +87,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     A store of tables takes neither pool nor rephraser, and draws nothing: `language` ("en", "zh", "record": each
     record's own) is that of the words in and around its tables. Its `progress` counts records.
 
-    Raises MedReportError on bad arguments, and when `out` holds something else.
+    Raises MedReportError on bad arguments, for a record without a report, and when `out` holds something else.
     """
     if not 1 <= pool_size <= MAX_POOL:
         raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
@@ -109,6 +111,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     check_folder_name(out)
     if is_finished(out):
         return BuildResult(out, _finished_before(out, arguments, inputs), True)
+    _refuse_empty(store)
     plan = {"settings": arguments, "inputs": {"store": inputs["store"]["hash"]}}
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
         claimed.begin()
@@ -157,6 +160,17 @@ def _refuse_options(store: Store, pool_size: int, rephraser: str, language: str,
         given = {"--language": language != "record", "--layout": layout != tables.PUBLISHED}
     for option in [name for name, other in given.items() if other]:
         raise MedReportError(f"{store.path}: a store of {modality_of(store)} takes no {option}", f"leave {option} out")
+
+
+def _refuse_empty(store: Store) -> None:
+    """A model would learn to answer such a record with nothing; `prepare` sets them aside, other writers may not."""
+    parts = ("findings", "impression") if modality_of(store) == "tables" else ("report",)
+    blank = polars.all_horizontal(polars.col(part).fill_null("").str.strip_chars() == "" for part in parts)
+    found = store.scan().filter(blank).select("record_id").collect()["record_id"].to_list()
+    if found:
+        more = f", and {len(found) - 1} more records" if len(found) > 1 else ""
+        raise MedReportError(f"{store.path}, record '{found[0]}': no {' and no '.join(parts)}{more}",
+                             "prepare the store again; it sets records without a report aside")
 
 
 def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Mapping[str, str]]) -> Manifest:

@@ -57,6 +57,11 @@ class RenderedSplit:
         """Tokens of each record."""
         return np.diff(self.starts)
 
+    @property
+    def longest_answer(self) -> int:
+        """Tokens of the longest answer, its EOS included."""
+        return int((self.lengths - self.prompts).max())
+
     def conversation(self, i: int) -> np.ndarray:
         """Token ids of prompt and answer."""
         return self.tokens[self.starts[i]:self.starts[i + 1]]

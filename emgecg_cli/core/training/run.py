@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,8 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     augmentations = parse_augmentations(config.augment)
     subjects = _subjects(store, config)
     shown = _shown(store, instructions, config)
-    first = single_values(shown, config) if isinstance(shown, Tables) and config.stage1_steps else None
+    whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
+    first = single_values(shown, whole) if isinstance(shown, Tables) and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
     backbone, tokenizer = make_backbone(config, machine, store, instructions, texts_of(first) if first else ())
     model = make_model(backbone, config)
@@ -186,7 +187,8 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         validation=validation, progress=progress,
                         track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config)))
-    counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated}
+    counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated,
+              "longest_report_tokens": records.rendered.longest_answer}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
         trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
