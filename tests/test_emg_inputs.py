@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from emg_store import short, shown
 
+from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import item_of
+from emgecg_cli.core.emg.statements import judged
+from emgecg_cli.core.emg.statements_read import read_statements
+from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import text_of, values_of
-from emgecg_cli.core.references import CLASSES, abnormality, matrix, read_references
+from emgecg_cli.core.references import CLASSES, abnormality, deviation, is_outside, matrix, read_references
 from emgecg_cli.core.training.inputs import stack
-from emgecg_cli.core.training.stage1 import draw_value, single_values
+from emgecg_cli.core.training.stage1_tasks import draw_value, drawn_records
 from emgecg_cli.core.training.values import Values
 
 
@@ -91,16 +97,65 @@ def test_drawn_values_are_of_the_class_that_was_asked_for(tables: tuple[Path, Pa
 
 def test_stage_1_asks_for_classes_and_phrases_in_the_languages_of_the_reports(tables: tuple[Path, Path]) -> None:
     inputs = shown(tables)
-    records = single_values(inputs, short(stage1_steps=40))
-    assert len(records.conversations) == 160 and records.signal(3).shape == (1, 3, 7)
-    answers = [talk[1]["content"] for talk in records.conversations]
+    records = drawn_records(inputs, short(stage1_steps=40, stage1_tasks="class,phrase"))
+    assert records.count == 160 and records.signal(3).shape == (1, 3, 7)
+    talks = [records.messages(index) for index in range(160)]
+    answers = [talk[1]["content"] for talk in talks]
     assert set(CLASSES) <= set(answers) and {"正常", "明显偏高"} <= set(answers)
     assert any(answer.endswith("延长") for answer in answers) and any("slowed" in answer for answer in answers)
-    for talk, language in zip(records.conversations, records.languages, strict=True):
-        part, answer = values_of(talk)[0], talk[1]["content"]
+    for talk, answer in zip(talks, answers, strict=True):
+        part, language = values_of(talk)[0], "en" if answer.isascii() else "zh"
         reference = inputs.values.references.of(part["item"])
         name = abnormality(reference, part["value"])
         if language == "en" and answer in CLASSES:
             assert answer == name
         if language == "en" and "prolonged" in answer:
             assert item_of(part["item"]).measure == "lat" and name in ("high", "markedly high")
+
+
+def test_drawn_tables_are_answered_with_what_is_abnormal_in_them_and_nothing_else(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    references = inputs.values.references
+    records = drawn_records(inputs, short(stage1_steps=60, stage1_tasks="table"))
+    talks = [records.messages(index) for index in range(records.count)]
+    assert talks == [records.messages(index) for index in range(records.count)]  # drawn again, the same
+    assert len({text_of(talk[0]["content"]).count("\n") for talk in talks}) > 2
+    abnormal = healthy = gone = 0
+    for number, talk in enumerate(talks):
+        parts = values_of(talk)
+        assert records.signal(number).shape == (len(parts), 3, 7)
+        expected = {}
+        for part in parts:
+            item = item_of(part["item"])
+            reference = references.of(item)
+            if judged(item) and (part["value"] - reference.median) * terms.bad_direction(item.measure) > 0 \
+                    and is_outside(reference, part["value"]):
+                key = (item.nerve, part["side"], item.type, item.measure)
+                expected[key] = max(expected.get(key, 0), abs(deviation(reference, part["value"])))
+        said = {each.key: each for each in read_statements(talk[1]["content"]).abnormal if each.called}
+        gone += any(each.direction == "absent" for each in said.values())
+        absent = re.search("absent|未引出", text_of(talk[0]["content"]))
+        assert expected.keys() <= said.keys() if absent else expected.keys() == said.keys(), talk
+        for key, far in expected.items():
+            if not absent:
+                assert said[key].severity == ("severe" if far > 4.5 else "moderate" if far > 3 else "mild")
+        abnormal, healthy = abnormal + len(expected), healthy + (not said)
+    assert abnormal > 60 and healthy > 20 and gone > 2
+
+
+def test_words_of_stage_1_are_those_of_the_instructions_and_answers_those_of_the_reports(
+        tables: tuple[Path, Path]) -> None:
+    records = replace(drawn_records(shown(tables), short(stage1_steps=20, stage1_tasks="class,phrase,table")),
+                      words="en")
+    talks = [records.messages(index) for index in range(records.count)]
+    assert all(text_of(talk[0]["content"]).isascii() for talk in talks)
+    assert {talk[1]["content"].isascii() for talk in talks} == {True, False}
+
+
+def test_a_store_without_tables_leaves_their_task_out_and_refuses_it_alone(
+        tables: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = shown(tables)
+    monkeypatch.setattr(type(inputs.store), "case", lambda *_: TableCase("findings", "impression"))
+    assert drawn_records(inputs, short(stage1_tasks="class,table")).tasks == ("class",)
+    with pytest.raises(MedReportError, match="no tables for --stage1-tasks table"):
+        drawn_records(inputs, short(stage1_tasks="table"))

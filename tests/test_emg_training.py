@@ -27,7 +27,7 @@ from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.references import CLASSES, abnormality, read_references, write_references
 from emgecg_cli.core.training.inputs import Tables, stack
 from emgecg_cli.core.training.run import train
-from emgecg_cli.core.training.stage1 import draw_value
+from emgecg_cli.core.training.stage1_tasks import draw_value
 from emgecg_cli.core.training.values import Values
 
 CPU = torch.device("cpu")
@@ -228,6 +228,14 @@ def test_each_baseline_is_one_flag(how: dict[str, Any], tables: tuple[Path, Path
     assert len(generate(tmp_path / "run", tmp_path / "p.jsonl", max_new_tokens=3)) == 4
 
 
+def test_dropout_reaches_the_encoder_and_the_run(tables: tuple[Path, Path], tmp_path: Path) -> None:
+    assert short().emg_dropout == 0 and resolve_train_config("emgllm", backbone="x").emg_dropout == 0.1
+    train(tables[1], tmp_path / "run", short(emg_dropout=0.3))
+    model, _, _ = load_run(tmp_path / "run", CPU)
+    assert model.encoder is not None and model.encoder.dropout == 0.3
+    assert model.backbone.config.num_attention_heads == 8  # more than for reports of recordings
+
+
 def generate(run: Path, out: Path, references: Path | None = None, **changes: Any) -> list[dict[str, Any]]:
     config = GenerateConfig(**{"max_new_tokens": 6, "batch_size": 3} | changes)
     generate_reports(run, out, config, references_path=references)
@@ -292,6 +300,11 @@ def test_another_hospitals_references_are_used_without_training_again(run: Path,
     ({"values": "numbers"}, "--values is 'numbers'"), ({"emg_reshape": "odd"}, "--emg-reshape is 'odd'"),
     ({"stage1_steps": -1}, "--stage1-steps is -1"), ({"signal_tokens": 4}, "--signal-tokens has no effect"),
     ({"encoder_loss": "codes"}, "--encoder-loss has no effect"), ({"augment": "roll"}, "--augment has no effect"),
+    ({"stage1_tasks": ""}, "--stage1-tasks is ''"),
+    ({"stage1_tasks": "class,class"}, "--stage1-tasks is 'class,class'"),
+    ({"stage1_tasks": "Table"}, "--stage1-tasks is 'Table'"), ({"emg_dropout": 1.0}, "--emg-dropout is 1.0"),
+    ({"stage1_tasks": "class", "stage1_steps": 0}, "--stage1-tasks has no effect beside --stage1-steps 0"),
+    ({"values": "text", "emg_dropout": 0.2}, "--emg-dropout has no effect beside --values text"),
     ({"values": "text", "freeze_encoder": True}, "--freeze-encoder has no effect beside --values text"),
     ({"values": "text", "random_references": True}, "--random-references has no effect"),
     ({"encoder": "resnet18", "recipe": "tiny-from-scratch", "values": "text"}, "--values has no effect beside"),

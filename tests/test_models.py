@@ -92,3 +92,11 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         load_backbone(str(tmp_path), torch.float32)
 
 
+
+
+def test_chinese_is_cut_into_words_that_are_given_and_characters() -> None:
+    texts = ["左侧正中神经运动波幅轻度降低"] * 50 + ["left median nerve"] * 50
+    tokenizer = train_tokenizer(texts, 400, ["正中神经", "轻度", "正中"])
+    cut = [tokenizer.decode([i]) for i in tokenizer("左侧正中神经波幅轻度降低", add_special_tokens=False).input_ids]
+    assert cut == ["左", "侧", "正中神经", "波", "幅", "轻度", "降", "低"]
+    assert tokenizer.decode(tokenizer("left 左侧", add_special_tokens=False).input_ids) == "left 左侧"

@@ -75,10 +75,13 @@ ValuesOpt = _option(TABLES, "--values", str, "How a number enters the prompt: by
 ReferencesOpt = _option(TABLES, "--references", str, "Another hospital's references.json, instead of the store's.")
 RandomReferencesOpt = _option(TABLES, "--random-references", bool, "Give each value the limits of a random item.")
 Stage1Opt = _option(TABLES, "--stage1-steps", int,
-                    "Steps in which the encoder alone learns to place single values, before any report.")
+                    "Steps in which the encoder alone learns to place values, before any report.")
+TasksOpt = _option(TABLES, "--stage1-tasks", str, "What it is asked there: any of class,phrase,table.",
+                   ("class,phrase", "class,phrase,table"))
 FreezeOpt = _option(TABLES, "--freeze-encoder", bool, "Train the encoder in those steps only.")
 ReshapeOpt = _option(TABLES, "--emg-reshape", str, "compat (the released code's order in memory) or clean.",
                      EMG_RESHAPES)
+EmgDropoutOpt = _option(TABLES, "--emg-dropout", float, "Dropout in the encoder of values (paper: 0.1).")
 
 LengthOpt = _option(LOSS, "--max-length", int, "Longest prompt and report, in tokens (paper: 256).")
 EosOpt = _option(LOSS, "--eos-loss-weight", float, "Weight of the token that ends a report.")

@@ -15,6 +15,8 @@ PARALLEL = ("auto", "ddp", "fsdp", "zero2", "zero3")
 SELECTIONS = ("best", "last")
 VALUES = ("encoder", "text", "rules")
 EMG_RESHAPES = ("compat", "clean")
+HEALTHY = ("cases", "nerves")
+STAGE1_TASKS = ("class", "phrase", "table")
 PRETRAIN_OBJECTIVES = ("supervised", "masked")
 FS_RANGE = (50, 2000)
 LONGEST_WINDOW = 3600
@@ -169,8 +171,10 @@ class TrainConfig:
     Of tables: `values` says how a number enters the prompt: its two embeddings by the "encoder", as plain "text", or as
     the words of "rules". `references` is another hospital's file, None the store's own; `random_references` gives each
     value the limits of an item drawn at random. `stage1_steps` steps come first, in which the encoder alone learns to
-    say where single values lie; with `freeze_encoder` it learns nothing after them. `emg_reshape` "compat" is the
-    released code's order in memory, "clean" the one its paper's figure means.
+    say where values lie; with `freeze_encoder` it learns nothing after them. `stage1_tasks` are any of STAGE1_TASKS:
+    the "class" of a single value, the "phrase" a report has for it, and, where records have tables, phrases for all
+    that is abnormal in a "table" with drawn values. `emg_dropout` is that of the encoder of values; `emg_reshape`
+    "compat" is the released code's order in memory, "clean" the one its paper's figure means.
     """
 
     recipe: str = "meit-paper"
@@ -180,10 +184,12 @@ class TrainConfig:
     encoder: str = "resnet50"
     encoder_weights: str | None = None
     emg_reshape: str = "compat"
+    emg_dropout: float = 0.1
     values: str = "encoder"
     references: str | None = None
     random_references: bool = False
     stage1_steps: int = 0
+    stage1_tasks: str = "class,phrase"
     freeze_encoder: bool = False
     projector: str = "mlp"
     signal_tokens: int = 1

@@ -15,6 +15,7 @@ from emgecg_cli.core.config import (
     PRETRAIN_OBJECTIVES,
     SCHEDULES,
     SELECTIONS,
+    STAGE1_TASKS,
     TOKEN_NORMS,
     TOKEN_SOURCES,
     VALUES,
@@ -46,9 +47,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-5, "batch_size": 1, "gradient_accumulation": 16, "max_length": 4096,
     },
     "emgllm-tiny": {
-        "encoder": "emg-alignment", "fusion": "splice", "stage1_steps": 1000, "tuning": "full", "batch_size": 16,
-        "gradient_accumulation": 1, "epochs": 20.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01,
-        "adam_beta2": 0.98, "max_length": 2048,
+        "encoder": "emg-alignment", "emg_dropout": 0.0, "fusion": "splice", "stage1_steps": 4000,
+        "stage1_tasks": "class,phrase,table", "tuning": "full", "batch_size": 16, "gradient_accumulation": 1,
+        "epochs": 10.0, "learning_rate": 1e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
+        "max_length": 2048, "select": "last",
     },
 }
 
@@ -147,11 +149,17 @@ def _check_tables(config: TrainConfig, explicit: Mapping[str, Any]) -> TrainConf
     if config.parallel in ("fsdp", "zero2", "zero3"):
         raise MedReportError(f"--parallel {config.parallel} with encoder {config.encoder}, which needs the whole "
                              "vocabulary's embeddings in every process", "use --parallel ddp")
+    tasks = config.stage1_tasks.split(",")
+    if len(set(tasks)) < len(tasks) or not set(tasks) <= set(STAGE1_TASKS):
+        raise MedReportError(f"--stage1-tasks is '{config.stage1_tasks}'",
+                             f"give any of {','.join(STAGE1_TASKS)}, each once, without blanks")
+    if not config.stage1_steps and "stage1_tasks" in explicit:
+        raise _idle("stage1_tasks", "--stage1-steps 0")
     if config.values == "encoder":
         return config
     learns = config.backbone == "tiny"
-    for key in ("emg_reshape", "freeze_encoder", *(() if learns else ("stage1_steps",))):
-        if explicit.get(key, getattr(TrainConfig(), key)) != getattr(TrainConfig(), key):
+    for key in ("emg_reshape", "emg_dropout", "freeze_encoder", *(() if learns else ("stage1_steps", "stage1_tasks"))):
+        if explicit.get(key):
             raise _idle(key, f"--values {config.values}")
     if config.values == "text" and config.random_references:
         raise _idle("random_references", "--values text")
@@ -162,7 +170,8 @@ def _idle(key: str, reason: str) -> MedReportError:
     return MedReportError(f"{_option(key)} has no effect beside {reason}", "leave one of them out")
 
 
-OF_TABLES = ("emg_reshape", "values", "references", "random_references", "stage1_steps", "freeze_encoder")
+OF_TABLES = ("emg_reshape", "emg_dropout", "values", "references", "random_references", "stage1_steps", "stage1_tasks",
+             "freeze_encoder")
 OF_SIGNALS = ("projector", "signal_tokens", "tokens_from", "token_norm", "encoder_weights", "encoder_loss", "augment")
 LEAST = {"signal_tokens": 1, "lora_rank": 1, "batch_size": 1, "gradient_accumulation": 1, "max_length": 8,
          "checkpoint_every": 1, "evaluate_every": 1, "steps": 1, "workers": 0, "seed": 0, "weight_decay": 0,
@@ -171,7 +180,7 @@ MOST = {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000, "l
         "batch_size": 1_000_000, "gradient_accumulation": 1_000_000, "steps": 10**9, "stage1_steps": 10**9}
 ABOVE_ZERO = ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",
               "eos_loss_weight", "mask_ratio")
-SHARES = ("lora_dropout", "warmup", "adam_beta2", "mask_ratio")
+SHARES = ("lora_dropout", "emg_dropout", "warmup", "adam_beta2", "mask_ratio")
 KNOWN = {"schedule": SCHEDULES, "token_norm": TOKEN_NORMS, "tokens_from": TOKEN_SOURCES, "parallel": PARALLEL,
          "select": SELECTIONS, "objective": PRETRAIN_OBJECTIVES, "precision": ("auto", "fp32", "bf16"),
          "values": VALUES, "emg_reshape": EMG_RESHAPES}

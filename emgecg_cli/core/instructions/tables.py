@@ -7,7 +7,7 @@ over: the newline that the published code leaves behind every number, and the mi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -74,30 +74,35 @@ def case_parts(case: Case, references: References | None, language: str, layout:
     The published layout has a column for each measure and side, so that a reader must count cells; in the labelled one
     each cell says its measure and side, and missing cells are left out.
     """
-    labelled = layout == LABELLED
-    parts: list[Part] = []
     text = [f"{PROMPTS[language == 'zh']}\n"]
     if case.emg:
         text.append(f"{_HEADINGS[language][0]}\n{_header(terms.EMG_COLUMNS, language)}\n")
         text += [f"{_muscle_row(row, language)}\n" for row in case.emg]
-    if case.ncv:
-        columns = terms.NCV_COLUMNS[:-len(READING_ORDER)] if labelled else terms.NCV_COLUMNS
-        text.append(f"{_HEADINGS[language][1]}\n{_header(columns, language)}\n")
-    for row in case.ncv:
-        text.append(_nerve_names(row, language))
+    return _merged([_text("".join(text)), *conduction_parts(case.ncv, references, language, layout),
+                    _text(_ASK[language])])
+
+
+def conduction_parts(rows: Sequence[NcvRow], references: References | None, language: str,
+                     layout: str = PUBLISHED) -> list[Part]:
+    """The nerve-conduction table of a prompt, see `case_parts`: heading, columns and rows, each ended by a newline."""
+    if not rows:
+        return []
+    labelled = layout == LABELLED
+    columns = terms.NCV_COLUMNS[:-len(READING_ORDER)] if labelled else terms.NCV_COLUMNS
+    parts = [_text(f"{_HEADINGS[language][1]}\n{_header(columns, language)}\n")]
+    for row in rows:
+        parts.append(_text(_nerve_names(row, language)))
         for (measure, side), column in zip(READING_ORDER, terms.NCV_COLUMNS[-len(READING_ORDER):], strict=True):
             cell, item = row.cells.get((measure, side)), Item(row.nerve, row.type, row.stim, row.rec, measure)
             if labelled and (cell is None or cell.state == "missing"):
                 continue
-            text.append(f"|{_header((column,), language)} " if labelled else "|")
+            parts.append(_text(f"|{_header((column,), language)} " if labelled else "|"))
             if cell is None or cell.value is None or references is None or references.of(item) is None:
-                text.append(_cell_text(cell, language))
-                continue
-            parts += [{"type": "text", "text": "".join(text)},
-                      {"type": "value", "item": item.key, "side": side, "value": cell.value}]
-            text = []
-        text.append("\n")
-    return [*parts, {"type": "text", "text": "".join([*text, _ASK[language]])}]
+                parts.append(_text(_cell_text(cell, language)))
+            else:
+                parts.append({"type": "value", "item": item.key, "side": side, "value": cell.value})
+        parts.append(_text("\n"))
+    return _merged(parts)
 
 
 def why_not_a_row(row: InstructionRow) -> str | None:
@@ -149,6 +154,21 @@ def _is_matrix(rows: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _text(text: str) -> Part:
+    return {"type": "text", "text": text}
+
+
+def _merged(parts: Iterable[Part]) -> list[Part]:
+    """The same parts with each run of texts as one."""
+    merged: list[Part] = []
+    for part in parts:
+        if merged and part["type"] == "text" == merged[-1]["type"]:
+            merged[-1] = _text(merged[-1]["text"] + part["text"])
+        else:
+            merged.append(part)
+    return merged
 
 
 def _own_parts(stored: TableCase, where: str) -> list[Part]:

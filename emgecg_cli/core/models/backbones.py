@@ -132,9 +132,14 @@ def grow_embeddings(model: Any, before: int, after: int) -> None:
                 rows.data[before:after] = rows.data[:before].mean(0, dtype=torch.float32).to(rows.dtype)
 
 
+def positions_of(model: Any) -> int | None:
+    """How many positions a model has; None where they are relative."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
 def check_positions(model: Any, longest: int, what: str, hint: str) -> None:
     """Raise MedReportError when a sequence has more tokens than the model has positions."""
-    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # None: positions are relative
+    most = positions_of(model)
     if most is not None and longest > most:
         raise MedReportError(f"{what} has {longest} tokens, the backbone takes {most}", hint)
 

@@ -15,12 +15,12 @@ from emgecg_cli.core.models.tuning import embeddings
 
 # The settings a model is built from, besides its backbone; a run's manifest keeps them.
 SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm", "values",
-            "emg_reshape")
+            "emg_reshape", "emg_dropout")
 
 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
                        token_norm: str, seed: int, tokens_from: str = "pooled", fusion_layers: str = "auto",
-                       values: str = "encoder", emg_reshape: str = "compat") -> ReportModel:
+                       values: str = "encoder", emg_reshape: str = "compat", emg_dropout: float = 0.1) -> ReportModel:
     """Put a named encoder, projector and fusion on a loaded (and tuned) backbone.
 
     The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
@@ -34,7 +34,8 @@ def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: s
         torch.manual_seed(seed)
         build = names.resolve("encoder", encoder)
         if encoder in names.TABLE_ENCODERS:
-            of_values = build(partial(input_embeddings, backbone), reshape=emg_reshape) if values == "encoder" else None
+            of_values = build(partial(input_embeddings, backbone), reshape=emg_reshape,
+                              dropout=emg_dropout) if values == "encoder" else None
             return ReportModel(of_values, None, backbone, attached)
         signal_encoder = build()
         pieces, each = (signal_tokens, 1) if tokens_from == "temporal" else (1, signal_tokens)

@@ -60,7 +60,8 @@ from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
 from emgecg_cli.core.training.stage1 import FOLDER as STAGE1
-from emgecg_cli.core.training.stage1 import run_stage1, single_values, texts_of
+from emgecg_cli.core.training.stage1 import run_stage1
+from emgecg_cli.core.training.stage1_tasks import drawn_records
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
 from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
 from emgecg_cli.core.training.values import Values
@@ -160,9 +161,9 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     subjects = _subjects(store, config)
     shown = _shown(store, instructions, config)
     whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
-    first = single_values(shown, whole) if isinstance(shown, Tables) and config.stage1_steps else None
+    first = drawn_records(shown, whole) if isinstance(shown, Tables) and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
-    backbone, tokenizer = make_backbone(config, machine, store, instructions, texts_of(first) if first else ())
+    backbone, tokenizer = make_backbone(config, machine, store, instructions, first.texts() if first else ())
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
     records, targets = _records(model, tokenizer, store, shown, config, "train")

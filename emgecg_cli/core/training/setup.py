@@ -23,8 +23,10 @@ from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, tr
 from emgecg_cli.core.models.tuning import base_of, tune_backbone
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.inputs import is_tables
+from emgecg_cli.core.training.value_words import words_zh
 
-WORDS_OF_REPORTS, WORDS_OF_TABLES = 1000, 2000  # of a tokenizer that is trained; tables may come in two languages
+REPORTS_VOCABULARY, TABLES_VOCABULARY = 1000, 2000  # of a tokenizer that is trained; tables may come in two languages
+REPORTS_HEADS, TABLES_HEADS = 4, 8  # of the backbone made from sizes
 SHARDING = ("fsdp", "zero3")  # of which each process holds a part of the weights
 
 
@@ -65,8 +67,10 @@ def _make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, i
                              "use --tuning full")
     rows = instructions.of(store.column("record_id").gather(store.indices("train")).to_list())
     texts = sorted(text_of(message["content"]) for row in rows for message in row.messages)
-    tokenizer = train_tokenizer([*texts, *more_text], WORDS_OF_TABLES if is_tables(store) else WORDS_OF_REPORTS)
-    return build_tiny_llama(tokenizer, config.seed, config.max_length), tokenizer
+    size, words, heads = (TABLES_VOCABULARY, words_zh(), TABLES_HEADS) if is_tables(store) else (
+        REPORTS_VOCABULARY, [], REPORTS_HEADS)
+    tokenizer = train_tokenizer([*texts, *more_text], size, words)
+    return build_tiny_llama(tokenizer, config.seed, config.max_length, heads), tokenizer
 
 
 def parse_tokens(text: str) -> list[str]:

@@ -1,6 +1,8 @@
-"""Words about one value: its class, its item, and the phrase a report would have for it, in English and Chinese."""
+"""Words of stage 1, in English and Chinese: its questions, and of a value the class, the item and a report's phrase."""
 
 from __future__ import annotations
+
+import re
 
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import Item
@@ -8,13 +10,32 @@ from emgecg_cli.core.references import CLASSES
 from emgecg_cli.core.references.table import ANY
 
 _CLASSES_ZH = dict(zip(CLASSES, ("明显偏低", "偏低", "临界偏低", "正常", "临界偏高", "偏高", "明显偏高"), strict=True))
+_HAN = re.compile(r"[\u4e00-\u9fff]{2,}")
 _BAD = {"en": {"lat": "prolonged", "amp": "reduced", "cv": "slowed"},
         "zh": {"lat": "延长", "amp": "降低", "cv": "减慢"}}
 _MEASURES = {"en": {"lat": "latency", "amp": "amplitude", "cv": "conduction velocity"},
              "zh": {"lat": "潜伏期", "amp": "波幅", "cv": "传导速度"}}
+_SIDES = {"en": {"left": "left", "right": "right"}, "zh": {"left": "左侧", "right": "右侧"}}
+_NORMAL = {"en": "normal", "zh": "正常"}
 _QUESTIONS = {
     "class": {"en": "Where does it lie among the values of healthy people?", "zh": "与健康人的参考值相比如何？"},
-    "phrase": {"en": "Write the finding.", "zh": "请写出检查所见。"}}
+    "phrase": {"en": "Write the finding.", "zh": "请写出检查所见。"},
+    "table": {"en": "Write the findings of nerve conduction.", "zh": "请写出神经传导检查所见。"}}
+
+
+# Of which findings are made besides the names of nerves, types and sites: words to a tokenizer that is trained, since
+# Chinese has no spaces
+_WORDS_ZH = ("左侧", "右侧", "双侧", "轻度", "轻微", "中度", "重度", "明显", "潜伏期", "波幅", "传导", "速度", "延长",
+             "降低", "减低", "减慢", "未引出", "远端", "末端", "正常", "上限", "下限", "异常", "神经", "肘段", "前臂段",
+             "小腿段", "纤颤", "正锐波", "束颤", "电位", "多相波", "宽大", "短小", "募集", "减少", "单纯相", "混合相",
+             "干扰相", "偏高", "偏低", "临界")
+
+
+def words_zh() -> list[str]:
+    """Chinese words of tables and findings, the longest first."""
+    names = {terms.display(kind, name, "zh") for kind in ("nerve", "type", "site", "place", "muscle")
+             for name in terms.names(kind)}
+    return sorted({*_WORDS_ZH, *filter(_HAN.fullmatch, names)}, key=lambda word: (-len(word), word))
 
 
 def language_of(language: str) -> str:
@@ -28,7 +49,7 @@ def class_word(name: str, language: str) -> str:
 
 
 def question(task: str, language: str) -> str:
-    """What is asked about a value: its "class", or the "phrase" of a report."""
+    """What is asked: the "class" of a value, the "phrase" of a report for it, or the findings of a "table"."""
     return _QUESTIONS[task][language_of(language)]
 
 
@@ -38,7 +59,8 @@ def item_text(item: Item | str, side: str, language: str) -> str:
         return item
     words = [("nerve", item.nerve), ("type", item.type), ("site", item.stim), ("place", item.rec),
              ("column", f"{item.measure}_{side}")]
-    return "|".join(terms.display(kind, name, language_of(language)) for kind, name in words if name != ANY)
+    shown = (terms.display(kind, name, language_of(language)) for kind, name in words if name != ANY)
+    return "|".join(shown).replace(" (", "(")
 
 
 def phrase(item: Item | str, side: str, name: str, language: str) -> str:
@@ -49,16 +71,18 @@ def phrase(item: Item | str, side: str, name: str, language: str) -> str:
     language = language_of(language)
     if isinstance(item, str):
         return f"{item}{' ' if language == 'en' else ''}{class_word(name, language)}"
-    nerve, kind = (terms.display(k, n, language).lower() for k, n in (("nerve", item.nerve), ("type", item.type)))
-    words = [{"left": "左侧", "right": "右侧"}[side] if language == "zh" else side, nerve, kind,
-             _MEASURES[language][item.measure], _verdict(name, item.measure, language)]
+    nerve, kind = (terms.display(k, n, language) for k, n in (("nerve", item.nerve), ("type", item.type)))
+    if language == "en":
+        nerve, kind = nerve.lower(), "F-wave" if item.type == "f_wave" else kind.lower()
+    words = [_SIDES[language][side], nerve, kind, _MEASURES[language][item.measure],
+             _verdict(name, item.measure, language)]
     return ("" if language == "zh" else " ").join(words)
 
 
 def _verdict(name: str, measure: str, language: str) -> str:
     side = "high" if terms.bad_direction(measure) > 0 else "low"
     if not name.endswith(side):
-        return "normal" if language == "en" else "正常"
+        return _NORMAL[language]
     if name.startswith("borderline"):
         limit = {"high": ("upper", "上"), "low": ("lower", "下")}[side]
         return f"at the {limit[0]} limit of normal" if language == "en" else f"在正常{limit[1]}限"
