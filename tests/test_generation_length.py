@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports, write_parts
+from emgecg_cli.core.generation.run import open_task
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.report_model import ReportModel
-from emgecg_cli.core.models.run_files import load_tokenizer
+from emgecg_cli.core.models.run_files import load_run, load_tokenizer
 from emgecg_cli.core.store import open_store
 
 FEW = GenerateConfig(batch_size=5, limit=4)
@@ -75,6 +77,62 @@ def test_writers_agree_on_what_was_not_said(short_run: Path, tmp_path: Path, mon
     assert (result.written, result.records, result.truncated) == (0, 4, 2)
 
 
+def test_a_part_of_an_older_version_leaves_the_count_open(
+        short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rows do not say whether they were cut."""
+    ends_early(monkeypatch, load_tokenizer(short_run).eos_token_id)
+    out, few = tmp_path / "p.jsonl", GenerateConfig(batch_size=2, limit=4)
+    part = generate_reports(short_run, out, few, writer=(1, 2)).path
+    assert part
+    rows = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
+    assert [row.pop("truncated") for row in rows] == [False, True]
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    line = ["generate", str(short_run), "--batch-size", "2", "--limit", "4", "--out", str(out)]
+    assert app.run(line) == 0
+    said = capsys.readouterr()
+    assert "were cut" not in said.err and "at most" in said.out
+    assert [row.truncated for row in read_rows(out, PredictionRow)] == [None, None, False, True]
+    assert read_manifest(out, "predictions").counts == {"records": 4, "empty": 0, "truncated": None}
+    again = generate_reports(short_run, out, few)
+    assert again.already_finished and again.truncated is None
+
+
+def test_what_was_not_said_gives_way_to_the_positions_of_the_backbone(
+        short_run: Path, inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = longest_of(short_run, inputs[0])
+    allowed = trained + -(-trained // 8)
+    model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
+    job = open_task(short_run, None, FEW).job()
+    prompt = max(len(ids) for ids in job.prompts(job.order, tokenizer, model.placeholders))
+    asked = ends_early(monkeypatch, tokenizer.eos_token_id)
+    most = 0
+
+    def with_few_positions(*args: Any) -> Any:
+        loaded = load_run(*args)
+        loaded[0].backbone.config.get_text_config().max_position_embeddings = most
+        return loaded
+
+    monkeypatch.setattr("emgecg_cli.core.generation.run.load_run", with_few_positions)
+    for number, (room, new) in enumerate(((trained, trained), (trained + 1, trained + 1), (allowed, allowed),
+                                          (allowed + 1, allowed))):
+        most, out = prompt + room, tmp_path / f"{number}.jsonl"
+        result = generate_reports(short_run, out, FEW)
+        assert (result.max_new_tokens, asked[-1]) == (new, new)
+        assert read_manifest(out, "predictions").details.get("max_new_tokens", allowed) == new
+        again = generate_reports(short_run, out, FEW)
+        assert again.already_finished and again.max_new_tokens == new
+    most = prompt + trained + 1
+    assert generate_reports(short_run, tmp_path / "p.jsonl", FEW, writer=(1, 2)).max_new_tokens == trained + 1
+    assert generate_reports(short_run, io.StringIO(), FEW).max_new_tokens == trained + 1
+    with pytest.raises(MedReportError, match=f"{prompt + trained + 2} tokens, the backbone takes {most}") as told:
+        generate_reports(short_run, tmp_path / "q.jsonl", replace(FEW, max_new_tokens=trained + 2))
+    assert told.value.hint == "give a smaller --max-new-tokens"
+    most = prompt + trained - 1
+    with pytest.raises(MedReportError, match=f"{prompt + allowed} tokens, the backbone takes {most}") as told:
+        generate_reports(short_run, tmp_path / "q.jsonl", FEW)
+    assert f"than {allowed}, the default: the longest report of training, {trained}, and" in str(told.value.hint)
+
+
 def test_a_run_that_does_not_say_how_long_asks_for_a_number(short_run: Path, tmp_path: Path,
                                                             capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
@@ -101,6 +159,7 @@ def test_reports_that_were_cut_are_marked_counted_and_told(
     assert app.run([*line, "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert "2 of 5 reports had not ended after 6 tokens and were cut" in said.err
+    assert "at most" in said.out and "longest" not in said.out
     assert said.out.split()[-5:] == [str(out), "5", "5", "6", "2"]
     assert [row.truncated for row in read_rows(out, PredictionRow)] == [False, True, False, True, False]
     assert read_manifest(out, "predictions").counts == {"records": 5, "empty": 0, "truncated": 2}

@@ -198,7 +198,7 @@ def test_what_cannot_be_used_is_counted_or_refused():
     for key in ("median|motor|wrist", "median|f_wave|wrist|apb|amp", "median|motor|wrist|*|lat"):
         with pytest.raises(MedReportError):
             fit(triples(key, [3.0]))
-    with pytest.raises(MedReportError, match="no choice 'weight'"):
+    with pytest.raises(MedReportError, match="--covariates is 'weight'"):
         fit([], covariates="weight")
 
 

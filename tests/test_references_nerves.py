@@ -18,6 +18,8 @@ from emgecg_cli.core.emg.cells import Cell
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.references import fit, normal_nerves, normal_values, read_references, why_not_healthy
+from emgecg_cli.core.references.nerves import SILENT
+from emgecg_cli.core.references.nerves import UNREAD as UNREAD_FINDINGS
 from emgecg_cli.core.references.places import NO_PLACE, UNREAD, places_of
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.store.tables import RULES, fit_references
@@ -56,10 +58,11 @@ def counted(findings: str, impression: str, case: Case | None = None) -> set[str
     ("EMG 被检肌未见明显肌源性或神经源性损害肌电改变。NCV 左侧正中神经运动传导潜伏期正常上限，"
      "感觉神经传导速度轻度减慢；余正常范围。", "左侧正中神经轻度损害，CTS可考虑。", ALL - of("left", "median")),
     ("NCV：双侧正中神经感觉传导速度减慢；余所检神经传导未见异常。", "双侧腕管综合征（轻度）。", ALL - of("median")),
-    ("NCV：正中神经感觉传导速度减慢；余所检神经传导未见异常。", "", ALL - of("median")),  # no side: both
-    ("NCV：左侧正中神经运动传导潜伏期正常上限；余所检神经传导未见异常。", "请结合临床", ALL - of("left", "median")),
+    ("NCV：正中神经感觉传导速度减慢；余所检神经传导未见异常。", "正中神经损害", ALL - of("median")),  # no side: both
+    ("NCV：左侧正中神经运动传导潜伏期正常上限；余所检神经传导未见异常。", "未见异常，请结合临床",
+     ALL - of("left", "median")),
     ("NCV：除左侧正中神经外，余所检神经传导未见异常。", "左侧腕管综合征", ALL - of("median")),
-    ("NCS: All nerves are normal except for the left median nerve.", "", ALL - of("median")),
+    ("NCS: All nerves are normal except for the left median nerve.", "Left CTS, mild.", ALL - of("median")),
     ("NCV：左侧正中神经感觉传导速度减慢；左侧尺神经正常。", "左侧正中神经损害", of("left", "ulnar")),
     ("NCV：左侧正中神经感觉传导速度减慢，左侧尺神经运动传导正常。", "左侧正中神经损害", of("left", "ulnar", "motor")),
     ("NCV：左侧正中神经感觉传导减慢，运动传导正常。", "左侧正中神经损害", set()),  # a sick nerve's other fibres
@@ -97,7 +100,7 @@ SLOW_EN = "NCV: Left median nerve: sensory conduction velocity slowed. "
     (SLOW + "感觉损害；余所检神经传导未见异常。", "左侧正中神经损害"),
     (SLOW + "正种神经传导减慢；余所检神经传导未见异常。", "左侧正中神经损害"),  # a name that is misspelt
     (SLOW + "左侧尺神经及旋钮神经减慢；余所检神经传导未见异常。", "左侧正中神经损害"),
-    (SLOW + "F波减慢，下肢神经传导减慢；余正常。", ""),
+    (SLOW + "F波减慢，下肢神经传导减慢；余正常。", "左侧正中神经损害"),
     (SLOW + "余所检神经传导未见异常。", "多发性周围神经损害，轴索损害为主。"),
     (SLOW + "余所检神经传导未见异常。", "左侧正中神经损害，GBS待排"),
     (SLOW + "余所检神经传导未见异常。", "左侧正中神经损害。神经源性损害。"),
@@ -111,10 +114,34 @@ SLOW_EN = "NCV: Left median nerve: sensory conduction velocity slowed. "
     (SLOW_EN + "The remaining nerves are normal.", "Polyneuropathy, predominantly axonal."),
     (SLOW_EN + "The remaining nerves are normal.", "Left median neuropathy in CIDP."),
     (SLOW_EN + "The remaining nerves are normal.", "Widespread neurogenic changes."),
-    (SLOW_EN, "Left median neuropathy."), ("", "Left median neuropathy."), (SLOW_EN + "x" * 30_000, ""),
+    (SLOW_EN, "Left median neuropathy."), ("", "Left median neuropathy."),
+    (SLOW_EN + "x" * 30_000, "Left median neuropathy."),
 ])
 def test_where_a_report_does_not_say_which_nerves_are_normal_none_counts(findings: str, impression: str) -> None:
     assert counted(findings, impression) == set()
+
+
+OTHERS, OTHERS_EN = SLOW + "余所检神经传导未见异常。", SLOW_EN + "The remaining nerves are normal."
+NONE_NORMAL = "the findings call no nerve normal"
+
+
+@pytest.mark.parametrize(("findings", "impression", "why"), [
+    # a disease of no place behind the name of a nerve
+    (OTHERS_EN, "Left CTS, motor and sensory neuropathy.", NO_PLACE),
+    (OTHERS, "左侧腕管综合征，运动、感觉神经病变", NO_PLACE),
+    (OTHERS_EN, "Left median neuropathy, sensory neuropathy", NO_PLACE),
+    (OTHERS_EN, "Left CTS, bilateral motor and sensory neuropathy", NO_PLACE),
+    (OTHERS, "左侧腕管综合征，脱髓鞘", UNREAD),
+    # an impression that says nothing of what the findings call abnormal
+    (OTHERS, "", SILENT), (OTHERS, "  \n", SILENT), (OTHERS, "请结合临床", SILENT), (OTHERS_EN, "", SILENT),
+    ("NCV：除左侧正中神经外，余所检神经传导未见异常。", "", SILENT),
+    ("NCV：左侧尺神经正常，左侧正中神经减慢。", "", SILENT),
+    # "the others" was there, and nobody knows who they are
+    (SLOW + "左侧尺神经及旋钮神经减慢；余所检神经传导未见异常。", "左侧正中神经损害", UNREAD_FINDINGS),
+    (SLOW + "左侧尺神经及旋钮神经减慢。", "左侧正中神经损害", NONE_NORMAL), (SLOW, "左侧正中神经损害", NONE_NORMAL),
+])
+def test_it_is_said_why_no_nerve_of_an_examination_counts(findings: str, impression: str, why: str) -> None:
+    assert normal_nerves(findings, impression, table()).why_none == why
 
 
 @pytest.mark.parametrize(("clause", "out"), [
@@ -168,6 +195,10 @@ def test_impressions_name_their_places() -> None:
         "median": {"left", "right"}} == sides_of("左侧正中神经损害，CTS右侧可疑")
     assert sides_of("Mild left median neuropathy, consistent with carpal tunnel syndrome") == {"median": {"left"}}
     assert places_of("左侧正中神经损害，右侧轻") == places_of("左侧正中神经损害，右侧正中神经损害")
+    for more in ("可疑", "卡压", "轻"):
+        assert sides_of(f"左侧正中神经损害，右侧{more}") == {"median": {"left", "right"}}
+    for more in ("possible", "mild", "moderate to severe", "mild entrapment", "motor and sensory"):
+        assert sides_of(f"Left CTS, {more}") == {"median": {"left"}}
     assert places_of("Myogenic changes") == NO_PLACE and places_of("吉兰-巴雷综合征") == UNREAD
 
 
@@ -247,7 +278,7 @@ def test_the_default_is_as_before_there_was_a_choice(tmp_path: Path) -> None:
     assert set(result.manifest.details["references"]) == {"items", "rule", "pool"}
     assert result.manifest.details["references"]["rule"] == "whole case normal"
     for dataset, healthy, message in (("synthetic", "nerves", "--healthy has no effect on signals"),
-                                      ("synthetic-emg", "all", "no choice 'all'")):
+                                      ("synthetic-emg", "all", "--healthy is 'all'")):
         with pytest.raises(MedReportError, match=message):
             prepare(open_dataset(dataset, 0, records=12), tmp_path / "c", healthy=healthy)
 
@@ -264,5 +295,12 @@ def test_references_are_fitted_anew_by_either_rule(tmp_path: Path, capsys: pytes
     assert run(["references", str(tmp_path / "nerves"), "--out", str(out), "--covariates", "age", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["nerves"]["values"] > 0
     assert read_references(out).rule == RULES["nerves"] and read_references(out).covariates == "age"
-    assert run(["references", str(tmp_path / "cases"), "--out", str(out), "--healthy", "all"]) == 2
-    assert "no choice 'all'" in capsys.readouterr().err
+    out.unlink()
+    for option, value, hint in (("healthy", "all", "cases, nerves"), ("healthy", "", "cases, nerves"),
+                                ("covariates", "sex", "none, age, age+height+sex"),
+                                ("covariates", "", "none, age, age+height+sex")):
+        assert run(["references", str(tmp_path / "cases"), "--out", str(out), f"--{option}", value]) == 2
+        said = capsys.readouterr().err
+        assert f"--{option} is '{value}'" in said and f"available: {hint}" in said
+    assert run(["references", str(tmp_path / "cases"), "--out", str(out), "--percentiles", ""]) == 2
+    assert "--percentiles ''" in capsys.readouterr().err and not out.exists()

@@ -153,7 +153,7 @@ def test_records_without_a_report_are_set_aside_and_counted(tmp_path: Path) -> N
     ("synthetic", {"covariates": "age"}, "--covariates has no effect on signals"),
     ("synthetic-emg", {"percentiles": "2,a"}, "--percentiles '2,a': not numbers"),
     ("synthetic-emg", {"percentiles": "20,2,5"}, "percentiles"),
-    ("synthetic-emg", {"covariates": "height"}, "no choice 'height'"),
+    ("synthetic-emg", {"covariates": "height"}, "--covariates is 'height'"),
 ])
 def test_settings_that_change_nothing_or_cannot_be_used_are_refused(tmp_path: Path, dataset: str,
                                                                      config: dict[str, object], message: str) -> None:

@@ -31,7 +31,7 @@ LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=Fal
 NewOpt = Annotated[int | None, typer.Option("--max-new-tokens", metavar="N", min=1, show_default=False,
                                             rich_help_panel=DECODING,
                                             help="Longest report, in tokens; if not given, the longest of training and "
-                                                 "an eighth more.")]
+                                                 "an eighth more, as far as the backbone's positions go.")]
 BeamsOpt = Annotated[int, typer.Option("--num-beams", min=1, rich_help_panel=DECODING, help="Beams; 1 is greedy.")]
 LengthOpt = Annotated[float | None, typer.Option("--length-penalty", show_default=False, rich_help_panel=DECODING,
                                                  help="Above 0 beams favour longer reports, below 0 shorter ones.")]
@@ -97,7 +97,7 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
         return
     written = result.written if num_processes == 1 else ""  # by all of them: who knows how much was there before
     truncated = "" if result.truncated is None else result.truncated
-    console.table(["predictions", "records", "written now", "longest", "truncated"],
+    console.table(["predictions", "records", "written now", "at most", "truncated"],
                   [[result.path.as_posix(), result.records, written, result.max_new_tokens, truncated]])
     if number and not result.already_finished:
         console.note(f"when all writers have ended: the same command without --writer finishes {path.as_posix()}")

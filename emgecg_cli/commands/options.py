@@ -36,6 +36,9 @@ def words(*known: str) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
 
+# whom references are of, for --healthy
+HEALTHY_HELP = ("of examinations that are normal as a whole, or, where these are too few, of every nerve a report "
+                "calls normal too.")
 OutOpt = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", show_default=False,
                                              help="Where to write; a sensible place in this folder if not given.")]
 OutOrPipeOpt = Annotated[str | None, typer.Option("--out", "-o", metavar="PATH|-", show_default=False,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import DatasetArg, JsonOpt, OutOpt, complete, words
+from emgecg_cli.commands.options import HEALTHY_HELP, DatasetArg, JsonOpt, OutOpt, complete, words
 from emgecg_cli.core import names
-from emgecg_cli.core.config import CLEANING, DATA, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
+from emgecg_cli.core.config import CLEANING, DATA, HEALTHY, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
 from emgecg_cli.core.errors import MedReportError
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ PercentilesOpt = Annotated[str, typer.Option("--percentiles", metavar="P,…",
 CovariatesOpt = Annotated[str, typer.Option("--covariates", metavar="none|age|age+height+sex",
                                             autocompletion=words("none", "age", "age+height+sex"),
                                             help="Tables: what is taken out of values before references are fitted.")]
-HealthyOpt = Annotated[str, typer.Option("--healthy", metavar="cases|nerves", autocompletion=words("cases", "nerves"),
-                                         help="Tables: whom references are of: examinations normal as a whole, or, "
-                                              "where these are too few, every nerve a report calls normal too.")]
+HealthyOpt = Annotated[str, typer.Option("--healthy", metavar="|".join(HEALTHY), autocompletion=words(*HEALTHY),
+                                         help=f"Tables: references are {HEALTHY_HELP}")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="70/10/20", show_default=False,
                                               help="Shares of train, val and test, by patient; "
                                                    "else the official folds, or 70/10/20.")]

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import JsonOpt, StoreArg, find_one, words
+from emgecg_cli.commands.options import HEALTHY_HELP, JsonOpt, StoreArg, find_one, words
+from emgecg_cli.core.config import HEALTHY
 
 OutOpt = Annotated[Path, typer.Option("--out", "-o", metavar="FILE.json", show_default=False,
                                       help="Where to write the references; train and generate take such a file.")]
@@ -18,12 +19,8 @@ CovariatesOpt = Annotated[str | None, typer.Option("--covariates", metavar="none
                                                    autocompletion=words("none", "age", "age+height+sex"),
                                                    show_default=False,
                                                    help="Fit them anew, with this taken out of the values.")]
-
-HealthyOpt = Annotated[str | None, typer.Option("--healthy", metavar="cases|nerves",
-                                                autocompletion=words("cases", "nerves"), show_default=False,
-                                                help="Fit them anew, of examinations that are normal as a whole, or, "
-                                                     "where these are too few, of every nerve a report calls normal "
-                                                     "too.")]
+HealthyOpt = Annotated[str | None, typer.Option("--healthy", metavar="|".join(HEALTHY), autocompletion=words(*HEALTHY),
+                                                show_default=False, help=f"Fit them anew, {HEALTHY_HELP}")]
 
 
 def references(store: StoreArg = None, out: OutOpt = Path("references.json"), percentiles: PercentilesOpt = None,

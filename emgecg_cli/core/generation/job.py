@@ -16,6 +16,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import Manifest
+from emgecg_cli.core.models.backbones import check_positions, positions_of
 from emgecg_cli.core.models.run_files import train_subjects
 from emgecg_cli.core.store import Store, subject_hashes
 from emgecg_cli.core.training.inputs import Inputs, Signals, check_kind, stack
@@ -81,13 +82,35 @@ def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: G
     return Job(store, instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
 
 
-def longest_report(run: Path, manifest: Manifest) -> int:
-    """How many tokens a report may have where nothing is said: as many as the longest the run was trained on, its EOS
-    included, and an eighth more. Raises MedReportError when the run does not say how long that was."""
+@dataclass(frozen=True)
+class Limit:
+    """How many tokens a report may have, and, where nothing was said, how many the longest of training has."""
+
+    tokens: int
+    trained: int | None = None
+
+    def within(self, backbone: Any, prompt: int, encoder_decoder: bool) -> int:
+        """The limit for a backbone behind a prompt of so many tokens. Where nothing was said, it is what the positions
+        leave, but never below the longest report of training. Raises MedReportError when it does not fit."""
+        taken, most = 0 if encoder_decoder else prompt, positions_of(backbone)
+        if self.trained is not None and most is not None and self.trained <= most - taken < self.tokens:
+            return most - taken
+        hint = "give a smaller --max-new-tokens"
+        if self.trained is not None:
+            hint += f" than {self.tokens}, the default: the longest report of training, {self.trained}, and an eighth"
+        check_positions(backbone, max(prompt, taken + self.tokens), f"a prompt of {prompt} tokens and its report", hint)
+        return self.tokens
+
+
+def limit_of(run: Path, manifest: Manifest, given: int | None) -> Limit:
+    """What was given, else as many tokens as the longest report the run was trained on has, its EOS included, and an
+    eighth more. Raises MedReportError when the run does not say how long that was."""
+    if given is not None:
+        return Limit(given)
     longest = manifest.counts.get("longest_report_tokens")
     if longest is None:
         raise MedReportError(f"{run}: written before runs said how long their reports are", "give --max-new-tokens")
-    return longest + -(-longest // ROOM)
+    return Limit(longest + -(-longest // ROOM), longest)
 
 
 def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:

@@ -14,7 +14,7 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, confirm_finished, part_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation.job import Job, check_fits, longest_report, plan_job
+from emgecg_cli.core.generation.job import Job, Limit, check_fits, limit_of, plan_job
 from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
@@ -30,7 +30,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.models.backbones import check_positions, machine_at_hand
+from emgecg_cli.core.models.backbones import machine_at_hand
 from emgecg_cli.core.models.run_files import load_run, load_tokenizer
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.inputs import (
@@ -50,7 +50,8 @@ Progress = Callable[..., None]
 class GenerateResult:
     """Predictions, or the part of one writer: `records` of them in all, `written` in this session, by this process.
 
-    `truncated` of them had `max_new_tokens` tokens and no end; None of a writer's part.
+    `truncated` of them had `max_new_tokens` tokens and no end; None of a writer's part, and where rows do not say it.
+    `max_new_tokens` is what the positions left of the default, where this session, or the finished file, knows it.
     """
 
     path: Path | None
@@ -72,22 +73,21 @@ class Task:
     shown: Inputs
     inputs: dict[str, dict[str, str]]
     plan: dict[str, Any]
+    limit: Limit
 
     def job(self) -> Job:
         """Records and batches; the tokenizer alone decides them."""
         return plan_job(self.store, self.instructions, load_tokenizer(self.run), self.config, self.shown)
 
     def reporter(self, job: Job) -> Reporter:
-        """Load the model."""
+        """Load the model; the reporter's own job says how long its reports may be."""
         machine = self.plan["machine"]
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
         model, tokenizer, _ = load_run(self.run, device, dtype)
         longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
-        new, room = self.config.max_new_tokens or 0, 0 if model.encoder_decoder else longest
-        check_positions(model.backbone, max(longest, room + new), f"a prompt of {longest} tokens and its report",
-                        "give a smaller --max-new-tokens")
-        return Reporter(model, tokenizer, job, device)
+        new = self.limit.within(model.backbone, longest, model.encoder_decoder)
+        return Reporter(model, tokenizer, replace(job, config=replace(job.config, max_new_tokens=new)), device)
 
 
 def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
@@ -97,8 +97,8 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     The task's config is the one given with its `max_new_tokens` resolved.
     """
     manifest = read_manifest(run, "run", made_by="train")
-    if config.max_new_tokens is None:
-        config = replace(config, max_new_tokens=longest_report(run, manifest))
+    limit = limit_of(run, manifest, config.max_new_tokens)
+    config = replace(config, max_new_tokens=limit.tokens)
     store = open_store(store_path or input_path(run, manifest, "store"))
     instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
     check_fits(run, manifest, store, config)
@@ -110,7 +110,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
     shown = _shown(store, instructions, manifest, config, file)
-    return Task(run, store, instructions, config, shown, inputs, plan)
+    return Task(run, store, instructions, config, shown, inputs, plan, limit)
 
 
 def _shown(store: Store, instructions: Instructions, manifest: Manifest, config: GenerateConfig,
@@ -169,22 +169,23 @@ def _finished(out: Path, task: Task) -> GenerateResult:
     manifest = read_manifest(out, "predictions", made_by="generate")
     confirm_finished(out, manifest, task.plan)
     return GenerateResult(out, manifest.counts["records"], 0, True, manifest.counts.get("truncated"),
-                          task.config.max_new_tokens)
+                          manifest.details.get("max_new_tokens", task.limit.tokens))
 
 
 def _stream(out: IO[str], task: Task, progress: Progress | None) -> GenerateResult:
     """Write all records to an open stream, batch by batch."""
     job = task.job()
-    reporter, total, truncated = task.reporter(job), 0, 0
+    reporter, total = task.reporter(job), 0
+    cut: list[bool | None] = []
     for batch in job.batches:
         rows = reporter.rows(batch)
         out.write(to_lines(rows))
         out.flush()
         total += len(batch)
-        truncated += _truncated(rows)
+        cut += [row.truncated for row in rows]
         if progress:
             progress(total, len(job.order))
-    return GenerateResult(None, total, total, False, truncated, task.config.max_new_tokens)
+    return GenerateResult(None, total, total, False, _truncated(cut), _limit(task, reporter))
 
 
 def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResult:
@@ -200,14 +201,16 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
         merge(out, read_all(out, job.ids), len(job.batches))
         rows = read_rows(out, PredictionRow)
         counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
-                  "truncated": _truncated(rows)}
+                  "truncated": _truncated(row.truncated for row in rows)}
+        limit = _limit(task, reporter)
         details = {"dataset": task.store.dataset, "run": task.run.name, "machine": task.plan["machine"],
                    "files": file_hashes(out.parent, [out.name])}
+        details |= {"max_new_tokens": limit} if limit != task.limit.tokens else {}
         config = task.config
         write_manifest(out, Manifest("predictions", "generate", asdict(config), config.seed, counts, task.inputs,
                                      details))
         claimed.finish()
-    return GenerateResult(out, len(rows), written, False, counts["truncated"], config.max_new_tokens)
+    return GenerateResult(out, len(rows), written, False, counts["truncated"], limit)
 
 
 def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Progress | None) -> GenerateResult:
@@ -218,19 +221,25 @@ def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Prog
     own = range(writer - 1, len(job.batches), writers)
     records, path = sum(len(job.batches[number]) for number in own), part_path(out, writer, writers)
     if not _missing(out, job, own):
-        return GenerateResult(path, records, 0, max_new_tokens=task.config.max_new_tokens)
+        return GenerateResult(path, records, 0, max_new_tokens=task.limit.tokens)
     reporter = task.reporter(job)
     with claim_part(out, task.plan, writer, writers) as part:
         if part is None:
             return _finished(out, task)
         part.truncate(read_held(path, job.ids).size)
         written = _append(part, job, reporter, _missing(out, job, own), progress, records)
-    return GenerateResult(path, records, written, max_new_tokens=task.config.max_new_tokens)
+    return GenerateResult(path, records, written, max_new_tokens=_limit(task, reporter))
 
 
-def _truncated(rows: Iterable[PredictionRow]) -> int:
-    """How many reports were cut before their end."""
-    return sum(bool(row.truncated) for row in rows)
+def _limit(task: Task, reporter: Reporter | None) -> int | None:
+    """How long reports might be; where no model was loaded, at most."""
+    return reporter.job.config.max_new_tokens if reporter else task.limit.tokens
+
+
+def _truncated(cut: Iterable[bool | None]) -> int | None:
+    """How many reports were cut before their end; None where one does not say it, from a part of an older version."""
+    said = list(cut)
+    return None if None in said else said.count(True)
 
 
 def _missing(out: Path, job: Job, numbers: Iterable[int]) -> list[int]:

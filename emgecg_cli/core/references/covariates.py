@@ -19,7 +19,7 @@ FEWEST = 50  # persons whose age, and height and sex where asked for, are known
 def check_covariates(covariates: str) -> None:
     """Raise MedReportError unless this is one of CHOICES."""
     if covariates not in CHOICES:
-        raise MedReportError(f"references: no choice '{covariates}'", f"available: {', '.join(CHOICES)}")
+        raise MedReportError(f"--covariates is '{covariates}'", f"available: {', '.join(CHOICES)}")
 
 
 class Person(Protocol):

@@ -18,10 +18,11 @@ from emgecg_cli.core.emg.statement_words import Token, normal_form
 from emgecg_cli.core.emg.statements import Normal
 from emgecg_cli.core.emg.statements_read import LONGEST_TEXT, read_statements
 from emgecg_cli.core.emg.terms import SIDES, TYPES, names
-from emgecg_cli.core.references.healthy import why_needle_not_quiet
+from emgecg_cli.core.references.healthy import says_normal, why_needle_not_quiet
 from emgecg_cli.core.references.places import Place, places_of
 
 UNREAD = "the findings cannot be read in full"
+SILENT = "the findings call something abnormal and the impression names no nerve"
 # Words for abnormal that the reader of findings passes over, as it is asked for measures. What is negated is kept.
 _NEGATED = (r"(?:未见|未发现|没有|无(?!名|力))[^,.;:。\n但而伴仅除见]{0,30}"
             r"|\b(?:no|not|without)\b(?:(?!\bbut\b)[^,.;:。\n]){0,60}")
@@ -71,7 +72,8 @@ def normal_nerves(findings: str, impression: str, case: Case) -> NormalNerves:
     read = read_statements(text)
     if read.unresolved:
         return NormalNerves(why_none="the findings call something abnormal and not which nerve or muscle")
-    found = NormalNerves(read.normal, read.others_normal and _calls_others_normal(text))
+    others = read.others_normal and _calls_others_normal(text)
+    found = NormalNerves(read.normal, others)
     marked = _SICK.sub(lambda word: word["negated"] or f" {_MARK} ", text)
     conduction, needle = sections_of(marked)
     for sentence in conduction:
@@ -82,9 +84,11 @@ def normal_nerves(findings: str, impression: str, case: Case) -> NormalNerves:
     seen = read.needle or any(token.text == _MARK for sentence in needle for token in sentence)
     if (seen or why_needle_not_quiet(case.emg)) and not places:
         return NormalNerves(why_none="the needle saw something and the impression names no nerve")
+    if found.out and not places and not says_normal(impression):
+        return NormalNerves(why_none=SILENT)
     found.out |= _in_places(places)
     if not (found.others or found.named):
-        return NormalNerves(why_none="the findings call no nerve normal")
+        return NormalNerves(why_none=UNREAD if others else "the findings call no nerve normal")
     return found
 
 

@@ -96,12 +96,18 @@ def _read_clause(clause: str, here: list[Place]) -> str:
         limbs += [token.value for token in tokens if token.kind == "limb"]
     places += [Place(None, place, sides or SIDES) for place in limbs]
     if not places and not any(token.kind == "nerve" for token in tokens):
-        sick = abnormal_word(_GOES_ON.sub(" ", " ".join(token.text for token in tokens if token.kind != "sev")))
-        if sick or (not here and abnormal_word(clause)):
+        if _names_a_disease(clause) or (not here and abnormal_word(clause)):
             return NO_PLACE
         places = [Place(place.nerve, place.limb, sides) for place in here if sides]
     here += places
     return ""
+
+
+def _names_a_disease(clause: str) -> bool:
+    """Whether a clause has a word for abnormal beside grades, and what may be said of the disease before it: "motor and
+    sensory neuropathy" behind a nerve is another disease."""
+    words = (token.text for token in scan(clause, needle=False) if token.kind != "sev")
+    return abnormal_word(_GOES_ON.sub(" ", " ".join(words))) is not None
 
 
 def _named(tokens: Sequence[Token], here: Sequence[Place]) -> list[Place]:

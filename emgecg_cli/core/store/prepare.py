@@ -178,10 +178,12 @@ def references_of(store: Store, percentiles: str | None = None, covariates: str 
     if percentiles is None and covariates is None and healthy is None:
         known = store.manifest.details["references"]
         return stored, {name: known[name] for name in ("pool", "nerves") if name in known}
-    chances = parse_percentiles(percentiles) if percentiles else stored.percentiles
+    chances = stored.percentiles if percentiles is None else parse_percentiles(percentiles)
+    if healthy is None:
+        healthy = store.manifest.arguments.get("healthy", PrepareConfig.healthy)
     train = store.scan().filter(polars.col("split") == "train")
-    return fit_references(iterate_cases(store.path, train), chances, covariates or stored.covariates,
-                          healthy or store.manifest.arguments.get("healthy", PrepareConfig.healthy))
+    return fit_references(iterate_cases(store.path, train), chances,
+                          stored.covariates if covariates is None else covariates, healthy)
 
 
 def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars
 
+from emgecg_cli.core.config import HEALTHY
 from emgecg_cli.core.emg.case import Case, Item, case_from_dict, case_to_dict
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.emg.terms import EMG_COLUMNS
@@ -23,7 +24,7 @@ from emgecg_cli.core.references.fit import check_percentiles
 TABLES = "tables.parquet"
 REFERENCES = "references.json"
 # who is healthy, by the name of the choice, as references.json says it
-RULES = {"cases": "whole case normal", "nerves": "whole case normal, or nerve and side called normal"}
+RULES = dict(zip(HEALTHY, ("whole case normal", "whole case normal, or nerve and side called normal"), strict=True))
 PERSON = ("age", "sex", "height", "findings", "impression")
 EMG, NCV, PROMPT = "emg", "ncv", "prompt"
 
@@ -101,7 +102,7 @@ def parse_percentiles(text: str) -> tuple[float, ...]:
 def check_healthy(healthy: str) -> None:
     """Raise MedReportError unless this is one of RULES."""
     if healthy not in RULES:
-        raise MedReportError(f"references: no choice '{healthy}'", f"available: {', '.join(RULES)}")
+        raise MedReportError(f"--healthy is '{healthy}'", f"available: {', '.join(RULES)}")
 
 
 def fit_references(cases: Iterable[TableCase], percentiles: Sequence[float], covariates: str,
