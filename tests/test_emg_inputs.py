@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from emg_store import short, shown
 
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import item_of
+from emgecg_cli.core.emg.cells import Cell
 from emgecg_cli.core.emg.statements import judged
 from emgecg_cli.core.emg.statements_read import read_statements
 from emgecg_cli.core.emg.stored import TableCase
@@ -174,3 +176,20 @@ def test_a_store_without_tables_leaves_their_task_out_and_refuses_it_alone(
     assert drawn_records(inputs, short(stage1_tasks="class,table")).tasks == ("class",)
     with pytest.raises(MedReportError, match="no tables for --stage1-tasks table"):
         drawn_records(inputs, short(stage1_tasks="table"))
+
+
+def test_rows_of_which_no_findings_can_be_written_are_not_drawn(tables: tuple[Path, Path],
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = shown(tables)
+    store, original = type(inputs.store), type(inputs.store).case
+
+    def with_odd_rows(self: Any, index: int) -> TableCase:
+        stored = original(self, index)
+        odd = [replace(row, **{name: "混合"}) for row in stored.case.ncv for name in ("type", "nerve")]
+        gone = [replace(row, cells=dict.fromkeys(row.cells, Cell("absent", None, ""))) for row in odd]
+        return replace(stored, case=replace(stored.case, ncv=(*gone, *stored.case.ncv)))
+
+    plain = drawn_records(inputs, short(stage1_tasks="table"))
+    monkeypatch.setattr(store, "case", with_odd_rows)
+    odd = drawn_records(inputs, short(stage1_tasks="table"))
+    assert odd.tables == plain.tables and [odd.messages(i) for i in range(8)] == [plain.messages(i) for i in range(8)]
