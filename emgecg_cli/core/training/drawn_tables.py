@@ -19,7 +19,7 @@ from emgecg_cli.core.emg.statements import Judgement, table_statements
 from emgecg_cli.core.emg.statements_write import write_findings
 from emgecg_cli.core.instructions.tables import conduction_parts
 from emgecg_cli.core.references import CLASSES, Reference, References, abnormality, deviation
-from emgecg_cli.core.training.value_words import question
+from emgecg_cli.core.training.value_words import bad_end, question
 from emgecg_cli.core.training.values import Messages
 
 ILL = 0.3  # the share of nerves and sides that are abnormal somewhere
@@ -80,13 +80,9 @@ def _draw_class(measure: str, ill: bool, rng: np.random.Generator) -> str:
     """Mostly normal; else towards the bad side in an ill nerve, and borderline or on the good side in a healthy one."""
     if rng.random() >= (ILL_VALUE if ill else ODD_VALUE):
         return "normal"
-    bad = _bad(measure)
+    bad = bad_end(measure)
     return str(rng.choice([name for name in CLASSES if (
         name.endswith(bad) if ill else name.startswith("borderline") or not name.endswith(bad))]))
-
-
-def _bad(measure: str) -> str:
-    return "high" if terms.bad_direction(measure) > 0 else "low"
 
 
 def _judge_by(references: References) -> Callable[[Item, float], Judgement | None]:
@@ -94,10 +90,10 @@ def _judge_by(references: References) -> Callable[[Item, float], Judgement | Non
     def judge(item: Item, value: float) -> Judgement | None:
         reference = references.of(item)
         name = abnormality(reference, value, references.percentiles) if reference else "normal"
-        if reference is None or not name.endswith(_bad(item.measure)):
+        if reference is None or not name.endswith(bad_end(item.measure)):
             return None
         far = abs(deviation(reference, value))
         grade = "severe" if far > SEVERE else "moderate" if far > MODERATE else "mild"
-        return _bad(item.measure), "borderline" if name.startswith("borderline") else grade
+        return bad_end(item.measure), "borderline" if name.startswith("borderline") else grade
 
     return judge

@@ -21,8 +21,6 @@ _QUESTIONS = {
     "class": {"en": "Where does it lie among the values of healthy people?", "zh": "与健康人的参考值相比如何？"},
     "phrase": {"en": "Write the finding.", "zh": "请写出检查所见。"},
     "table": {"en": "Write the findings of nerve conduction.", "zh": "请写出神经传导检查所见。"}}
-
-
 # Of which findings are made besides the names of nerves, types and sites: words to a tokenizer that is trained, since
 # Chinese has no spaces
 _WORDS_ZH = ("左侧", "右侧", "双侧", "轻度", "轻微", "中度", "重度", "明显", "潜伏期", "波幅", "传导", "速度", "延长",
@@ -79,8 +77,13 @@ def phrase(item: Item | str, side: str, name: str, language: str) -> str:
     return ("" if language == "zh" else " ").join(words)
 
 
+def bad_end(measure: str) -> str:
+    """The end at which a value of this measure is abnormal, as the classes name it: "high" or "low"."""
+    return "high" if terms.bad_direction(measure) > 0 else "low"
+
+
 def _verdict(name: str, measure: str, language: str) -> str:
-    side = "high" if terms.bad_direction(measure) > 0 else "low"
+    side = bad_end(measure)
     if not name.endswith(side):
         return _NORMAL[language]
     if name.startswith("borderline"):
