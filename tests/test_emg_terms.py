@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from emgecg_cli.core.emg import terms, words
-from emgecg_cli.core.emg.terms import canonical, display, split_side
+from emgecg_cli.core.emg.sides import split_side
+from emgecg_cli.core.emg.terms import canonical, display
 
 TABLES = {"nerve": words.NERVES, "muscle": words.MUSCLES, "site": words.SITES, "type": words.TYPES,
           "measure": words.MEASURES, "side": words.SIDES, "column": words.COLUMNS, "recruitment": words.RECRUITMENT,

@@ -17,6 +17,8 @@ from emgecg_cli.core.errors import MedReportError
 if TYPE_CHECKING:
     from emgecg_cli.core.datasets import Source
 
+UNUSED_SHOWN = 20
+
 RootOpt = Annotated[Path | None, typer.Option("--root", metavar="DIR", show_default=False,
                                               help=f"The dataset's folder, as its publisher lays it out; "
                                                    f"{DATA}/DATASET if not given.")]
@@ -159,6 +161,11 @@ def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | Non
                     sum(counts["quarantined"].values())]])
     for reason, number in counts["quarantined"].items():
         console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
+    for reason, number in counts.get("flagged", {}).items():
+        console.warn(f"{number} flagged: {reason}; see {place}/card.md")
+    if unused := list(counts.get("unused_columns", {})):
+        more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""
+        console.warn(f"columns not used: {', '.join(unused[:UNUSED_SHOWN])}{more}; see {place}/card.md")
     if references:
         nerves = references.get("nerves")
         more = f", and {nerves['values']} values of single nerves of {nerves['examinations']} others" if nerves else ""

@@ -67,7 +67,8 @@ class Recording:
 @dataclass(frozen=True)
 class Examination:
     """One EMG examination as read: its tables, with both sections of its report, instead of a signal. Fields are those
-    of `Recording`; `flags` are faults of the tables, a line each, that did not set it aside."""
+    of `Recording`; `flags` are faults of the tables, a line each, that did not set it aside, and `unused` the columns
+    of its tables that stand for nothing known."""
 
     ref: RecordRef
     tables: TableCase
@@ -75,6 +76,7 @@ class Examination:
     report_kind: str = "physician"
     codes: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
 
 Read = Callable[[Sequence[RecordRef]], Iterator[Recording | Examination | QuarantineRow]]

@@ -48,7 +48,8 @@ def ref_of(found: EtmCase, kind: str = "physician") -> RecordRef:
         "findings": found.findings, "impression": found.impression, "language": found.language, "report_kind": kind,
         "flags": [f"{reason}: {line}" for reason, line in found.flags],
         "case": None if found.case is None else case_to_dict(found.case), "instruction": found.instruction,
-        "matrices": [[one.item, one.rows] for one in found.tensors]}
+        "matrices": [[one.item, one.rows] for one in found.tensors]} | (
+            {"unused": list(found.unused)} if found.unused else {})
     return RecordRef(found.record_id, found.subject_id, found.source, found.split, details)
 
 
@@ -59,4 +60,5 @@ def read(refs: Sequence[RecordRef]) -> Iterator[Examination]:
         case = None if told["case"] is None else case_from_dict(told["case"])
         matrices = tuple((name, np.array(rows, np.float32)) for name, rows in told["matrices"])
         yield Examination(ref, TableCase(told["findings"], told["impression"], case, told["instruction"], matrices),
-                          told["language"], told["report_kind"], flags=told["flags"])
+                          told["language"], told["report_kind"], flags=told["flags"],
+                          unused=told.get("unused", []))

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from emgecg_cli.core.emg import words
+from emgecg_cli.core.emg.sides import CJK as _CJK
+from emgecg_cli.core.emg.sides import split_side
 
 LONGEST_TERM = 200
 TYPES = ("motor", "sensory", "f_wave", "h_reflex")
@@ -19,14 +21,9 @@ GRADES = ("-", "1+", "2+", "3+", "4+")
 # +1: a high value is the abnormal one; -1: a low one
 _BAD_DIRECTION = {"lat": 1, "amp": -1, "cv": -1}
 _AFFIXES = {"nerve": (("神经", "nerve", "n"), ("nervus", "n")), "muscle": (("muscle", "m"), ("m",))}
-_CJK = "\u2e80-\u2fff\u3005-\u3007\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HAS_CJK = re.compile(f"[{_CJK}]")
 _NOT_CJK = re.compile(f"[^{_CJK}]+")
 _NO_LETTER = re.compile(r"[\W_]+")
-_SIDE_HEAD = {"left": re.compile(r"\s*[(\[]?(?:左侧?|(?:left|lt?)(?=[\s.:)\]_\-]|$))[)\]]?[\s.:_\-]*", re.I),
-              "right": re.compile(r"\s*[(\[]?(?:右侧?|(?:right|rt?)(?=[\s.:)\]_\-]|$))[)\]]?[\s.:_\-]*", re.I)}
-_SIDE_TAIL = {"left": re.compile(r"[\s.:_\-]*[(\[]\s*(?:左侧?|left|lt?)\s*[)\]]\s*$", re.I),
-              "right": re.compile(r"[\s.:_\-]*[(\[]\s*(?:右侧?|right|rt?)\s*[)\]]\s*$", re.I)}
 
 
 def fold(text: str) -> str:
@@ -136,41 +133,6 @@ def halves(text: str) -> tuple[str, str]:
     tokens = unicodedata.normalize("NFKC", text).split()
     return (" ".join(token for token in tokens if _HAS_CJK.search(token)),
             " ".join(token for token in tokens if not _HAS_CJK.search(token)))
-
-
-def split_side(text: str) -> tuple[str | None, str]:
-    """Take the side off a name: "左 指总伸肌 L Ext.Dig.Com" gives ("left", "指总伸肌 Ext.Dig.Com").
-
-    The side stands before the name, or behind it in brackets, once in each language. None where there is no side, or
-    where the two halves name different ones; the text comes back unchanged then.
-    """
-    return _split_side(text) if len(text) <= LONGEST_TERM else (None, text)
-
-
-@lru_cache(maxsize=1 << 14)
-def _split_side(text: str) -> tuple[str | None, str]:
-    plain = unicodedata.normalize("NFKC", text)
-    side, rest = _take_side(plain)
-    if not _HAS_CJK.search(plain):
-        return (side, rest) if side else (None, text)
-    chinese, english = (_take_side(half) for half in halves(plain))
-    sides = {one for one in (side, chinese[0], english[0]) if one}
-    if len(sides) != 1:
-        return None, text
-    if not english[1] or not chinese[1]:
-        return sides.pop(), (chinese[1] or english[1] or rest)
-    return sides.pop(), f"{chinese[1]} {english[1]}"
-
-
-def _take_side(text: str) -> tuple[str | None, str]:
-    for side in SIDES:
-        for pattern, found in ((_SIDE_HEAD[side], _SIDE_HEAD[side].match(text)),
-                               (_SIDE_TAIL[side], _SIDE_TAIL[side].search(text))):
-            if found and found[0].strip() and (rest := pattern.sub("", text, count=1).strip()):
-                return side, rest
-            if found and found[0].strip():
-                return side, ""
-    return None, text.strip()
 
 
 def display(kind: str, name: str, language: str = "en") -> str:

@@ -220,8 +220,10 @@ cv | CV | 速度 | conduction velocity; velocity; 传导速度; NCV; Vel
 """
 
 SIDES = """
-left | L | 左 | left; Lt; 左侧
-right | R | 右 | right; Rt; 右侧
+left | L | 左 | left; Lt; 左侧; 左边; left side; left sided; left hand; links; li; sin; sinister; sinistra; gauche;
+    izquierda; izquierdo; esquerda; esquerdo
+right | R | 右 | right; Rt; 右侧; 右边; right side; right sided; right hand; rechts; re; dx; dex; dext; dexter; destra;
+    droit; droite; derecha; derecho; direita; direito
 """
 
 COLUMNS = """

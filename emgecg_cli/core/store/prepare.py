@@ -40,6 +40,7 @@ from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Writ
 
 CLEANED = "cleaned:"
 FLAGGED = "flagged:"
+UNUSED = "unused:"
 CARD = ("card.md", "card.html")
 TABLE_MODALITY = "tables"
 # settings that mean something for signals only, or for tables only
@@ -136,7 +137,8 @@ def _rows_of_tables(examination: Examination, rules: tuple[str, ...], config: Pr
     """The row and tables of an examination, and what is counted of it."""
     report, case, changed = clean_sections(examination, rules, config.min_words)
     flags = [FLAGGED + flag.partition(":")[0] for flag in examination.flags]
-    return [(row_of_tables(examination, report, case), case)], [CLEANED + rule for rule in changed] + flags
+    unused = [UNUSED + column for column in examination.unused]
+    return [(row_of_tables(examination, report, case), case)], [CLEANED + rule for rule in changed] + flags + unused
 
 
 def _finish(out: Path, source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:
@@ -152,7 +154,7 @@ def _finish(out: Path, source: Source, arguments: dict[str, Any], config: Prepar
     if source.modality == TABLE_MODALITY:
         details["references"] = _write_references(out, written, config)
     facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"],
-                         alike=partial(_are_alike, out, config.fs))
+                         alike=partial(_are_alike, out, config.fs), unused=counts.get("unused_columns"))
     for name, text in zip(CARD, (card_markdown(facts), card_page(facts)), strict=True):
         write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
     details["honesty"] = facts_for_manifest(facts)
@@ -213,12 +215,13 @@ def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
         column("recording_id").n_unique().alias("recordings"),
         *(flag.sum().alias(name) for name, flag in flags.items()),
     ).collect(engine="streaming").row(0, named=True)
-    flagged = {key.removeprefix(FLAGGED): n for key, n in sorted(written.counts.items()) if key.startswith(FLAGGED)}
+    flagged, unused = ({key.removeprefix(prefix): n for key, n in sorted(written.counts.items())
+                        if key.startswith(prefix)} for prefix in (FLAGGED, UNUSED))
     return {
         "records": totals["records"], "subjects": totals["subjects"], "recordings": totals["recordings"],
         **{name: splits.get(name, 0) for name in SPLITS},
         "quarantined": dict(sorted(written.quarantined.items())),
-        **({"flagged": flagged} if flagged else {}),
+        **({"flagged": flagged} if flagged else {}), **({"unused_columns": unused} if unused else {}),
         "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in rules},
         **{name: int(totals[name]) for name in flags},
     }

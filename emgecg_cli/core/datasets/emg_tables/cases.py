@@ -9,7 +9,7 @@ from typing import Any
 
 from emgecg_cli.core.datasets.wfdb_files import RecordError
 from emgecg_cli.core.emg.case import Case
-from emgecg_cli.core.emg.rows import Flag
+from emgecg_cli.core.emg.reading import Flag
 
 LONGEST_ID = 200
 LONGEST_REPORT = 1 << 16
@@ -35,7 +35,8 @@ class EtmCase:
 
     `split` is the official one, None where the source names none. `findings` may hold two parts, "EMG:" and "NCV:".
     `language` is "zh" or "en". `source` is the file. `flags` are faults of the tables that did not set the record
-    aside, each with a countable reason and one line with file, row and column.
+    aside, each with a countable reason and one line with file, row and column; `unused` are columns that stand for
+    nothing known, each with the name of its table or file before it.
     """
 
     record_id: str
@@ -50,6 +51,7 @@ class EtmCase:
     output: str | None = None
     tensors: tuple[ItemMatrix, ...] = ()
     flags: tuple[tuple[str, str], ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 def read_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, read_id
+from emgecg_cli.core.datasets.emg_tables.columns import Columns, find_columns, lacks, refuse_columns
 from emgecg_cli.core.datasets.emg_tables.files import iterate_csv
-from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping, find_columns, lacks, refuse_columns
+from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import MOST_ROWS, RawTable
 from emgecg_cli.core.datasets.emg_tables.tables_form import build_case
 from emgecg_cli.core.datasets.wfdb_files import RecordError
@@ -37,13 +38,13 @@ def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[EtmCase | Quarant
     """
     with closing(sqlite3.connect("")) as rows:
         rows.execute("CREATE TABLE cells (name TEXT, record_id TEXT, number INTEGER, cells TEXT)")
-        headings: dict[str, dict[str, str]] = {}
+        columns: dict[str, Columns] = {}
         for name, file in TABLES.items():
             if (root / file).is_file():
-                headings[name] = yield from _load(rows, root / file, name, mapping)
+                columns[name] = yield from _load(rows, root / file, name, mapping)
         rows.execute("CREATE INDEX by_record ON cells (name, record_id, number)")
         rows.execute("CREATE TABLE seen (record_id TEXT PRIMARY KEY)")
-        yield from _cases(rows, root / CASES, headings, mapping)
+        yield from _cases(rows, root / CASES, columns, mapping)
         for name, record_id, number in rows.execute(
                 "SELECT name, record_id, number FROM cells WHERE record_id NOT IN seen ORDER BY name, number"):
             yield QuarantineRow(record_id, "no such case", f"{TABLES[name]}, row {number}, column 'record_id': "
@@ -51,7 +52,7 @@ def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[EtmCase | Quarant
 
 
 def _open(path: Path, wanted: dict[str, tuple[str, ...]], essential: Sequence[str],
-          group: str) -> tuple[Iterator[tuple[int, list[str]]], list[str], dict[str, str]]:
+          group: str) -> tuple[Iterator[tuple[int, list[str]]], list[str], Columns]:
     try:
         rows = iterate_csv(path)
         _, header = next(rows, (1, []))
@@ -63,11 +64,11 @@ def _open(path: Path, wanted: dict[str, tuple[str, ...]], essential: Sequence[st
     if any(key not in columns.of for key in essential) or lacks(columns, wanted) or twice:
         if twice:
             raise MedReportError(f"{path}: has the column '{twice[0][:40]}' twice", "keep one of the two")
-        raise refuse_columns(str(path), header, columns, wanted, group, essential)
-    return rows, header, dict(columns.of)
+        raise refuse_columns(str(path), header, columns, wanted, group, [[key] for key in essential])
+    return rows, header, columns
 
 
-def _rows(rows: Iterator[tuple[int, list[str]]], header: list[str], of: dict[str, str],
+def _rows(rows: Iterator[tuple[int, list[str]]], header: list[str], of: Mapping[str, str],
           file: str) -> Iterator[tuple[int, dict[str, str]] | QuarantineRow]:
     """The rows by canonical column; the fault of a broken one in its place."""
     places, number = {key: header.index(column) for key, column in of.items()}, 1
@@ -85,25 +86,29 @@ def _rows(rows: Iterator[tuple[int, list[str]]], header: list[str], of: dict[str
 
 
 def _load(database: sqlite3.Connection, path: Path, name: str,
-          mapping: EtmMapping) -> Generator[QuarantineRow, None, dict[str, str]]:
-    """Put a table's rows into the database; returns its headings, yields the rows that cannot be used."""
+          mapping: EtmMapping) -> Generator[QuarantineRow, None, Columns]:
+    """Put a table's rows into the database; returns its columns, yields the rows that cannot be used."""
     wanted = {"record_id": mapping["record"]["record_id"], **mapping[f"{name}_columns"]}
-    rows, header, of = _open(path, wanted, ("record_id", "nerve" if name == "ncv" else "muscle"), f"{name}_columns")
-    for row in _rows(rows, header, of, path.name):
+    rows, header, columns = _open(path, wanted, ("record_id", "nerve" if name == "ncv" else "muscle"),
+                                  f"{name}_columns")
+    for row in _rows(rows, header, columns.of, path.name):
         if isinstance(row, QuarantineRow):
             yield row
             continue
         number, cells = row
         database.execute("INSERT INTO cells VALUES (?, ?, ?, ?)",
                          (name, read_id(cells.pop("record_id")), number, json.dumps(cells)))
-    return of
+    return columns
 
 
-def _cases(database: sqlite3.Connection, path: Path, headings: dict[str, dict[str, str]],
+def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Columns],
            mapping: EtmMapping) -> Iterator[EtmCase | QuarantineRow]:
     wanted = {key: names for key, names in mapping["record"].items() if key not in TABLES}
-    rows, header, of = _open(path, wanted, ("record_id",), "record")
-    for row in _rows(rows, header, of, path.name):
+    rows, header, columns = _open(path, wanted, ("record_id",), "record")
+    unused = tuple(f"{file}: {name}" for file, found in ((CASES, columns), *((TABLES[name], found) for name, found
+                                                                           in tables.items()))
+                   for name in found.unmapped)
+    for row in _rows(rows, header, columns.of, path.name):
         if isinstance(row, QuarantineRow):
             yield row
             continue
@@ -112,14 +117,14 @@ def _cases(database: sqlite3.Connection, path: Path, headings: dict[str, dict[st
         database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (record_id,))
         try:
             if not record_id:
-                raise RecordError("no record_id", f"{where}, column '{of['record_id']}': empty")
-            yield _case(database, record_id, fields, where, headings, mapping)
+                raise RecordError("no record_id", f"{where}, column '{columns.of['record_id']}': empty")
+            yield replace(_case(database, record_id, fields, where, tables, mapping), unused=unused)
         except RecordError as error:
             yield QuarantineRow(record_id or f"{CASES}:{number}", error.reason, error.detail, CASES)
 
 
 def _case(database: sqlite3.Connection, record_id: str, fields: dict[str, str], where: str,
-          headings: dict[str, dict[str, str]], mapping: EtmMapping) -> EtmCase:
+          columns: Mapping[str, Columns], mapping: EtmMapping) -> EtmCase:
     tables, numbers = {}, {}
     for name in TABLES:
         found = database.execute("SELECT number, cells FROM cells WHERE name = ? AND record_id = ? ORDER BY number "
@@ -127,7 +132,8 @@ def _case(database: sqlite3.Connection, record_id: str, fields: dict[str, str], 
         if len(found) > MOST_ROWS:
             raise RecordError("too large", f"{where}: more than {MOST_ROWS} rows of {TABLES[name]}")
         rows: list[dict[str, Any]] = [json.loads(cells) for _, cells in found]
-        tables[name], numbers[name] = RawTable(rows, headings.get(name, {})), [number for number, _ in found]
+        tables[name] = RawTable(rows, columns[name].of if name in columns else {})
+        numbers[name] = [number for number, _ in found]
     try:
         case = build_case(fields, tables["emg"], tables["ncv"], where, CASES, None, record_id, mapping)
     except RecordError as error:

@@ -10,7 +10,8 @@ from itertools import zip_longest
 from typing import Any
 
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, ItemMatrix, language_of, read_id, read_split, read_text
-from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping, find_columns
+from emgecg_cli.core.datasets.emg_tables.columns import find_columns
+from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
 from emgecg_cli.core.datasets.wfdb_files import RecordError
 
 PLACEHOLDER = "<unk>"

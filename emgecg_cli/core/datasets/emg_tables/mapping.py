@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.core.emg.terms import KINDS, fold, halves, names
+from emgecg_cli.core.emg.terms import KINDS, fold, names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.names import unknown_name
 
 SHIPPED = "data/etm_mapping.json"
 LARGEST = 1 << 20
 GROUPS = ("record", "llm", "emg_columns", "ncv_columns")
-# These may lack without a word; that another one is not found is an error as soon as some column is unknown.
-OPTIONAL = frozenset(("record_id", "subject_id", "split", "language", "side", "item"))
-HINT = "write the missing names into a mapping file, such as {%s}, and give it as --mapping FILE"
 
 Names = Mapping[str, tuple[str, ...]]
 
@@ -34,14 +30,6 @@ class EtmMapping:
 
     def __getitem__(self, group: str) -> Names:
         return self.groups[group]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of a file each wanted one is (`of`), and what was found besides."""
-
-    of: Mapping[str, str]
-    unmapped: tuple[str, ...]
 
 
 def load_mapping(path: Path | None = None) -> EtmMapping:
@@ -60,8 +48,7 @@ def load_mapping(path: Path | None = None) -> EtmMapping:
     for group in GROUPS:
         mine = given.get(group, {})
         _check_group(where, group, mine, shipped[group])
-        groups[group] = {key: _with(mine[key], listed) if key in mine else tuple(listed)
-                         for key, listed in shipped[group].items()}
+        groups[group] = _merged(mine, shipped[group])
     return EtmMapping(groups, _terms(where, given.get("terms", {})))
 
 
@@ -81,9 +68,12 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _with(mine: str | list[str] | None, shipped: Sequence[str]) -> tuple[str, ...]:
-    given = [mine] if isinstance(mine, str) else mine
-    return (*given, *shipped) if given else ()
+def _merged(mine: Mapping[str, str | list[str] | None], shipped: Mapping[str, Sequence[str]]) -> Names:
+    """The names of a group; one that is given for a column does not stand for another any more."""
+    given = {key: [names] if isinstance(names, str) else names or [] for key, names in mine.items()}
+    taken = {fold(name): key for key, listed in given.items() for name in listed}
+    return {key: (*given.get(key, ()), *(name for name in listed if taken.get(fold(name), key) == key))
+            if given.get(key, True) else () for key, listed in shipped.items()}
 
 
 def _check_group(where: str, group: str, given: Any, shipped: Mapping[str, Any]) -> None:
@@ -113,55 +103,3 @@ def _terms(where: str, given: Any) -> dict[str, dict[str, str]]:
     for kind in ("site", "muscle"):  # both are places where a response is recorded
         found["place"] = {**found.get(kind, {}), **found.get("place", {})}
     return found
-
-
-def _keys(text: str) -> set[str]:
-    """What of a heading may be known: the whole, the part behind the last point, and each half of a bilingual one."""
-    last = text.rpartition(".")[2]
-    return {fold(part) for part in (text, last, *halves(last)) if fold(part)}
-
-
-def find_columns(found: Sequence[str], wanted: Names) -> Columns:
-    """Match the columns of a file or table to the wanted ones, by name only.
-
-    An equal name goes before a half of a bilingual one. A heading whose halves mean two columns matches none.
-    """
-    return _find_columns(tuple(found), tuple(wanted.items()))
-
-
-@lru_cache(maxsize=256)  # one record has the columns of the one before it
-def _find_columns(found: tuple[str, ...], names: tuple[tuple[str, tuple[str, ...]], ...]) -> Columns:
-    wanted = dict(names)
-    known = {fold(name): key for key, listed in wanted.items() for name in listed}
-    of: dict[str, str] = {}
-    for exact in (True, False):
-        for column in found:
-            if column in of.values():
-                continue
-            keys = {fold(column)} if exact else _keys(column)
-            hits = {known[key] for key in keys if key in known}
-            if len(hits) == 1 and (hit := hits.pop()) not in of:
-                of[hit] = column
-    return Columns(of, tuple(column for column in found if column not in of.values() and fold(column)))
-
-
-def refuse_columns(where: str, found: Sequence[str], columns: Columns, wanted: Names, group: str,
-                   essential: Sequence[str] = ()) -> MedReportError:
-    """The error for columns that do not map, with both sides in one line."""
-    lacking = [key for key in wanted if key not in columns.of and (key not in OPTIONAL or key in essential)
-               and (wanted[key] or key in essential)]
-    sides = (f"found {', '.join(str(name)[:40] for name in list(found)[:30]) or 'none'}"
-             f" (unknown: {', '.join(name[:40] for name in columns.unmapped[:30]) or 'none'}); wanted "
-             + ", ".join(f"{key} ({' / '.join(wanted[key][:2])})" for key in lacking))
-    first = lacking[0] if lacking else "age"
-    guess = columns.unmapped[0][:40] if columns.unmapped else ""
-    listed = json.dumps([guess] if guess else [], ensure_ascii=False)
-    return MedReportError(" ".join(f"{where}: columns that do not map; {sides}".split()),
-                          HINT % f'"{group}": {{"{first}": {listed}}}')
-
-
-def lacks(columns: Columns, wanted: Names) -> list[str]:
-    """The wanted columns that were not found although some column is unknown: one may be the other."""
-    if not columns.unmapped:
-        return []
-    return [key for key in wanted if key not in columns.of and wanted[key] and key not in OPTIONAL]

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables import llm_form, tables_form
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase
+from emgecg_cli.core.datasets.emg_tables.columns import Columns, find_columns, lacks, refuse_columns
 from emgecg_cli.core.datasets.emg_tables.csv_form import CASES, TABLES, is_csv_form, read_csv_form
 from emgecg_cli.core.datasets.emg_tables.files import EtmFile, RawRecord, find_files, iterate_records
-from emgecg_cli.core.datasets.emg_tables.mapping import (
-    Columns,
-    EtmMapping,
-    find_columns,
-    lacks,
-    load_mapping,
-    refuse_columns,
-)
+from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping, load_mapping
 from emgecg_cli.core.datasets.emg_tables.shapes import UnmappedError
 from emgecg_cli.core.datasets.tables import file_hash
 from emgecg_cli.core.datasets.wfdb_files import RecordError
@@ -26,6 +21,8 @@ from emgecg_cli.core.datasets.wfdb_files import RecordError
 # After so many records whose columns do not map, and none whose columns do, it is the mapping that is wrong.
 PATIENCE = 20
 _LLM = ("instruction", "output", "tensor")
+# of each a record must have one
+_NEEDED = (("emg", "ncv"), ("findings", "impression"))
 
 
 def read_etm(root: Path, mapping: Path | None = None) -> Iterator[EtmCase | QuarantineRow]:
@@ -96,10 +93,12 @@ def _case(raw: RawRecord, file: EtmFile, record_id: str, mapping: EtmMapping) ->
         wanted = {key: mapping["llm"][key] for key in _LLM}
         if "tensor" not in fields and columns.unmapped:
             raise UnmappedError(refuse_columns(raw.where, list(found), columns, wanted, "llm"))
-        return llm_form.case_of(fields, raw.where, file.name, file.split, record_id, mapping)
+        case = llm_form.case_of(fields, raw.where, file.name, file.split, record_id, mapping)
+        return replace(case, unused=columns.unmapped)
     columns = find_columns(list(found), mapping["record"])
     _check_columns(raw.where, found, columns, mapping)
-    return tables_form.case_of(fields, raw.where, file.name, file.split, record_id, mapping)
+    case = tables_form.case_of(fields, raw.where, file.name, file.split, record_id, mapping)
+    return replace(case, unused=(*columns.unmapped, *case.unused))
 
 
 def flatten(record: Mapping[str, Any], mapping: EtmMapping) -> dict[str, Any]:
@@ -118,6 +117,5 @@ def flatten(record: Mapping[str, Any], mapping: EtmMapping) -> dict[str, Any]:
 
 def _check_columns(where: str, found: Mapping[str, Any], columns: Columns, mapping: EtmMapping) -> None:
     wanted, of = mapping["record"], columns.of
-    no_table, no_report = not {"emg", "ncv"} & set(of), not {"findings", "impression"} & set(of)
-    if no_table or no_report or lacks(columns, wanted):
-        raise UnmappedError(refuse_columns(where, list(found), columns, wanted, "record"))
+    if any(not set(keys) & set(of) for keys in _NEEDED) or lacks(columns, wanted):
+        raise UnmappedError(refuse_columns(where, list(found), columns, wanted, "record", _NEEDED))

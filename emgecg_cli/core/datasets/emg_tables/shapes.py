@@ -8,8 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emgecg_cli.core.datasets.emg_tables.mapping import Columns, Names, find_columns, lacks, refuse_columns
+from emgecg_cli.core.datasets.emg_tables.columns import (
+    ONE_SIDED,
+    OPTIONAL,
+    Columns,
+    find_columns,
+    lacks,
+    refuse_columns,
+)
+from emgecg_cli.core.datasets.emg_tables.mapping import Names
 from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.emg.sides import find_side
+from emgecg_cli.core.emg.terms import SIDES
 from emgecg_cli.core.errors import MedReportError
 
 MOST_ROWS, MOST_COLUMNS = 2000, 200
@@ -27,18 +37,24 @@ class UnmappedError(RecordError):
 
 @dataclass(frozen=True)
 class RawTable:
-    """The rows of a table by canonical column, and for each column the heading it has in the file."""
+    """The rows of a table by canonical column, for each column the heading it has in the file, and the headings that
+    stand for none."""
 
     rows: list[dict[str, Any]]
     headings: Mapping[str, str]
+    unused: tuple[str, ...] = ()
 
 
 def read_table(value: Any, wanted: Names, where: str, group: str) -> RawTable:
     """Rows of a table given as a list of lists (with a heading or in the published order), a list of groups, a group of
-    columns, `{"columns": …, "data": …}`, any of these as JSON text, or lines with pipes or tabs.
+    columns, `{"columns": …, "data": …}`, any of these as JSON text, or lines with pipes or tabs; or a group of such
+    tables, one for each side.
 
     Raises UnmappedError for headings that do not map, and RecordError for what is no table.
     """
+    value = _decoded(value)
+    if parts := _of_sides(value):
+        return _joined([(side, read_table(part, wanted, where, group)) for side, part in parts])
     header, rows = _grid(value)
     if len(rows) > MOST_ROWS or any(len(row) > MOST_COLUMNS for row in rows) or len(header or ()) > MOST_COLUMNS:
         raise RecordError("too large", f"{where}: a table of more than {MOST_ROWS} rows or {MOST_COLUMNS} columns")
@@ -49,7 +65,7 @@ def read_table(value: Any, wanted: Names, where: str, group: str) -> RawTable:
     columns = find_columns(header, wanted)
     essential = "nerve" if "nerve" in wanted else "muscle"
     if essential not in columns.of or lacks(columns, wanted):
-        raise UnmappedError(refuse_columns(where, header, columns, wanted, group))
+        raise UnmappedError(refuse_columns(where, header, columns, wanted, group, [[essential]]))
     twice = [name for name in columns.of.values() if list(header).count(name) > 1]
     if twice:
         raise RecordError("unreadable table", f"{where}: the column '{twice[0][:40]}' is there twice")
@@ -57,7 +73,31 @@ def read_table(value: Any, wanted: Names, where: str, group: str) -> RawTable:
         if len(row) != len(header) and any(_told(cell) for cell in row[len(header):]):
             raise RecordError("row of another width", f"{where}, row {number}: {len(row)} cells under {len(header)} "
                               "headings")
-    return RawTable([_row(row, header, columns) for row in rows], columns.of)
+    return RawTable([_row(row, header, columns) for row in rows], columns.of, columns.unmapped)
+
+
+def _decoded(value: Any) -> Any:
+    """The value of JSON text that may be a table; any other as it is."""
+    if not isinstance(value, str) or not value.strip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise RecordError("unreadable table", f"text that is not JSON ({str(error)[:60]})") from None
+
+
+def _of_sides(value: Any) -> list[tuple[str, Any]]:
+    """The tables of a group whose members are one for each side; empty for any other value."""
+    sides = [find_side(str(key)) for key in value] if isinstance(value, dict) else []
+    if not sides or any(side not in SIDES or rest for side, rest in sides):
+        return []
+    return [(str(side), part) for (side, _), part in zip(sides, value.values(), strict=True)]
+
+
+def _joined(tables: Sequence[tuple[str, RawTable]]) -> RawTable:
+    rows = [row if _told(row.get("side")) else {**row, "side": side} for side, table in tables for row in table.rows]
+    headings = {key: heading for _, table in tables for key, heading in table.headings.items()}
+    return RawTable(rows, headings, tuple(dict.fromkeys(name for _, table in tables for name in table.unused)))
 
 
 def _row(row: Sequence[Any], header: Sequence[str], columns: Columns) -> dict[str, Any]:
@@ -72,13 +112,7 @@ def _told(value: Any) -> bool:
 def _grid(value: Any) -> tuple[list[str] | None, list[list[Any]]]:
     """The headings, None where they may be the first row, and the rows."""
     if isinstance(value, str):
-        text = value.strip()
-        if not text.startswith(("[", "{")):
-            return None, _text_rows(text)
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RecordError("unreadable table", f"text that is not JSON ({str(error)[:60]})") from None
+        return None, _text_rows(value.strip())
     if value is None or value != value or value in ([], {}):
         return None, []
     if isinstance(value, dict):
@@ -125,7 +159,7 @@ def _find_header(rows: list[list[Any]], wanted: Names) -> tuple[list[str], list[
     found = find_columns([cell for cell in first if cell.strip()], wanted)
     if len(found.of) >= 2 and len(found.of) * 2 >= len([cell for cell in first if cell.strip()]):
         return first, rows[1:]
-    published = [key for key in wanted if key != "side"]
+    published = [key for key in wanted if key not in OPTIONAL and key not in ONE_SIDED]
     if all(len(row) <= len(published) for row in rows) and len(rows[0]) == len(published):
         return [wanted[key][0] if wanted[key] else key for key in published], rows
     return first, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from emgecg_cli.core.datasets.emg_tables.cases import (
@@ -35,7 +36,8 @@ def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | Non
             if where in error.detail:
                 raise
             raise RecordError(error.reason, f"{where}, {name} table: {error.detail}") from None
-    return build_case(fields, tables["emg"], tables["ncv"], where, source, split, default_id, mapping)
+    case = build_case(fields, tables["emg"], tables["ncv"], where, source, split, default_id, mapping)
+    return replace(case, unused=tuple(f"{name}: {column}" for name, table in tables.items() for column in table.unused))
 
 
 def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: str, source: str, split: str | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import polars
 
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.signals.leads import LEADS
-from emgecg_cli.core.store.card.findings import Alike, Findings, find_all, missing_share
+from emgecg_cli.core.store.card.findings import Alike, Finding, Findings, find_all, missing_share
 from emgecg_cli.core.store.card.tallies import Quantiles, Tally, bins, collect, quantiles, tally
 
 RESIDUALS = {"einthoven_p50_uv": "Einthoven, median", "einthoven_p99_uv": "Einthoven, 99th percentile",
@@ -26,6 +26,7 @@ _SECONDS = (5, 8, 9.95, 10.05, 12, 15, 20, 30, 60, 120)
 _MISSING = (1e-12, 0.001, 0.01, 0.05, 0.2, 0.5)
 _RESIDUAL_UV = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _AGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+FLAGS_SHOWN = 5  # lines named per reason
 _col = polars.col
 
 
@@ -48,6 +49,16 @@ class ReportFacts:
 
 
 @dataclass(frozen=True)
+class FlagFacts:
+    """A fault of tables that did not set a record aside: how often it was met, in how many records, and the first."""
+
+    reason: str
+    n_flags: int
+    n_records: int
+    first: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
 class CardFacts:
     """All that the card of a store says. Quantiles and tallies are over its rows, `lengths` over recordings."""
 
@@ -67,16 +78,20 @@ class CardFacts:
     findings: tuple[Findings, ...]
     quarantine: Mapping[str, int]
     cleaning: Mapping[str, int]
+    flags: tuple[FlagFacts, ...] = ()
+    unused: Mapping[str, int] = field(default_factory=dict)
 
 
 def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int], details: Mapping[str, Any],
-                 cleaning: Mapping[str, int] | None = None, alike: Alike | None = None) -> CardFacts:
+                 cleaning: Mapping[str, int] | None = None, alike: Alike | None = None,
+                 unused: Mapping[str, int] | None = None) -> CardFacts:
     """Count what the card says from the columns of `RecordRow`.
 
     `quarantine` is `quarantine.jsonl`, or how many records each reason set aside; `details` is what the manifest says
-    of the source, with at least `dataset`; `cleaning` how many reports each rule changed. Nothing of it is a path or
-    a time, so the same store gives the same facts. `alike((shard, row), (shard, row))` looks at two signals with near
-    fingerprints and says whether they are of one recording; without it no such pair is named.
+    of the source, with at least `dataset`; `cleaning` how many reports each rule changed, and `unused` how many records
+    have a column that nothing was read from. Nothing of it is a path or a time, so the same store gives the same
+    facts. `alike((shard, row), (shard, row))` looks at two signals with near fingerprints and says whether they are of
+    one recording; without it no such pair is named.
     """
     n_records, n_subjects, n_recordings, samples = collect(records.select(
         polars.len().alias("n"), _col("subject_id").n_unique().alias("subjects"),
@@ -88,7 +103,8 @@ def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int]
         dict(details), n_records, n_recordings, n_subjects, float(samples), _splits(records),
         _tallies(records, columns), _quantiles(records, columns),
         int(collect(records.select(_col("codes").explode().drop_nulls().n_unique())).item()), reports, n_distinct,
-        n_sharing, leaked, find_all(records, alike), _reasons(quarantine), dict(cleaning or {}))
+        n_sharing, leaked, find_all(records, alike), _reasons(quarantine), dict(cleaning or {}),
+        _flags(records, columns), dict(unused or {}))
 
 
 def _recording() -> polars.Expr:
@@ -163,6 +179,20 @@ def _reports(records: polars.LazyFrame) -> tuple[tuple[ReportFacts, ...], int, i
                     .agg(polars.len().alias("n"), _col("subject_id").n_unique().alias("m"))
                     .sort(["n", "report"], descending=[True, False]).head(10))
     return tuple(ReportFacts(*row) for row in shown.iter_rows()), by_text.height, n_sharing, leaked
+
+
+def _flags(records: polars.LazyFrame, columns: list[str]) -> tuple[FlagFacts, ...]:
+    """The faults of tables by reason, the most frequent first."""
+    if "flags" not in columns:
+        return ()
+    flags = records.select("record_id", _col("flags").alias("flag")).explode("flag").drop_nulls("flag") \
+        .with_columns(_col("flag").str.extract(r"^([^:]*)").alias("reason"))
+    found = collect(flags.group_by("reason").agg(polars.len().alias("n"), _col("record_id").n_unique().alias("m"))
+                    .sort(["n", "reason"], descending=[True, False]))
+    return tuple(FlagFacts(reason, n, m, tuple(
+        Finding(record_id, flag.removeprefix(f"{reason}: ")) for record_id, flag in collect(
+            flags.filter(_col("reason") == reason).select("record_id", "flag").head(FLAGS_SHOWN)).iter_rows()))
+        for reason, n, m in found.iter_rows())
 
 
 def _reasons(quarantine: Path | Mapping[str, int]) -> dict[str, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from emgecg_cli.core.pages.charts import share
+from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table
 from emgecg_cli.core.store.card.facts import CardFacts
-from emgecg_cli.core.store.card.sections import Bars, Code, Section, Table, sections, title_of
+from emgecg_cli.core.store.card.sections import sections, title_of
 
 _BAR = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉"

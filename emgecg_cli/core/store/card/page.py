@@ -7,8 +7,9 @@ from itertools import groupby
 
 from emgecg_cli.core.pages import document
 from emgecg_cli.core.pages.charts import bar_chart
+from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table
 from emgecg_cli.core.store.card.facts import CardFacts
-from emgecg_cli.core.store.card.sections import Bars, Code, Section, Table, sections, title_of
+from emgecg_cli.core.store.card.sections import sections, title_of
 
 
 def card_page(facts: CardFacts) -> str:

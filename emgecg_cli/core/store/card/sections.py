@@ -2,92 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from emgecg_cli.core.pages.charts import share
+from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table, clean, short
 from emgecg_cli.core.store.card.facts import MEASURED, RESIDUALS, CardFacts
 from emgecg_cli.core.store.card.findings import Findings
+from emgecg_cli.core.store.card.of_tables import of_tables, sections_of_tables
 from emgecg_cli.core.store.card.origin import ORIGINS
 from emgecg_cli.core.store.card.tallies import Quantiles, Tally
 
 
-@dataclass(frozen=True)
-class Table:
-    """A head and rows of texts; the columns named in `numbers` are set right."""
-
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bars:
-    """A chart of counts; shares are of `total`."""
-
-    title: str
-    rows: tuple[tuple[str, int], ...]
-    total: int
-
-
-@dataclass(frozen=True)
-class Code:
-    """An expression to type, after a word that leads to it."""
-
-    lead: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading of level 2 or 3 and what stands below it: paragraphs, tables, charts."""
-
-    title: str
-    blocks: tuple[str | Table | Bars | Code, ...]
-    level: int = 2
-
-
 def title_of(facts: CardFacts) -> str:
     """The heading of the card."""
-    return f"Data card: {_clean(str(facts.details.get('dataset', 'unnamed')))}"
+    return f"Data card: {clean(str(facts.details.get('dataset', 'unnamed')))}"
 
 
 def sections(facts: CardFacts) -> list[Section]:
     """The whole card."""
-    about = [_tables(facts)] if _of_tables(facts) else [_signals(facts), _checks(facts), *_found(facts)]
+    about = sections_of_tables(facts) if of_tables(facts) else [
+        _signals(facts), _checks(facts), *_found(facts)]
     return [section for section in (_set(facts), _who(facts), *about, _labels(facts), _reports(facts),
                                     _measured(facts), _left_out(facts), _origin(facts)) if section.blocks]
-
-
-def _of_tables(facts: CardFacts) -> bool:
-    return facts.details.get("modality") == "tables"
-
-
-def _tables(facts: CardFacts) -> Section:
-    """A store of EMG tables: its references, and whom they were fitted on."""
-    known = facts.details.get("references", {})
-    pool = Counter(known.get("pool", {}))
-    healthy = pool.pop("healthy", 0)
-    total = healthy + sum(pool.values())
-    rows = tuple((_clean(why), f"{n:,}", share(n, total)) for why, n in pool.most_common())
-    blocks: list[str | Table | Bars | Code] = [
-        f"References for {known.get('items', 0)} items in references.json, of {healthy:,} healthy examinations of the "
-        f"train split ({share(healthy, total)})."]
-    if nerves := known.get("nerves"):
-        blocks.append(f"{nerves['examinations']:,} other examinations gave {nerves['values']:,} values of single "
-                      "nerves that their reports call normal. These are nerves of patients, and no healthy sample.")
-    if rows:
-        blocks += ["The others of the train split were not taken for healthy:",
-                   Table(("why", "records", "share"), rows, ("records", "share"))]
-    return Section("Tables", tuple(blocks))
 
 
 def _set(facts: CardFacts) -> Section:
     rows = [("records", f"{facts.n_records:,}"), ("recordings", f"{facts.n_recordings:,}"),
             ("patients", f"{facts.n_subjects:,}")]
-    if not _of_tables(facts):
+    if not of_tables(facts):
         rows.append(("signal", _duration(facts.seconds)))
     if facts.details.get("fs"):
         rows.append(("stored at", f"{facts.details['fs']} Hz, {facts.details.get('sig_len', '?')} samples a record"))
@@ -146,7 +89,7 @@ def _found(facts: CardFacts) -> list[Section]:
 
 
 def _findings(found: Findings) -> Section:
-    rows = tuple((_clean(one.record_id), _clean(one.evidence)) for one in found.first)
+    rows = tuple((clean(one.record_id), clean(one.evidence)) for one in found.first)
     blocks: list[str | Table | Bars | Code] = [found.meaning, Table(("record", "evidence"), rows)]
     if found.n_more and not found.filter:
         blocks.append(f"and {found.n_more:,} more.")
@@ -177,7 +120,7 @@ def _reports(facts: CardFacts) -> Section:
         _bars("Who wrote the reports", facts.tallies["report_kinds"], n),
         _bars("Language", facts.tallies["languages"], n)]
     if facts.reports:
-        rows = tuple((_short(one.report), f"{one.n_records:,}", f"{one.n_subjects:,}") for one in facts.reports)
+        rows = tuple((short(one.report), f"{one.n_records:,}", f"{one.n_subjects:,}") for one in facts.reports)
         blocks.append(Table(("most frequent reports", "records", "patients"), rows, ("records", "patients")))
     return Section("Reports", tuple(blocks))
 
@@ -201,13 +144,13 @@ def _left_out(facts: CardFacts) -> Section:
     total = sum(facts.quarantine.values())
     if total:
         blocks.append(f"{total:,} records were set aside; quarantine.jsonl says why for each.")
-        blocks.append(Table(("reason", "records"), tuple((_clean(reason), f"{n:,}")
+        blocks.append(Table(("reason", "records"), tuple((clean(reason), f"{n:,}")
                                                          for reason, n in facts.quarantine.items()), ("records",)))
     else:
         blocks.append("No record was set aside.")
     if facts.cleaning:
         blocks.append(Table(("cleaning rule", "reports changed"),
-                            tuple((_clean(rule), f"{n:,}") for rule, n in facts.cleaning.items()),
+                            tuple((clean(rule), f"{n:,}") for rule, n in facts.cleaning.items()),
                             ("reports changed",)))
     return Section("Left out, and cleaned", tuple(blocks))
 
@@ -215,7 +158,7 @@ def _left_out(facts: CardFacts) -> Section:
 def _origin(facts: CardFacts) -> Section:
     origin = ORIGINS.get(str(facts.details.get("dataset")))
     rows = [("set", origin.name), ("licence", origin.licence), ("cite", origin.cite)] if origin else []
-    rows += [(_clean(key), _short(value, 200)) for key, value in _flat(facts.details)]
+    rows += [(clean(key), short(value, 200)) for key, value in _flat(facts.details)]
     return Section("Where it comes from", (Table(("", ""), tuple(rows)),))
 
 
@@ -234,7 +177,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _bars(title: str, tally: Tally, total: int) -> Bars:
-    rows = tuple((_clean(label), count) for label, count in tally.rows)
+    rows = tuple((clean(label), count) for label, count in tally.rows)
     if tally.n_more:
         rows += ((f"{tally.n_more:,} others", tally.more),)
     return Bars(title, rows, total)
@@ -257,13 +200,3 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
     return f"{seconds:,.1f} seconds"
-
-
-def _clean(text: str) -> str:
-    """One line of characters that can be seen and encoded."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _short(text: str, most: int = 160) -> str:
-    text = _clean(text)
-    return text if len(text) <= most else f"{text[:most - 1]}…"
