@@ -11,7 +11,7 @@ import numpy as np
 import polars
 import pytest
 
-from emgecg_cli.core.artifacts import Measurements, QuarantineRow, RecordRow, write_rows
+from emgecg_cli.core.artifacts import Measurements, QuarantineRow, Reading, RecordRow, write_rows
 from emgecg_cli.core.datasets.wfdb_headers import read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.pages.charts import bar_chart, share
@@ -81,6 +81,8 @@ def test_every_kind_of_finding_is_named_with_its_evidence():
     rows[4] = row(4, flat_leads=["V1", "V3"], scale_check="not checked: all leads are flat or absent")
     rows[5] = row(5, absent_leads=["V6"], n_missing=1000)
     rows[6] = row(6, n_clipped=17)
+    rows[10] = row(10, absent_leads=["I", "II"], n_missing=2000, reading=Reading(unused_signals=["MLII", "ABP"]))
+    rows[11] = row(11, reading=Reading(file_flags=["file longer than its header: a.dat"]))
     rows[7], rows[9] = row(7, signal_hash="ff" * 8), row(9, signal_hash="ff" * 8, split="test")
     rows[8] = row(8, split="test", flat_stretches=["V2 for 3.0 s from 1.0 s"], saturated_leads=["V5"])
     facts = facts_of(rows)
@@ -90,8 +92,10 @@ def test_every_kind_of_finding_is_named_with_its_evidence():
         "lead_glitch": [("2", "aVR and aVF off by 2600 uV at sample 791 (1.58 s)")],
         "unit_slip": [("3", "leads span 1.2 uV (median), about 1000 times too small")],
         "flat_stretches": [("8", "V2 for 3.0 s from 1.0 s")], "saturated_leads": [("8", "V5")],
-        "flat_leads": [("4", "V1, V3")], "absent_leads": [("5", "V6")], "clipped": [("6", "samples cut off: 17")],
-        "much_missing": [("5", "9.1 % of the samples")],
+        "flat_leads": [("4", "V1, V3")], "clipped": [("6", "samples cut off: 17")],
+        "absent_leads": [("10", "I, II; not used: MLII, ABP"), ("5", "V6")],
+        "unused_signals": [("10", "MLII, ABP")], "file_flags": [("11", "file longer than its header: a.dat")],
+        "much_missing": [("10", "20.0 % of the samples"), ("5", "9.1 % of the samples")],
         "same_signal": [("7", "the same samples as 9; 2 patients, split test and train")], "near_signal": [],
         "patients_across_splits": []}
     manifest = json.loads(json.dumps(facts_for_manifest(facts)))

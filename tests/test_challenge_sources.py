@@ -142,7 +142,7 @@ def test_broken_records_are_set_aside_and_counted(tmp_path: Path) -> None:
     header = write_challenge(root, "E00011", signal).with_suffix(".hea")
     header.write_text(header.read_text().replace("\n", " ", 1))  # as JS01052 of ecg-arrhythmia
     header = write_challenge(root, "E00012", signal).with_suffix(".hea")
-    header.write_text(header.read_text().replace("E00012.mat", "../georgia/E00001.mat"))
+    header.write_text(header.read_text().replace("E00012.mat", "../E00001.mat"))
     header = write_challenge(root, "E00013", signal).with_suffix(".hea")
     header.write_text(header.read_text().replace("1000.0(0)", "0"))
     header = write_challenge(root, "E00014", signal).with_suffix(".hea")

@@ -10,7 +10,8 @@ from ptbxl_fixture import twelve_leads
 
 from emgecg_cli.core.datasets.wfdb_headers import read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
-from emgecg_cli.core.signals.leads import LEADS, MISSING, lead_rows, to_float_uv, to_int16_uv
+from emgecg_cli.core.signals.lead_names import lead_rows
+from emgecg_cli.core.signals.leads import LEADS, MISSING, to_float_uv, to_int16_uv
 from emgecg_cli.core.signals.quality import check_limb_leads
 
 SWAPS = [("I", "II"), ("II", "III"), ("I", "aVF"), ("aVR", "aVL"), ("aVL", "aVF"), ("aVR", "aVF"), ("III", "aVL")]

@@ -14,13 +14,21 @@ import pytest
 from ptbxl_fixture import build_root, twelve_leads, write_record
 from store_helpers import CLEAN, damaged_root, hashes, prepare
 
-from emgecg_cli.core.artifacts import MachineIntervals, Measurements, QuarantineRow, RecordRow, Sections, read_rows
+from emgecg_cli.core.artifacts import (
+    MachineIntervals,
+    Measurements,
+    QuarantineRow,
+    Reading,
+    RecordRow,
+    Sections,
+    read_rows,
+)
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.ptb_xl import open_source
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import open_store, split_hash
-from emgecg_cli.core.store.table import FULL_SCHEMA
+from emgecg_cli.core.store.table import FULL_SCHEMA, GROUPS
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
@@ -76,9 +84,9 @@ def test_splits_and_views(tmp_path: Path) -> None:
 
 
 def test_the_table_has_the_fields_of_a_row() -> None:
-    flat = [field.name for field in fields(RecordRow) if field.name not in ("machine", "measurements", "sections")]
+    flat = [field.name for field in fields(RecordRow) if field.name not in GROUPS]
     nested = ["machine_" + field.name for field in fields(MachineIntervals)]
-    assert list(FULL_SCHEMA) == [*flat, "offset", *nested, *(field.name for kind in (Measurements, Sections)
+    assert list(FULL_SCHEMA) == [*flat, "offset", *nested, *(field.name for kind in (Measurements, Sections, Reading)
                                                              for field in fields(kind))]
 
 

@@ -87,12 +87,12 @@ def test_rows_that_cannot_be_used_are_set_aside(tmp_path: Path, row: str, reason
 
 @pytest.mark.parametrize("record, reason", [
     ("b", "missing file"), ("a.hea", "missing file"), ("../reports", "path outside root"), ("/a", "path outside root"),
-    ("~/a", "path outside root"), ("c", "unreadable header"), ("d", "wrong rate"), ("e", "wrong length"),
+    ("~/a", "path outside root"), ("c", "unreadable header"), ("d", "unreadable header"), ("e", "wrong length"),
 ])
 def test_records_that_cannot_be_read_are_set_aside(tmp_path: Path, record: str, reason: str) -> None:
     root = folder(tmp_path, "a", "c", "d", "e")
     (root / "c.hea").write_text("c 12 250\n")
-    (root / "d.hea").write_text((root / "d.hea").read_text().replace("d 12 250", "d 12 250.5"))
+    (root / "d.hea").write_text((root / "d.hea").read_text().replace("d 12 250", "d 12 0.0"))
     (root / "e.dat").write_bytes((root / "e.dat").read_bytes()[:-1])
     bad, good = read_all(opened(root, f"record,report\n{record},x\na,x\n"))
     assert isinstance(bad, QuarantineRow) and bad.reason == reason and isinstance(good, Recording)

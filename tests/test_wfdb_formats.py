@@ -72,7 +72,7 @@ def refusal(root: Path, record: str = "a") -> str:
 def test_format_212_by_hand(tmp_path: Path, content: bytes, expected: list[int]) -> None:
     (tmp_path / "a.dat").write_bytes(content)
     (tmp_path / "a.hea").write_text(f"a 1 360 {len(expected)}\na.dat 212 200 12 0 0 {sum(expected)} 0 I\n")
-    assert read_stored(header_of(tmp_path)).tolist() == [expected]
+    assert read_stored(header_of(tmp_path)).signals.tolist() == [expected]
 
 
 @pytest.mark.parametrize("n_signals, sig_len", [(1, 1), (1, 999), (3, 333), (2, 500), (12, 77), (5, 1)])
@@ -83,7 +83,7 @@ def test_format_212_equals_wfdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     stored = np.random.default_rng(sig_len).integers(-2048, 2048, (n_signals, sig_len))
     stored[:, 0] = 2047
     write_212(tmp_path / "a", stored, whole_triples)
-    assert np.array_equal(read_stored(header_of(tmp_path)), stored)
+    assert np.array_equal(read_stored(header_of(tmp_path)).signals, stored)
     expected = wfdb.rdrecord(str(tmp_path / "a"))
     microvolts = np.where(np.isnan(expected.p_signal), float(MISSING), np.rint(expected.p_signal * 1000))
     found = read_leads(header_of(tmp_path))
@@ -91,14 +91,12 @@ def test_format_212_equals_wfdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     text = (tmp_path / "a.hea").read_text()
     (tmp_path / "a.hea").write_text(text.replace(f" 360 {sig_len}\n", " 360\n"))
     if not (whole_triples and n_signals * sig_len % 2):  # else the last sample may be one or padding
-        assert np.array_equal(read_stored(header_of(tmp_path)), stored)
+        assert np.array_equal(read_stored(header_of(tmp_path)).signals, stored)
 
 
-@pytest.mark.parametrize("change", [-1, 1, 3])
-def test_a_212_file_of_another_length_is_refused(tmp_path: Path, change: int) -> None:
+def test_a_212_file_that_is_cut_is_refused(tmp_path: Path) -> None:
     write_212(tmp_path / "a", np.ones((2, 50), int))
-    content = (tmp_path / "a.dat").read_bytes()
-    (tmp_path / "a.dat").write_bytes(content[:change] if change < 0 else content + bytes(change))
+    (tmp_path / "a.dat").write_bytes((tmp_path / "a.dat").read_bytes()[:-1])
     assert refusal(tmp_path) == "wrong length"
 
 
@@ -157,7 +155,7 @@ def test_a_byte_offset_skips_what_lies_before(tmp_path: Path) -> None:
     assert np.array_equal(read_leads(header_of(tmp_path)).signal, twelve_leads(1, 100))
     for offset in ("8", "10", "99999", "999999999999999999"):
         (tmp_path / "a.hea").write_text(text.replace("a.dat 16 ", f"a.dat 16+{offset} "))
-        assert refusal(tmp_path) == "wrong length"
+        assert refusal(tmp_path) == ("bad checksum" if offset == "8" else "wrong length")
 
 
 def test_several_files_make_one_record(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ CovariatesOpt = Annotated[str, typer.Option("--covariates", metavar="none|age|ag
                                             help="Tables: what is taken out of values before references are fitted.")]
 HealthyOpt = Annotated[str, typer.Option("--healthy", metavar="|".join(HEALTHY), autocompletion=words(*HEALTHY),
                                          help=f"Tables: references are {HEALTHY_HELP}")]
+DeriveOpt = Annotated[bool, typer.Option("--derive-leads", help="Compute limb leads that a file lacks from two that it "
+                                                                "has; said of each record.")]
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="70/10/20", show_default=False,
                                               help="Shares of train, val and test, by patient; "
                                                    "else the official folds, or 70/10/20.")]
@@ -87,6 +89,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             split: SplitOpt = None,
             clean: CleanOpt = PrepareConfig.clean,
             min_words: MinWordsOpt = PrepareConfig.min_words, measure: MeasureOpt = False,
+            derive_leads: DeriveOpt = PrepareConfig.derive_leads,
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
             out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Read a dataset into a store: leads by name, microvolts, splits by patient, clean reports, and a data card that
@@ -99,7 +102,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     out = out or Path(STORES) / dataset
     config = PrepareConfig(fs=fs, seconds=seconds, window=window, clean=clean, min_words=min_words, split=split,
                            seed=seed, measure=measure, percentiles=percentiles, covariates=covariates,
-                           healthy=healthy)
+                           healthy=healthy, derive_leads=derive_leads)
     root = _find_root(dataset, root, download, mirror, fs)
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
                           findings=findings, language=language, mapping=mapping)
@@ -166,6 +169,8 @@ def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | Non
     if unused := list(counts.get("unused_columns", {})):
         more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""
         console.warn(f"columns not used: {', '.join(unused[:UNUSED_SHOWN])}{more}; see {place}/card.md")
+    if unused := counts.get("with_unused_signals"):
+        console.note(f"{unused} records hold signals that are none of the twelve leads; {place}/card.md names them")
     if references:
         nerves = references.get("nerves")
         more = f", and {nerves['values']} values of single nerves of {nerves['examinations']} others" if nerves else ""

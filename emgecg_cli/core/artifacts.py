@@ -85,6 +85,22 @@ class Sections:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How the file of a recording was read, where there was more to it than the twelve leads at a whole rate.
+
+    `resampled_by`: output samples per input sample, as in "200/513", where the rate of the file is no whole number and
+    the nearest fraction was taken. `unused_signals`: the names of signals of the file that are none of the twelve
+    leads. `derived_leads`: limb leads that the file lacks and that were computed from two others. `file_flags`: faults
+    of the file that did not set the record aside, a line each.
+    """
+
+    resampled_by: str | None = None
+    unused_signals: list[str] | None = None
+    derived_leads: list[str] | None = None
+    file_flags: list[str] | None = None
+
+
+@dataclass(frozen=True)
 class RecordRow:
     """One row of a store's `records.parquet`: one recording, or one window of it, with its report.
 
@@ -92,9 +108,9 @@ class RecordRow:
     row begins, in seconds; `record_id` differs from it only where a recording gives several rows. `report_kind` says
     who wrote the text: one of REPORT_KINDS. Counts of samples are in samples of the store, over all leads for
     `n_missing` and `n_clipped`, in time for the others. Residuals are in microvolts, at the median and the 99th
-    percentile of the samples; they are None when a limb lead is absent. `resampled_from` is the rate in Hz the file
-    had, when it was another one than `fs`. The checks are those of `signals.quality`; `signal_hash` and `fingerprint`
-    find equal and nearly equal recordings.
+    percentile of the samples; they are None when a limb lead is absent. `resampled_from` is the rate in Hz the leads
+    had in the file, whole or not, when it was another one than `fs`. The checks are those of `signals.quality`;
+    `signal_hash` and `fingerprint` find equal and nearly equal recordings.
     """
 
     record_id: str
@@ -123,7 +139,7 @@ class RecordRow:
     flat_leads: list[str] = field(default_factory=list)
     flat_stretches: list[str] = field(default_factory=list)
     saturated_leads: list[str] = field(default_factory=list)
-    resampled_from: int | None = None
+    resampled_from: float | None = None
     einthoven_p50_uv: float | None = None
     einthoven_p99_uv: float | None = None
     goldberger_p50_uv: float | None = None
@@ -136,6 +152,7 @@ class RecordRow:
     machine: MachineIntervals | None = None
     measurements: Measurements | None = None
     sections: Sections | None = None
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class PrepareConfig:
     """What decides a store beside its source: rate (Hz) and window (seconds) of the signals, texts, split, measuring.
 
     `window` says what a longer recording gives: its first seconds, the middle ones, or all, one row after the other.
+    `derive_leads` computes limb leads that a file lacks from two that it has.
     `clean` None takes CLEANING's rules, `split` None the official split where there is one. `healthy` "nerves" takes
     references of tables also from single nerves that reports call normal. Raises MedReportError on bad values.
     """
@@ -50,6 +51,7 @@ class PrepareConfig:
     percentiles: str = "2,5,8,11,14,17,20"
     covariates: str = "none"
     healthy: str = "cases"
+    derive_leads: bool = False
 
     @property
     def sig_len(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars
 
-from emgecg_cli.core.artifacts import Measurements, RecordRow
+from emgecg_cli.core.artifacts import Measurements, Reading, RecordRow
 from emgecg_cli.core.emg.case import Case, NcvRow, values
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
@@ -163,7 +163,10 @@ def check_lines(row: RecordRow) -> list[str]:
     for names, what in ((row.absent_leads, "not recorded"), (row.flat_leads, "flat")):
         found += [f"{', '.join(names)} {what}"] if names else []
     found += [f"{row.n_clipped:,} samples clipped"] if row.n_clipped else []
-    return found
+    reading = row.reading or Reading()
+    found += [f"{', '.join(reading.derived_leads)} computed from other limb leads"] if reading.derived_leads else []
+    found += [f"not used: {', '.join(reading.unused_signals)}"] if reading.unused_signals else []
+    return found + (reading.file_flags or [])
 
 
 def notes(view: Viewed) -> list[str]:

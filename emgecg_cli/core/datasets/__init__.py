@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
 from emgecg_cli.core.datasets.wfdb_files import RecordError
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.signals.resampling import Rate
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,38 @@ class RecordRef:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+class TimeSliced(Protocol):
+    """A signal that is too long to be held: the part of an array's interface that windows are cut by."""
+
+    dtype: np.dtype
+    ndim: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Leads and samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Recording:
     """One recording as read: leads by name in the order of `signals.leads.LEADS`, whole and at the file's own rate.
 
-    `signal` is int16 microvolts, (12, L), missing samples = `signals.leads.MISSING`. `report` is the raw text and
+    `signal` is int16 microvolts, (12, L), missing samples = `signals.leads.MISSING`; an array, or what gives one where
+    it is sliced in time, `signal[:, a:b]`, and may raise RecordError there. `fs` is a Fraction where the rate is not
+    whole. `unused_signals` are the names of what the file holds beside the leads, `file_flags` its faults, a line each,
+    that did not set it aside. `report` is the raw text and
     `report_kind` one of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a
     translation's original). `language` None means that it is to be guessed from the text. `n_trimmed` counts samples
-    in time that the reader took off as padding, `n_clipped` samples over all leads beyond int16 microvolts.
-    `sex` is "F", "M" or None, `age` in years.
+    in time that the reader took off as padding, `n_clipped` samples over all leads beyond int16 microvolts, None
+    where they are not counted yet. `sex` is "F", "M" or None, `age` in years.
     """
 
     ref: RecordRef
-    signal: np.ndarray
-    fs: int
+    signal: np.ndarray | TimeSliced
+    fs: Rate
     report: str
     language: str | None = None
     codes: list[str] = field(default_factory=list)
@@ -60,8 +79,10 @@ class Recording:
     sex: str | None = None
     machine: MachineIntervals | None = None
     absent_leads: list[str] = field(default_factory=list)
-    n_clipped: int = 0
+    n_clipped: int | None = 0
     n_trimmed: int = 0
+    unused_signals: list[str] = field(default_factory=list)
+    file_flags: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,12 @@ def _read(root: str, given: Mapping[str, str], refs: Sequence[RecordRef]) -> Ite
 
 def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:
     header = read_header(root, ref.source)
-    if header.fs != FS:
-        raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {FS}")
     said = _comments(header.comments)
     codes = _codes(said.get("dx", ""), table)
-    leads = read_leads(header)
+    leads = read_leads(header, FS)
     return Recording(ref, leads.signal, FS, report_of(codes, table), "en", codes, "template",
                      age=read_age(said.get("age", "")), sex=SEXES.get(said.get("sex", "").lower()),
-                     absent_leads=leads.absent_leads, n_clipped=leads.n_clipped)
+                     **leads.facts())
 
 
 def _comments(lines: Sequence[str]) -> dict[str, str]:

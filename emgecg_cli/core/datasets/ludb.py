@@ -28,7 +28,8 @@ from emgecg_cli.core.datasets.templates import write_report
 from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import Leads, read_leads
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.signals.leads import LEADS, lead_rows
+from emgecg_cli.core.signals.lead_names import lead_rows
+from emgecg_cli.core.signals.leads import LEADS
 
 TABLE = "ludb.csv"
 FOLDER = "data"
@@ -98,20 +99,18 @@ def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | Quaranti
 
 
 def _read_one(root: str, ref: RecordRef) -> Recording:
-    header = read_header(root, ref.source)
-    if header.fs != FS:
-        raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {FS}")
-    leads = _read_leads(header)
-    return Recording(ref, leads.signal, FS, language="en", report_kind="template", absent_leads=leads.absent_leads,
-                     n_clipped=leads.n_clipped, **ref.details)
+    leads = _read_leads(read_header(root, ref.source))
+    return Recording(ref, leads.signal, FS, language="en", report_kind="template", **leads.facts(), **ref.details)
 
 
 def _read_leads(header: Header) -> Leads:
     """The leads with one stored unit a microvolt where the gains are the ranges of the leads, else by the header."""
     if {line.units for line in header.signals} != {"mV"}:
-        return read_leads(header)
+        return read_leads(header, FS)
     leads = read_leads(replace(header, signals=tuple(replace(line, gain=1000.0, baseline=0)
-                                                     for line in header.signals)))
+                                                     for line in header.signals)), FS)
     rows = lead_rows([line.name for line in header.signals])
     gains = [header.signals[rows[i]].gain if i in rows else 0.0 for i in range(len(LEADS))]
-    return leads if np.ptp(leads.signal.astype(np.int32), axis=1).tolist() == gains else read_leads(header)
+    if isinstance(leads.signal, np.ndarray) and np.ptp(leads.signal.astype(np.int32), axis=1).tolist() == gains:
+        return leads
+    return read_leads(header, FS)

@@ -14,8 +14,8 @@ from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.keyed_rows import NO_KEY, KeyedRows, find_rows, index_rows, read_rows, row_number
 from emgecg_cli.core.datasets.tables import file_hash, iterate_frame, iterate_rows, scan_columns
-from emgecg_cli.core.datasets.wfdb_folder import read_signals
-from emgecg_cli.core.datasets.wfdb_headers import RecordError
+from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
+from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 
 RECORDS, MEASUREMENTS = "record_list.csv", "machine_measurements.csv"
@@ -143,7 +143,6 @@ def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | Quaranti
 
 
 def _read_one(root: str, ref: RecordRef) -> Recording:
-    leads, fs = read_signals(root, ref.source)
-    return Recording(ref, leads.signal, fs, ref.details["report"], "en", report_kind="machine",
-                     machine=MachineIntervals(**ref.details["machine"]), absent_leads=leads.absent_leads,
-                     n_clipped=leads.n_clipped)
+    leads = read_leads(read_header(root, ref.source))
+    return Recording(ref, leads.signal, leads.fs, ref.details["report"], "en", report_kind="machine",
+                     machine=MachineIntervals(**ref.details["machine"]), **leads.facts())

@@ -165,13 +165,7 @@ def _read(root: str, native: int, refs: Sequence[RecordRef]) -> Iterator[Recordi
 def _read_one(root: str, ref: RecordRef, native: int) -> Recording:
     if not ref.source:
         raise RecordError("missing file", f"{TABLE} names no {FILE_COLUMNS[native]}")
-    header = read_header(root, ref.source)
-    if header.fs != native:
-        raise RecordError("wrong rate", f"{header.fs:g} Hz, expected {native}")
-    if header.sig_len not in (None, SECONDS * native):
-        raise RecordError("wrong length", f"{header.sig_len} samples, expected {SECONDS * native}")
-    leads = read_leads(header)
+    leads = read_leads(read_header(root, ref.source), native)
     if leads.signal.shape[1] != SECONDS * native:
         raise RecordError("wrong length", f"{leads.signal.shape[1]} samples, expected {SECONDS * native}")
-    return Recording(ref, leads.signal, native, absent_leads=leads.absent_leads, n_clipped=leads.n_clipped,
-                     **ref.details)
+    return Recording(ref, leads.signal, native, **leads.facts(), **ref.details)

@@ -62,24 +62,53 @@ def _natural(entry: tuple[str, bool]) -> tuple[list[tuple[int, int, str]], str, 
     return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], *entry
 
 
-def read_file(root: str, path: str, largest: int, needed: int | None = None) -> bytes:
+def read_file(root: str, path: str, largest: int) -> bytes:
     """The bytes of a regular file below `root`; raises RecordError.
 
     A link is followed only to a place below `root`; a pipe or device is refused without waiting for it; a file of more
-    than `largest` bytes, or of another size than `needed`, is refused before anything is read.
+    than `largest` bytes is refused before anything is read.
     """
+    content, size = read_span(root, path, 0, largest)
+    if size > largest:
+        raise RecordError("file too large", f"{os.path.basename(path)} holds {size} bytes, {largest} are allowed")
+    return content
+
+
+def read_span(root: str, path: str, start: int, size: int) -> tuple[bytes, int]:
+    """`size` bytes of a regular file below `root` from byte `start` on, fewer where it ends before, and how many bytes
+    it holds; raises RecordError as `read_file` does."""
     descriptor = _open(root, path)
     try:
-        size = os.fstat(descriptor).st_size
-        if needed is not None and size != needed:
-            raise RecordError("wrong length", f"{os.path.basename(path)} holds {size} bytes, not {needed}")
-        if size > largest:
-            raise RecordError("file too large", f"{os.path.basename(path)} holds {size} bytes, {largest} are allowed")
-        return os.read(descriptor, size)
-    except OSError as error:
-        raise RecordError("unreadable file", f"{os.path.basename(path)}: {error.strerror}") from None
+        there = os.fstat(descriptor).st_size
+        return os.pread(descriptor, max(0, min(size, there - start)), start), there
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "an offset out of range"
+        raise RecordError("unreadable file", f"{os.path.basename(path)}: {reason}") from None
     finally:
         os.close(descriptor)
+
+
+def locate(root: str, folder: str, name: str) -> str:
+    """The path of a file that a header in `folder` names: where the name says, if that lies below `root` and is there,
+    else beside the header. Raises RecordError for a name that leads out of the root."""
+    check_file_name(name)
+    name = name.replace("\\", "/")
+    beside = os.path.join(folder, os.path.basename(name))
+    if "/" not in name:
+        return beside
+    stated = os.path.normpath(os.path.join(folder, name))
+    if os.path.relpath(stated, root).split(os.sep)[0] == os.pardir:
+        raise RecordError("path outside root", f"the header names the file {name[:80]!r}")
+    return stated if os.path.lexists(stated) else beside
+
+
+@lru_cache(maxsize=1024)
+def check_file_name(name: str) -> None:
+    """Raise RecordError for the name of a signal file or segment that is no file's, or a path from elsewhere than the
+    header's folder."""
+    parts = name.replace("\\", "/").split("/")
+    if (parts[0] in ("", "~") and len(parts) > 1) or parts[-1] in ("", ".", "..", "-") or any(c in name for c in ":\0"):
+        raise RecordError("path outside root", f"the header names the file {name[:80]!r}")
 
 
 def file_size(root: str, path: str) -> int:

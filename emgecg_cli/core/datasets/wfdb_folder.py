@@ -17,7 +17,7 @@ from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
-from emgecg_cli.core.datasets.wfdb_records import Leads, read_leads
+from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 
 COLUMNS = ("record", "report")
@@ -48,14 +48,6 @@ def open_source(root: Path, reports: Path) -> Source:
     arguments = {"root": root.name or root.resolve().name, "reports": reports.name}
     return Source("wfdb", partial(_list, reports), partial(_read, str(root)), arguments, details,
                   population=f"wfdb/{arguments['root']}")
-
-
-def read_signals(root: str, record: str) -> tuple[Leads, int]:
-    """The twelve leads of a record under `root` and its rate in Hz; raises RecordError."""
-    header = read_header(root, record)
-    if not header.fs.is_integer():
-        raise RecordError("wrong rate", f"{header.fs:g} Hz is no whole number")
-    return read_leads(header), int(header.fs)
 
 
 def _hashes_of(frame: polars.LazyFrame, path: Path) -> np.ndarray:
@@ -123,7 +115,6 @@ def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | Quaranti
 
 
 def _read_one(root: str, ref: RecordRef) -> Recording:
-    leads, fs = read_signals(root, ref.source)
-    told = ref.details
-    return Recording(ref, leads.signal, fs, told["report"], told["language"], list(told["codes"]), age=told["age"],
-                     sex=told["sex"], absent_leads=leads.absent_leads, n_clipped=leads.n_clipped)
+    leads, told = read_leads(read_header(root, ref.source)), ref.details
+    return Recording(ref, leads.signal, leads.fs, told["report"], told["language"], list(told["codes"]),
+                     age=told["age"], sex=told["sex"], **leads.facts())

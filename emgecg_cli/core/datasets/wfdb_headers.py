@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-from emgecg_cli.core.datasets.wfdb_files import RecordError, find_records, read_file
+from emgecg_cli.core.datasets.wfdb_files import RecordError, check_file_name, find_records, locate, read_file
 
 __all__ = ["Header", "RecordError", "SegmentLine", "SignalLine", "find_records", "read_header"]
 
 LARGEST_HEADER = 2 ** 20
-LARGEST_RECORD = 10 ** 8
+LARGEST_FRAME = 10 ** 6
+LARGEST_RATE = 10 ** 6
+LONGER = "file longer than its header"
 LARGEST_BASELINE = 2 ** 31
 LARGEST_SKEW = 10 ** 6
 
-_RECORD = re.compile(r"(\S+?)(?:/(\d{1,9}))?\s+(\d{1,9})(?:\s+([\d.]+)(?:/\S+)?(?:\s+(\d{1,18})(?:\s.*)?)?)?")
+# record name[/segments] signals [rate[/counter frequency[(base counter)]] [samples [base time [base date]]]]
+_RECORD = re.compile(r"(\S+?)(?:/(\d{1,9}))?\s+(\d{1,9})"
+                     r"(?:\s+(\d*\.?\d*(?:[eE][-+]?\d{1,2})?)(?:/\S*|\(\S*)?(?:\s+(\d{1,18})(?:\s.*)?)?)?", re.ASCII)
 _FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,9}))?(?::(\d{1,9}))?(?:\+(\d{1,18}))?", re.ASCII)
 _GAIN = re.compile(r"([-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|nan|inf))(?:\((-?\d{1,18})\))?(?:/(\S+))?", re.ASCII | re.I)
 
 
 @dataclass(frozen=True)
 class SignalLine:
-    """What a header says of one signal. `gain` is in units of the file per `units`; None = not calibrated."""
+    """What a header says of one signal. `gain` is in units of the file per `units`; None = not calibrated. `skew` is in
+    frames; `initial` is what the differences of format 8 start from."""
 
     file_name: str
     fmt: str
@@ -36,6 +42,25 @@ class SignalLine:
     samples_per_frame: int = 1
     skew: int = 0
     byte_offset: int = 0
+    initial: int = 0
+
+
+@dataclass(frozen=True)
+class SignalFile:
+    """Signals of a header that share one file, which holds them frame by frame: samples a frame, and what the
+    differences of format 8 start from, of each."""
+
+    name: str
+    path: str
+    fmt: str
+    byte_offset: int
+    samples: tuple[int, ...]
+    initial: tuple[int, ...]
+
+    @property
+    def frame(self) -> int:
+        """Samples of a frame in this file."""
+        return sum(self.samples)
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,7 @@ class SegmentLine:
 class Header:
     """A parsed WFDB header. `path` lacks the extension; `sig_len` is None where the header leaves it out.
 
+    `fs` and `sig_len` count frames, in each of which a signal may have several samples.
     `comments` are the lines that begin with "#", without it and the blanks around: "Age: 54", "Dx: 426783006".
     A record of several segments has `segments` and no `signals`. No file is read that lies outside `root`.
     """
@@ -61,6 +87,20 @@ class Header:
     segments: tuple[SegmentLine, ...] | None = None
     comments: tuple[str, ...] = ()
     root: str = ""
+
+    @property
+    def frame(self) -> int:
+        """Samples of a frame, over all signals."""
+        return sum(line.samples_per_frame for line in self.signals)
+
+    def rate(self, samples_per_frame: int = 1) -> int | Fraction:
+        """The rate in Hz of signals with that many samples a frame, just as the header writes it."""
+        exact = Fraction(repr(self.fs)) * samples_per_frame
+        return exact.numerator if exact.denominator == 1 else exact
+
+    def locate(self, name: str) -> str:
+        """The path of a file that the header names; raises RecordError."""
+        return locate(self.root, os.path.dirname(self.path), name)
 
 
 def read_header(root: str | Path, record: str) -> Header:
@@ -104,8 +144,8 @@ def _parse(root: str, path: str, lines: list[str], comments: tuple[str, ...]) ->
         raise ValueError("no record line")
     _, n_segments, n_signals, rate, stated = match.groups()
     fs, sig_len = float(rate) if rate else 250.0, int(stated or 0) or None
-    if not 0 < fs < 1e6 or int(n_signals) * (sig_len or 0) > LARGEST_RECORD:
-        raise ValueError(f"{n_signals} signals of {sig_len} samples at {rate} Hz")
+    if not 0 < fs <= LARGEST_RATE:
+        raise ValueError(f"a rate of {rate} Hz")
     described = len(lines) - 1
     if n_segments is not None:
         if described != int(n_segments):
@@ -114,9 +154,10 @@ def _parse(root: str, path: str, lines: list[str], comments: tuple[str, ...]) ->
     if described != int(n_signals):
         raise ValueError(f"{n_signals} signals announced, {described} described")
     signals = tuple(map(_signal_line, lines[1:]))
-    if (sig_len or 0) * sum(line.samples_per_frame for line in signals) > LARGEST_RECORD:
-        raise ValueError("too many samples in a frame")
-    return Header(path, fs, sig_len, signals, None, comments, root)
+    header = Header(path, fs, sig_len, signals, None, comments, root)
+    if header.frame > LARGEST_FRAME:
+        raise RecordError("over a limit", f"a frame of {header.frame:,} samples, at most {LARGEST_FRAME:,} are read")
+    return header
 
 
 def _signal_line(line: str) -> SignalLine:
@@ -124,25 +165,20 @@ def _signal_line(line: str) -> SignalLine:
     n_parts = len(parts)
     if n_parts < 2:
         raise ValueError(f"signal line {line[:80]!r}")
-    _check_file_name(parts[0])
+    check_file_name(parts[0])
     fmt, samples_per_frame, skew, byte_offset = _format(parts[1])
     gain, baseline, units = _calibration(parts[2]) if n_parts > 2 else (None, None, "mV")
     try:
         if baseline is None:
             baseline = int(parts[4]) if n_parts > 4 else 0
+        initial = int(parts[5]) if fmt == "8" and n_parts > 5 else 0
         checksum = int(parts[6]) & 0xFFFF if n_parts > 6 else None
     except ValueError:
         raise ValueError(f"signal line {line[:80]!r}") from None
     if abs(baseline) > LARGEST_BASELINE:
         raise ValueError("the baseline is out of range")
     return SignalLine(parts[0], fmt, gain, baseline, units, checksum, parts[8] if n_parts > 8 else "",
-                      samples_per_frame, skew, byte_offset)
-
-
-@lru_cache(maxsize=1024)
-def _check_file_name(name: str) -> None:
-    if name in (".", "..", "-") or any(c in name for c in "/\\:\0"):
-        raise RecordError("path outside root", f"the header names the file {name[:80]!r}")
+                      samples_per_frame, skew, byte_offset, initial)
 
 
 @lru_cache(maxsize=1024)
@@ -167,9 +203,9 @@ def _calibration(text: str) -> tuple[float | None, int | None, str]:
 
 
 def _segment_line(line: str) -> SegmentLine:
-    name, _, length = line.partition(" ")
-    if not re.fullmatch(r"[0-9]{1,18}", length.strip()):
+    name, *rest = line.split(None, 1)
+    if len(rest) != 1 or not re.fullmatch(r"[0-9]{1,18}", rest[0]):
         raise ValueError(f"segment line {line[:80]!r}")
     if name != "~":
-        _check_file_name(name)
-    return SegmentLine(name, int(length))
+        check_file_name(name)
+    return SegmentLine(name, int(rest[0]))

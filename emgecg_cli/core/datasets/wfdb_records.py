@@ -1,58 +1,208 @@
-"""Read one WFDB record as twelve leads by name in int16 microvolts.
+"""Read WFDB records as twelve leads by name in int16 microvolts, each lead at its own rate, then all at the highest.
 
-The plain cases (format 16 and 212, MATLAB v4 matrices; one segment, one sample per frame, no skew) are read here, many
-times faster than `wfdb.rdsamp` and equal to it; every other format goes through wfdb. Reference: header(5) of WFDB.
+A signal with several samples a frame is read at the frame's rate times their number, and nothing is averaged. Leads of
+unlike rates are brought to the highest by the polyphase filter. A record of any length can be read: one that is too
+long to be held is read stretch by stretch. Reference: header(5) of WFDB.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from fractions import Fraction
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from emgecg_cli.core.datasets.wfdb_files import file_size
-from emgecg_cli.core.datasets.wfdb_formats import MISSING_CODES, is_plain, read_stored, verify_checksums
-from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, SignalLine, read_header_at
-from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, lead_rows, to_int16_uv
+from emgecg_cli.core.datasets.wfdb_formats import count_frames, read_stored, sums_of, verify_checksums
+from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, SignalLine
+from emgecg_cli.core.datasets.wfdb_parts import Part, Plan, plan_of
+from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, to_int16_uv
+from emgecg_cli.core.signals.resampling import reach, resample
 
 MICROVOLTS = {"uv": 1.0, "µv": 1.0, "μv": 1.0, "mv": 1e3, "v": 1e6}
-# Compressed records hold a few samples per byte; one that announces many more is not worth the memory.
-SAMPLES_PER_BYTE, SAMPLES_AT_LEAST = 64, 10 ** 6
-
-# All that a parser is known to raise on a file that is not what it says; anything else is a bug and should be seen.
-_PARSER_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, NameError, AssertionError,
-                  OSError, EOFError, RuntimeError, MemoryError)
+# format -> the stored number that means "no sample"; format 8 has none
+MISSING_CODES = {"16": -2 ** 15, "61": -2 ** 15, "160": -2 ** 15, "516": -2 ** 15, "212": -2 ** 11, "80": -2 ** 7,
+                 "508": -2 ** 7, "310": -2 ** 9, "311": -2 ** 9, "24": -2 ** 23, "524": -2 ** 23, "32": -2 ** 31,
+                 "8": -2 ** 31}
+# Numbers that are held at once; a record of more is read in stretches.
+LARGEST_AT_ONCE = 10 ** 8
+CHUNK = 2 ** 22
 
 
 @dataclass(frozen=True)
 class Leads:
-    """A record as read: int16 microvolts (12, L), the leads the file lacks, and the number of clipped samples."""
+    """A record as read: int16 microvolts (12, L) at `fs` Hz, which leads the file lacks, which of its signals are no
+    lead, how many samples were clipped (None: not counted yet), and faults of its files that did not keep it from being
+    read. The signal of a long record is a `LongSignal`."""
 
-    signal: np.ndarray
+    signal: np.ndarray | LongSignal
     absent_leads: list[str]
-    n_clipped: int
+    n_clipped: int | None
+    fs: int | Fraction = 0
+    unused_signals: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """What a `Recording` says of its file besides the signal and its rate."""
+        return {"absent_leads": self.absent_leads, "n_clipped": self.n_clipped,
+                "unused_signals": list(self.unused_signals), "file_flags": list(self.flags)}
 
 
-def read_leads(header: Header) -> Leads:
-    """Read the signals a header describes, twelve leads by name; raises RecordError.
+@dataclass(frozen=True)
+class LongSignal:
+    """int16 microvolts (12, L) that are read where they are sliced in time, `signal[:, a:b]`; raises RecordError."""
+
+    plan: Plan
+    dtype = np.dtype(np.int16)
+    ndim = 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Leads and samples."""
+        return len(LEADS), self.plan.sig_len
+
+    def __len__(self) -> int:
+        return len(LEADS)
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        every, span = key
+        if every != slice(None) or span.step not in (None, 1):
+            raise IndexError("a long recording is sliced in time, [:, first:last]")
+        start, end, _ = span.indices(self.plan.sig_len)
+        return _twelve(self.plan, *_read_samples(self.plan, start, max(start, end))[:1])
+
+
+def read_leads(header: Header, fs: int | None = None) -> Leads:
+    """Read the signals a header describes, twelve leads by name; raises RecordError, also where the leads have another
+    rate than `fs`.
 
     A lead the file lacks is all `MISSING` and listed. Checksums are verified where the header gives them.
     """
-    return _read_plain(header) if is_plain(header) else _read_by_wfdb(header)
+    plan = plan_of(header)
+    if fs not in (None, plan.fs):
+        raise RecordError("wrong rate", f"{float(plan.fs):g} Hz, expected {fs}")
+    absent = [name for i, name in enumerate(LEADS) if i not in plan.leads]
+    for part in plan.parts:
+        _scales([part.header.signals[row] for row in part.rows.values()])
+    if plan.n_samples > LARGEST_AT_ONCE:
+        return Leads(LongSignal(plan), absent, None, plan.fs, plan.unused, tuple(_verify(plan)))
+    signal, n_clipped, flags = _read_frames(plan, 0, plan.n_frames, whole=True)
+    if not signal.shape[1]:
+        raise RecordError("wrong length", "no samples")
+    if signal.min() == MISSING:
+        empty = [LEADS[lead] for lead, row in zip(plan.leads, signal, strict=True) if (row == MISSING).all()]
+        if empty:
+            raise RecordError("nan lead", f"no sample in {', '.join(empty)}")
+    return Leads(_twelve(plan, signal), absent, n_clipped, plan.fs, plan.unused, tuple(flags))
 
 
-def _read_plain(header: Header) -> Leads:
-    rows = _standard_rows(tuple(line.name for line in header.signals))
-    lines = [header.signals[row] for row in rows.values()]
-    scales = _scales(lines)
-    stored, kept = read_stored(header), list(rows.values())
-    if kept != list(range(len(stored))):
-        stored = stored[kept]
-    return _place(rows, *_microvolts(stored, lines, scales))
+def _twelve(plan: Plan, signal: np.ndarray) -> np.ndarray:
+    """The leads that are there at their places among the twelve."""
+    if len(plan.leads) == len(LEADS):
+        return np.ascontiguousarray(signal)
+    full = np.full((len(LEADS), signal.shape[1]), MISSING, np.int16)
+    full[list(plan.leads)] = signal
+    return full
+
+
+def _verify(plan: Plan) -> list[str]:
+    """Check a long record against the checksums of its headers, a chunk at a time; returns the flags of its files."""
+    flags: list[str] = []
+    for header in dict.fromkeys(part.header for part in plan.parts):
+        sums, n_frames = [0] * len(header.signals), count_frames(header)
+        if any(line.fmt == "8" for line in header.signals):
+            raise RecordError("over a limit", f"{header.frame * n_frames:,} samples in format 8, which cannot be read "
+                                              f"in stretches; at most {LARGEST_AT_ONCE:,} are read at once")
+        for first, last in _chunks(n_frames, header.frame):
+            stored = read_stored(header, first, last)
+            flags += stored.flags if not first else ()
+            sums = [total + more for total, more in zip(sums, sums_of(stored.signals), strict=True)]
+        verify_checksums(header.signals, sums)
+    return flags
+
+
+def _chunks(n_frames: int, frame: int) -> Iterator[tuple[int, int]]:
+    step = max(1, CHUNK // frame)
+    for first in range(0, n_frames, step):
+        yield first, min(first + step, n_frames)
+
+
+def _read_samples(plan: Plan, start: int, end: int) -> tuple[np.ndarray, int]:
+    """The leads there are, (leads, end - start), and how many samples were clipped, of whole frames around them."""
+    first, last = start // plan.frame, -(-end // plan.frame)
+    slowest = min(part.header.signals[row].samples_per_frame for part in plan.parts for row in part.rows.values())
+    # so that filters see what lies around, as in the whole record
+    margin = -(-reach(slowest, plan.frame) // slowest)
+    before, after = max(0, first - margin), min(plan.n_frames, last + margin)
+    signal, n_clipped, _ = _read_frames(plan, before, after)
+    return signal[:, start - before * plan.frame:end - before * plan.frame], n_clipped
+
+
+def _read_frames(plan: Plan, first: int, last: int, whole: bool = False) -> tuple[np.ndarray, int, list[str]]:
+    """The leads there are in the frames of a span, int16 microvolts (leads, frames * plan.frame), how many samples were
+    clipped, and the flags of the files. With `whole` checksums are verified."""
+    if len(plan.parts) == 1 and plan.parts[0].n_frames == plan.n_frames:
+        return _read_part(plan, plan.parts[0], (first, last), whole)
+    signal = np.full((len(plan.leads), (last - first) * plan.frame), MISSING, np.int16)
+    n_clipped, flags = 0, []
+    for part in plan.parts:
+        start, end = max(first, part.start), min(last, part.start + part.n_frames)
+        if start < end and part.rows:
+            found, clipped, flagged = _read_part(plan, part, (start - part.start, end - part.start), whole)
+            places = [plan.leads.index(lead) for lead in part.rows]
+            signal[places, (start - first) * plan.frame:(end - first) * plan.frame] = found
+            n_clipped += clipped
+            flags += flagged
+    return signal, n_clipped, flags
+
+
+def _read_part(plan: Plan, part: Part, span: tuple[int, int], whole: bool) -> tuple[np.ndarray, int, list[str]]:
+    """The leads of a part in a span of its frames, in the order of its rows."""
+    lines = [part.header.signals[row] for row in part.rows.values()]
+    skew = max(line.skew for line in lines)
+    if whole:
+        stored = read_stored(part.header)
+    else:
+        stored = read_stored(part.header, span[0], min(span[1] + skew, part.n_frames))
+    signals = stored.signals
+    if skew or any(line.samples_per_frame != plan.frame for line in lines) or not isinstance(signals, np.ndarray):
+        picked = [_shifted(signals[row], line, span[1] - span[0])
+                  for row, line in zip(part.rows.values(), lines, strict=True)]
+        return *_at_one_rate(picked, lines, plan.frame), list(stored.flags)
+    kept = list(part.rows.values())
+    if kept != list(range(len(signals))):
+        signals = signals[kept]
+    if signals.shape[1] != (span[1] - span[0]) * plan.frame:
+        signals = signals[:, :(span[1] - span[0]) * plan.frame]
+    return *_microvolts(signals, lines), list(stored.flags)
+
+
+def _shifted(stored: np.ndarray, line: SignalLine, n_frames: int) -> np.ndarray:
+    """The samples from the skew on, "no sample" where the file ends before."""
+    n = line.samples_per_frame
+    found = stored[line.skew * n:(line.skew + n_frames) * n]
+    if len(found) == n_frames * n:
+        return found
+    return np.append(found, np.full(n_frames * n - len(found), MISSING_CODES[line.fmt], stored.dtype))
+
+
+def _at_one_rate(signals: Sequence[np.ndarray], lines: Sequence[SignalLine], frame: int) -> tuple[np.ndarray, int]:
+    """Leads of unlike rates as int16 microvolts at `frame` samples a frame."""
+    found: list[np.ndarray] = [np.empty(0, np.int16)] * len(lines)
+    n_clipped = 0
+    order = sorted(range(len(lines)), key=lambda i: lines[i].samples_per_frame)
+    for n, group in groupby(order, key=lambda i: lines[i].samples_per_frame):
+        members = list(group)
+        block, clipped = _microvolts(np.stack([signals[i] for i in members]), [lines[i] for i in members])
+        if n != frame:
+            block, more = resample(block, n, frame)
+            clipped += more
+        n_clipped += clipped
+        for i, row in zip(members, block, strict=True):
+            found[i] = row
+    return np.stack(found), n_clipped
 
 
 def _scales(lines: Sequence[SignalLine]) -> list[float]:
@@ -63,14 +213,18 @@ def _scales(lines: Sequence[SignalLine]) -> list[float]:
     return [_microvolts_per(line.units, line.name) for line in lines]
 
 
-def _microvolts(stored: np.ndarray, lines: Sequence[SignalLine], scales: Sequence[float]) -> tuple[np.ndarray, int]:
+def _microvolts(stored: np.ndarray, lines: Sequence[SignalLine]) -> tuple[np.ndarray, int]:
     """Stored numbers (n, L) as int16 microvolts, and how many samples were clipped; `stored` may be overwritten."""
+    if not stored.size:
+        return np.empty(stored.shape, np.int16), 0
+    scales = _scales(lines)
     lowest, highest = int(stored.min()), int(stored.max())
     whole = lowest > max(MISSING_CODES[line.fmt] for line in lines)
     first = lines[0]
     step = scales[0] / (first.gain or 1)
-    if whole and step.is_integer() and all(line.gain == first.gain and line.baseline == first.baseline
-                                           and line.units == first.units for line in lines):
+    if whole and stored.dtype == np.int16 and step.is_integer() and all(
+            line.gain == first.gain and line.baseline == first.baseline and line.units == first.units
+            for line in lines):
         # Whole steps need no float: rounding gives the same number, as the products are far nearer to it than 1/2.
         furthest = max(abs(lowest - first.baseline), abs(highest - first.baseline))
         if max(abs(first.baseline), abs(step), furthest * abs(step)) <= LARGEST_UV:
@@ -96,100 +250,8 @@ def physical(stored: np.ndarray, lines: Sequence[SignalLine]) -> np.ndarray:
     return values
 
 
-def _place(rows: dict[int, int], signal: np.ndarray, n_clipped: int) -> Leads:
-    """Put the leads that are there, in the order of `rows`, at their places among the twelve; each has a sample."""
-    if signal.min() == MISSING:
-        empty = [LEADS[lead] for lead, row in zip(rows, signal, strict=True) if (row == MISSING).all()]
-        if empty:
-            raise RecordError("nan lead", f"no sample in {', '.join(empty)}")
-    if len(rows) == len(LEADS):
-        return Leads(np.ascontiguousarray(signal), [], n_clipped)
-    full = np.full((len(LEADS), signal.shape[1]), MISSING, np.int16)
-    full[list(rows)] = signal
-    return Leads(full, [name for i, name in enumerate(LEADS) if i not in rows], n_clipped)
-
-
-@lru_cache(maxsize=256)
-def _standard_rows(names: tuple[str, ...]) -> dict[int, int]:
-    try:
-        rows = lead_rows(names)
-    except ValueError as error:
-        raise RecordError("unreadable header", str(error)) from None
-    if not rows:
-        raise RecordError("no standard leads", repr(", ".join(names)[:200]) if any(names) else "no signal has a name")
-    return dict(sorted(rows.items()))
-
-
 def _microvolts_per(units: str | None, lead: str) -> float:
     factor = MICROVOLTS.get((units or "").lower())
     if factor is None:
         raise RecordError("unknown units", f"lead {lead} is in {(units or '')[:40]!r}")
     return factor
-
-
-def _read_by_wfdb(header: Header) -> Leads:
-    _check_before_wfdb(header)
-    if header.signals:
-        rows = _standard_rows(tuple(line.name for line in header.signals))
-        _scales([header.signals[row] for row in rows.values()])
-    record = _rdrecord(header)
-    rows = _standard_rows(tuple(name or "" for name in record.sig_name))
-    scale = [_microvolts_per(record.units[row], record.sig_name[row]) for row in rows.values()]
-    return _place(rows, *to_int16_uv((record.p_signal[:, list(rows.values())] * scale).T))
-
-
-def _check_before_wfdb(header: Header) -> None:
-    """wfdb opens what a header names and allocates what it announces, so both are checked before."""
-    n_bytes = n_samples = 0
-    headers = [header] if header.segments is None else _segment_headers(header)
-    for one in headers:
-        samples = sum(line.samples_per_frame for line in one.signals)
-        n_samples += samples * ((one.sig_len or 0) + max((line.skew for line in one.signals), default=0))
-        for name in {line.file_name for line in one.signals} - {"~"}:
-            n_bytes += file_size(one.root, os.path.join(os.path.dirname(one.path), name))
-    if header.segments is not None:
-        n_samples = max(n_samples, sum(line.sig_len for line in header.segments) * _most_signals(headers))
-    if n_samples > SAMPLES_AT_LEAST + SAMPLES_PER_BYTE * n_bytes:
-        raise RecordError("wrong length", f"{n_samples} samples are announced, in {n_bytes} bytes")
-
-
-def _segment_headers(header: Header) -> list[Header]:
-    names = [line.name for line in header.segments or () if line.name != "~"]
-    found = [read_header_at(header.root, os.path.join(os.path.dirname(header.path), name)) for name in names]
-    for name, one in zip(names, found, strict=True):
-        if one.segments is not None:
-            raise RecordError("unreadable header", f"segment {name} has segments itself")
-    lengths = sum(line.sig_len for line in header.segments or ())
-    if header.sig_len not in (None, lengths):
-        raise RecordError("unreadable header", f"{header.sig_len} samples announced, segments of {lengths} described")
-    for one in found:
-        _scales([line for line in one.signals if one.sig_len and lead_rows([line.name])])
-        if is_plain(one):
-            read_stored(one)  # for its checksums, which wfdb does not verify
-    return found
-
-
-def _most_signals(headers: Sequence[Header]) -> int:
-    return max((len(header.signals) for header in headers), default=0)
-
-
-def _rdrecord(header: Header) -> Any:
-    import wfdb  # seconds to import, and rarely needed
-    simple = all(line.samples_per_frame == 1 and not line.skew for line in header.signals)
-    try:
-        if not header.signals:
-            record = wfdb.rdrecord(header.path)
-        else:
-            # The checksums are over the numbers as stored: not shifted by a skew, not averaged over a frame.
-            record = wfdb.rdrecord(header.path, physical=False, ignore_skew=True, smooth_frames=simple)
-            verify_checksums(header.signals, record.calc_checksum(expanded=not simple))
-            if simple:
-                record.dac(inplace=True)
-            else:
-                record = wfdb.rdrecord(header.path)
-    except _PARSER_ERRORS as error:
-        detail = str(error).replace(os.path.dirname(header.path) + os.sep, "")
-        raise RecordError("unreadable signal", (detail.splitlines() or [type(error).__name__])[0][:200]) from None
-    if record.p_signal is None or not record.p_signal.size:
-        raise RecordError("wrong length", "no samples")
-    return record

@@ -6,7 +6,8 @@ a paced beat or a slow wave is no defect, and a slip of units is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from math import log10, nan
 
 import numpy as np
@@ -52,10 +53,18 @@ class SignalChecks:
     saturated_leads: list[str] = field(default_factory=list)
 
 
-def check_signal(signal: np.ndarray, fs: int) -> SignalChecks:
-    """Check one recording: int16 microvolts (12, L) in the order of `leads.LEADS`, missing = `MISSING`, at `fs` Hz."""
+def check_signal(signal: np.ndarray, fs: int, derived: Collection[str] = ()) -> SignalChecks:
+    """Check one recording: int16 microvolts (12, L) in the order of `leads.LEADS`, missing = `MISSING`, at `fs` Hz.
+
+    `derived` leads are looked at as if they were absent: computed from others, they agree with them whatever those are.
+    """
+    if derived:
+        signal = signal.copy()
+        signal[[LEADS.index(name) for name in derived]] = MISSING
     signal = _without_padding(signal)
     limb = check_limb_leads(signal, fs)
+    if derived and limb.verdict == NOT_CHECKED:
+        limb = replace(limb, verdict=f"{NOT_CHECKED}; {', '.join(derived)} are derived")
     residuals = limb.einthoven_p50_uv, limb.einthoven_p99_uv, limb.goldberger_p50_uv, limb.goldberger_p99_uv
     if not signal.size:
         return SignalChecks(*residuals, limb.verdict, None, "not checked: no samples")

@@ -1,12 +1,13 @@
 """The time contract: polyphase, anti-aliased resampling that keeps missing samples missing.
 
 The filter is scipy's: a Kaiser-windowed (beta 5) low-pass of 20 * max(up, down) + 1 taps at the lower Nyquist rate.
+Rates need not be whole numbers: those that are not are resampled by the nearest fraction of small numbers.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import lru_cache
-from math import gcd
 
 import numpy as np
 
@@ -16,12 +17,37 @@ from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_int16_uv
 LARGEST_MATRIX = 2 ** 17
 
 
-def resampled_length(sig_len: int, fs_from: int, fs_to: int) -> int:
+# Of the smaller term of a fraction for rates that are not whole: at worst a recording of 10 s ends half a millisecond
+# off, and rates that a header rounds ("249.999872") become those they stand for.
+LARGEST_TERM = 10_000
+
+Rate = int | Fraction
+
+
+@lru_cache(maxsize=1024)
+def resampling_ratio(fs_from: Rate, fs_to: Rate) -> Fraction:
+    """Output samples per input sample: `fs_to / fs_from` as it is between whole rates, else the nearest fraction."""
+    if fs_from <= 0 or fs_to <= 0:
+        raise ValueError(f"rates must be positive, not {fs_from} and {fs_to} Hz")
+    exact = Fraction(fs_to) / fs_from
+    if min(exact.as_integer_ratio()) <= LARGEST_TERM or (isinstance(fs_from, int) and isinstance(fs_to, int)):
+        return exact
+    return exact.limit_denominator(LARGEST_TERM) if exact > 1 else 1 / (1 / exact).limit_denominator(LARGEST_TERM)
+
+
+def resampled_length(sig_len: int, fs_from: Rate, fs_to: Rate) -> int:
     """round(L * fs_to / fs_from), halves up."""
-    return (2 * sig_len * fs_to + fs_from) // (2 * fs_from)
+    up, down = resampling_ratio(fs_from, fs_to).as_integer_ratio()
+    return (2 * sig_len * up + down) // (2 * down)
 
 
-def resample(signal: np.ndarray, fs_from: int, fs_to: int) -> tuple[np.ndarray, int]:
+def reach(fs_from: Rate, fs_to: Rate) -> int:
+    """How many input samples on either side of its place an output sample depends on at most."""
+    up, down = resampling_ratio(fs_from, fs_to).as_integer_ratio()
+    return 10 * max(up, down) // up + 1
+
+
+def resample(signal: np.ndarray, fs_from: Rate, fs_to: Rate) -> tuple[np.ndarray, int]:
     """Resample int16 microvolts (C, L) from `fs_from` to `fs_to` Hz; also return how many samples were clipped.
 
     The numbers are those of `scipy.signal.resample_poly(..., padtype="line")` in float64: beyond its ends a signal goes
@@ -29,15 +55,12 @@ def resample(signal: np.ndarray, fs_from: int, fs_to: int) -> tuple[np.ndarray, 
     for the filter only: an output sample is missing when a missing input sample lies within half a step (of the
     coarser rate) of it.
     """
-    if fs_from <= 0 or fs_to <= 0:
-        raise ValueError(f"rates must be positive, not {fs_from} and {fs_to} Hz")
-    if fs_from == fs_to:
+    up, down = resampling_ratio(fs_from, fs_to).as_integer_ratio()
+    if up == down:
         return signal.copy(), 0
     length = resampled_length(signal.shape[1], fs_from, fs_to)
     if signal.size == 0 or length == 0:
         return np.empty((len(signal), length), np.int16), 0
-    divisor = gcd(fs_from, fs_to)
-    up, down = fs_to // divisor, fs_from // divisor
     if signal.min() > MISSING:
         return _rounded(_filter(signal, up, down, length))
     missing = signal == MISSING
@@ -76,7 +99,7 @@ def _filter(values: np.ndarray, up: int, down: int, length: int) -> np.ndarray:
     step, per_block = n_blocks * down, n_blocks * up
     if 2 * step * per_block > LARGEST_MATRIX:
         from scipy.signal import resample_poly  # slow to import
-        whole = resample_poly(values.astype(np.float64), up, down, axis=1, padtype="line")
+        whole = resample_poly(values.astype(np.float64), up, down, axis=1, window=_taps(up, down), padtype="line")
         return np.ascontiguousarray(whole[:, :length])
     before = 10 * max(up, down) // up
     n_out = -(-length // per_block)
@@ -103,11 +126,18 @@ def _blocks(up: int, down: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _matrix(up: int, down: int) -> np.ndarray:
-    """(step, 2 * per_block): what an input sample gives to the outputs over its block, and over the block before."""
+def _taps(up: int, down: int) -> np.ndarray:
+    """The low-pass at the common rate, with a gain of 1."""
     from scipy.signal import firwin  # slow to import
     half = 10 * max(up, down)
-    taps = up * firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+    return firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+
+
+@lru_cache(maxsize=8)
+def _matrix(up: int, down: int) -> np.ndarray:
+    """(step, 2 * per_block): what an input sample gives to the outputs over its block, and over the block before."""
+    half = 10 * max(up, down)
+    taps = up * _taps(up, down)
     n_blocks = _blocks(up, down)
     step, per_block = n_blocks * down, n_blocks * up
     # Input k of the two blocks lies at (k - before) * up of the common rate, output m at m * down.

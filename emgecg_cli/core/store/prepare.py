@@ -16,6 +16,7 @@ from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
 from emgecg_cli.core.config import CLEANING, PrepareConfig
 from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
+from emgecg_cli.core.datasets.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.references import References, write_references
@@ -43,8 +44,9 @@ FLAGGED = "flagged:"
 UNUSED = "unused:"
 CARD = ("card.md", "card.html")
 TABLE_MODALITY = "tables"
+READ_OTHERWISE = ("unused_signals", "derived_leads")
 # settings that mean something for signals only, or for tables only
-OF_SIGNALS = ("fs", "seconds", "window", "measure")
+OF_SIGNALS = ("fs", "seconds", "window", "measure", "derive_leads")
 OF_TABLES = ("percentiles", "covariates", "healthy")
 
 
@@ -98,8 +100,9 @@ def settings_for(modality: str, config: PrepareConfig) -> dict[str, Any]:
         parse_percentiles(config.percentiles)
         check_covariates(config.covariates)
         check_healthy(config.healthy)
-        if config.healthy == defaults["healthy"]:  # so that a store made before there was a choice is still the same
-            settings.pop("healthy")
+    for name in ("healthy", "derive_leads"):  # so that a store made before there was a choice is still the same
+        if settings.get(name) == defaults[name]:
+            settings.pop(name)
     return settings
 
 
@@ -122,6 +125,8 @@ def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], numbe
                 counts.update(counted)
             except SetAside as refused:
                 found = [refused.row]
+            except RecordError as error:
+                found = [QuarantineRow(item.ref.record_id, error.reason, error.detail, item.ref.source)]
         quarantine += [one for one in found if isinstance(one, QuarantineRow)]
         kept += [one for one in found if not isinstance(one, QuarantineRow)]
     return make_shard(number, kept, quarantine, dict(counts))
@@ -130,7 +135,8 @@ def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], numbe
 def _rows_of_signal(recording: Recording, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
     """The rows and signals of a recording, and what is counted of it."""
     report, changed = clean_text(recording, rules, config.min_words)
-    return list(rows_of(recording, report, config)), [CLEANED + rule for rule in changed]
+    flags = [FLAGGED + flag.partition(":")[0] for flag in recording.file_flags]
+    return list(rows_of(recording, report, config)), [CLEANED + rule for rule in changed] + flags
 
 
 def _rows_of_tables(examination: Examination, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
@@ -210,6 +216,8 @@ def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
         "resampled": column("resampled_from").is_not_null(), "padded": column("n_padded") > 0,
         "cropped": column("n_cropped") > 0, "trimmed": column("n_trimmed") > 0,
     }
+    there = set(written.records.collect_schema().names())
+    flags |= {f"with_{name}": column(name).list.len() > 0 for name in READ_OTHERWISE if name in there}
     totals = written.records.select(
         polars.len().alias("records"), column("subject_id").n_unique().alias("subjects"),
         column("recording_id").n_unique().alias("recordings"),

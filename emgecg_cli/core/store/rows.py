@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import numpy as np
 
-from emgecg_cli.core.artifacts import Measurements, QuarantineRow, RecordRow, Sections
+from emgecg_cli.core.artifacts import Measurements, QuarantineRow, Reading, RecordRow, Sections
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Examination, Recording
 from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.text import clean_report
 from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.signals.derived_leads import derive_leads
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING
 from emgecg_cli.core.signals.quality import check_signal
-from emgecg_cli.core.signals.resampling import resample, resampled_length
+from emgecg_cli.core.signals.resampling import Rate, resample, resampled_length, resampling_ratio
 from emgecg_cli.core.signals.windows import window_starts
 
 
@@ -61,14 +64,15 @@ def rows_of(recording: Recording, report: str,
             config: PrepareConfig) -> Iterator[tuple[RecordRow, np.ndarray] | QuarantineRow]:
     """The rows that a recording gives and their signals, int16 microvolts (12, config.sig_len).
 
-    A window is cut at the recording's own rate, measured there, resampled, and padded with missing samples at its end.
-    One in which a present lead has no sample is set aside; raises SetAside where that is the only one.
+    A window is cut at the recording's own rate, given the limb leads that are to be derived, measured there, resampled,
+    and padded with missing samples at its end. One in which a present lead has no sample is set aside; raises SetAside
+    where that is the only one, and RecordError where a recording that is read in stretches cannot be.
     """
     signal, fs = recording.signal, recording.fs
     if signal.dtype != np.int16 or signal.ndim != 2 or len(signal) != len(LEADS) or not signal.shape[1]:
         raise ValueError(f"record {recording.ref.record_id}: {signal.dtype} {signal.shape}, a source promises int16 "
                          f"({len(LEADS)}, L)")
-    length = round(config.seconds * fs)
+    length = _samples(config.seconds, fs)
     starts = window_starts(signal.shape[1], length, config.window)
     present = [lead for lead, name in enumerate(LEADS) if name not in recording.absent_leads]
     empty = {start: _empty_leads(signal[:, start:start + length], present) for start in starts}
@@ -81,15 +85,18 @@ def rows_of(recording: Recording, report: str,
     for number, start in enumerate(starts):
         record_id = f"{recording.ref.record_id}#{number}" if len(starts) > 1 else recording.ref.record_id
         if empty[start]:
-            yield QuarantineRow(record_id, "nan lead", f"no sample in {empty[start]} from {start / fs:g} s on",
+            yield QuarantineRow(record_id, "nan lead", f"no sample in {empty[start]} from {float(start / fs):g} s on",
                                 recording.ref.source)
             continue
         window = signal[:, start:start + length]
-        stored, n_clipped = _at_rate(window, fs, config)
-        if recording.n_clipped:
-            n_clipped += int(np.count_nonzero(np.abs(window, dtype=np.int32) == LARGEST_UV))
-        row = _row(recording, report, config, record_id, start, stored, window)
-        yield replace(row, n_clipped=n_clipped, **(once if start == kept[-1] else {})), stored
+        n_clipped = 0 if recording.n_clipped == 0 else \
+            int(np.count_nonzero(np.abs(window, dtype=np.int32) == LARGEST_UV))
+        derived: list[str] = []
+        if config.derive_leads:
+            window, derived = derive_leads(window, recording.absent_leads)
+        stored, clipped = _at_rate(window, fs, config)
+        row = _row(recording, report, config, record_id, start, stored, window, derived)
+        yield replace(row, n_clipped=n_clipped + clipped, **(once if start == kept[-1] else {})), stored
 
 
 def row_of_tables(examination: Examination, report: str, tables: TableCase) -> RecordRow:
@@ -105,12 +112,17 @@ def row_of_tables(examination: Examination, report: str, tables: TableCase) -> R
         sections=Sections(tables.findings, tables.impression, case.height if case else None, examination.flags))
 
 
+def _samples(seconds: float, fs: Rate) -> int:
+    """Samples of a window: at a rate that is not whole, those of which no part is left out."""
+    return ceil(Fraction(seconds) * fs) if isinstance(fs, Fraction) else round(seconds * fs)
+
+
 def _empty_leads(window: np.ndarray, present: list[int]) -> str:
     """The leads without a sample in a window, of those the recording has."""
     return ", ".join(LEADS[lead] for lead in present if (window[lead] == MISSING).all())
 
 
-def _at_rate(window: np.ndarray, fs: int, config: PrepareConfig) -> tuple[np.ndarray, int]:
+def _at_rate(window: np.ndarray, fs: Rate, config: PrepareConfig) -> tuple[np.ndarray, int]:
     """A window at the store's rate and length, and how many samples resampling clipped."""
     n_clipped = 0
     if fs != config.fs:
@@ -123,28 +135,40 @@ def _at_rate(window: np.ndarray, fs: int, config: PrepareConfig) -> tuple[np.nda
 
 
 def _row(recording: Recording, report: str, config: PrepareConfig, record_id: str, start: int, stored: np.ndarray,
-         window: np.ndarray) -> RecordRow:
+         window: np.ndarray, derived: list[str]) -> RecordRow:
     ref, fs = recording.ref, recording.fs
+    absent = [name for name in recording.absent_leads if name not in derived]
     n_padded = config.sig_len - min(config.sig_len, resampled_length(window.shape[1], fs, config.fs))
-    n_missing = int(np.count_nonzero(stored == MISSING)) - len(recording.absent_leads) * config.sig_len \
-        - (len(LEADS) - len(recording.absent_leads)) * n_padded
+    n_missing = int(np.count_nonzero(stored == MISSING)) - len(absent) * config.sig_len \
+        - (len(LEADS) - len(absent)) * n_padded
     return RecordRow(
         record_id=record_id, subject_id=ref.subject_id, split=str(ref.split), fs=config.fs, sig_len=config.sig_len,
         report=report, report_raw=recording.report_raw or recording.report, report_kind=recording.report_kind,
         language=recording.language or detect_language(recording.report), codes=recording.codes, source=ref.source,
-        shard=0, row=0, recording_id=ref.record_id, start_s=start / fs, age=recording.age, sex=recording.sex,
-        n_missing=n_missing, n_padded=n_padded,
-        absent_leads=recording.absent_leads, resampled_from=fs if fs != config.fs else None,
-        **vars(check_signal(stored, config.fs)), signal_hash=signal_hash(stored),
+        shard=0, row=0, recording_id=ref.record_id, start_s=float(start / fs), age=recording.age, sex=recording.sex,
+        n_missing=n_missing, n_padded=n_padded, absent_leads=absent,
+        resampled_from=None if fs == config.fs else fs if isinstance(fs, int) else float(fs),
+        **vars(check_signal(stored, config.fs, derived)), signal_hash=signal_hash(stored),
         fingerprint=fingerprint(stored, config.fs), machine=recording.machine,
-        measurements=_measure(window, fs) if config.measure else None)
+        measurements=_measure(window, fs) if config.measure else None,
+        reading=_reading(recording, config.fs, derived))
 
 
-def _measure(window: np.ndarray, fs: int) -> Measurements:
+def _reading(recording: Recording, fs: int, derived: list[str]) -> Reading | None:
+    """What there is to say of how the file was read; None for twelve leads at a whole rate."""
+    ratio = resampling_ratio(recording.fs, fs) if isinstance(recording.fs, Fraction) else None
+    found = Reading(str(ratio) if ratio else None, recording.unused_signals or None, derived or None,
+                    recording.file_flags or None)
+    return found if found != Reading() else None
+
+
+def _measure(window: np.ndarray, fs: Rate) -> Measurements:
     """Measurements at the file's own rate; all undetected where that is too low to measure."""
     from emgecg_cli.core.signals.delineation import FS_RANGE, measure  # takes a moment to import
 
-    if fs > FS_RANGE[1]:
+    if fs > FS_RANGE[1] or not isinstance(fs, int):
+        if fs < FS_RANGE[0]:
+            return Measurements()
         window, _ = resample(window, fs, 500)
         fs = 500
     return measure(window, fs) if fs >= FS_RANGE[0] else Measurements()

@@ -1,8 +1,8 @@
 """The table of a store: `RecordRow`s as a polars frame and back, and the streamed merge of the shards' tables.
 
-A nested dataclass is flattened: `machine` to columns `machine_…`, `measurements` and `sections` to columns of their
-own. Where no record of the whole store has any, the table has no such columns. `offset` is where the row's line
-begins in the rows of its shard.
+A nested dataclass is flattened: `machine` to columns `machine_…`, the others to columns of their own. Where no record
+of the whole store has any, the table has no such columns. `offset` is where the row's line begins in the rows of its
+shard. `resampled_from` is a column of whole numbers where all of them are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.artifacts import MachineIntervals, Measurements, RecordRow, Sections
+from emgecg_cli.core.artifacts import MachineIntervals, Measurements, Reading, RecordRow, Sections
 
 TABLE = "records.parquet"
 ROW_GROUP = 8192
@@ -26,7 +26,7 @@ _DTYPES: dict[str, Any] = {"str": polars.String, "int": polars.Int64, "float": p
                            "list[float | None]": polars.List(polars.Float64)}
 # field of RecordRow -> its class and what its columns begin with
 GROUPS: dict[str, tuple[type, str]] = {"machine": (MachineIntervals, "machine_"), "measurements": (Measurements, ""),
-                                       "sections": (Sections, "")}
+                                       "sections": (Sections, ""), "reading": (Reading, "")}
 
 
 def _dtypes(kind: type, prefix: str = "") -> dict[str, Any]:
@@ -80,6 +80,9 @@ def merge_tables(parts: Sequence[Path], out: Path) -> None:
     frame = polars.scan_parquet(list(parts), glob=False)
     empty = [name for name, schema in GROUP_SCHEMAS.items() if not _any_value(frame, list(schema))]
     frame = frame.drop([column for name in empty for column in GROUP_SCHEMAS[name]])
+    rate = polars.col("resampled_from")
+    if frame.select((rate == rate.round()).all()).collect(engine="streaming").item():
+        frame = frame.with_columns(rate.cast(polars.Int64))
     _sink(frame, out)
 
 

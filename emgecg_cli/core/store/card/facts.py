@@ -13,6 +13,7 @@ from typing import Any
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS
+from emgecg_cli.core.signals.derived_leads import LIMB_LEADS
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store.card.findings import Alike, Finding, Findings, find_all, missing_share
 from emgecg_cli.core.store.card.tallies import Quantiles, Tally, bins, collect, quantiles, tally
@@ -80,6 +81,7 @@ class CardFacts:
     cleaning: Mapping[str, int]
     flags: tuple[FlagFacts, ...] = ()
     unused: Mapping[str, int] = field(default_factory=dict)
+    n_derivable: int = 0
 
 
 def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int], details: Mapping[str, Any],
@@ -104,7 +106,7 @@ def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int]
         _tallies(records, columns), _quantiles(records, columns),
         int(collect(records.select(_col("codes").explode().drop_nulls().n_unique())).item()), reports, n_distinct,
         n_sharing, leaked, find_all(records, alike), _reasons(quarantine), dict(cleaning or {}),
-        _flags(records, columns), dict(unused or {}))
+        _flags(records, columns), dict(unused or {}), int(collect(records.select(_derivable().sum())).item()))
 
 
 def _recording() -> polars.Expr:
@@ -121,7 +123,7 @@ def _splits(records: polars.LazyFrame) -> tuple[SplitFacts, ...]:
 def _tallies(records: polars.LazyFrame, columns: list[str]) -> dict[str, Tally]:
     length = records.group_by(_recording().alias("recording")).agg(
         ((_col("sig_len") - _col("n_padded") + _col("n_cropped")).sum() / _col("fs").first()).alias("s"))
-    rate = _col("resampled_from").fill_null(_col("fs"))
+    rate = _col("resampled_from").fill_null(_col("fs")).cast(polars.String).str.replace(r"\.0$", "")
     found = {
         "lengths": bins(length, _col("s"), _SECONDS, _labels(_SECONDS, "s")),
         "rates": tally(records.select(polars.format("{} Hz", rate).alias("rate")), _col("rate")),
@@ -137,12 +139,30 @@ def _tallies(records: polars.LazyFrame, columns: list[str]) -> dict[str, Tally]:
     for name in ("einthoven_p50_uv", "goldberger_p50_uv"):
         found[name] = bins(records, _col(name), _RESIDUAL_UV, _labels(_RESIDUAL_UV, "µV"), null="not checked")
     for name in ("absent_leads", "flat_leads"):
-        counts = dict(tally(records.select(_col(name).explode().alias("lead")).drop_nulls(), _col("lead")).rows)
-        found[name] = Tally(tuple((lead, counts[lead]) for lead in LEADS if lead in counts))
+        found[name] = _of_leads(records, name)
+    if "unused_signals" in columns:
+        found["unused_signals"] = tally(records.select(_col("unused_signals").explode()).drop_nulls(),
+                                        _col("unused_signals"))
+        found["derived_leads"] = _of_leads(records, "derived_leads")
+        by = records.filter(_col("resampled_by").is_not_null())
+        found["fractions"] = tally(by.select(polars.format("{} Hz by {}", rate, "resampled_by").alias("by")),
+                                   _col("by"))
     for name in ("regular", "p_present"):
         if name in columns:
             found[name] = tally(records, _col(name), null="undetected")
     return found
+
+
+def _of_leads(records: polars.LazyFrame, name: str) -> Tally:
+    """How often each lead is in a column of lists, in the order of the leads."""
+    counts = dict(tally(records.select(_col(name).explode().alias("lead")).drop_nulls(), _col("lead")).rows)
+    return Tally(tuple((lead, counts[lead]) for lead in LEADS if lead in counts))
+
+
+def _derivable() -> polars.Expr:
+    """Whether a record lacks limb leads that follow from those it has."""
+    n_absent = _col("absent_leads").list.set_intersection(list(LIMB_LEADS)).list.len()
+    return (n_absent > 0) & (n_absent <= len(LIMB_LEADS) - 2)
 
 
 def _verdict() -> polars.Expr:

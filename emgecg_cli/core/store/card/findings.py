@@ -4,7 +4,7 @@ failure of preparation; a patient in two splits alone would be one."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars
@@ -82,6 +82,10 @@ def _checks() -> tuple[_Check, ...]:
         _listed("flat_leads", "Flat leads", "Leads that were recorded and hold one value nearly throughout."),
         _listed("flat_stretches", "Flat stretches", "Leads that hold one value for two seconds or more."),
         _listed("absent_leads", "Absent leads", "Leads that the file does not have; their samples are missing."),
+        _listed("unused_signals", "Signals that were not used", "Signals of the file whose names are those of none of "
+                "the twelve leads. Where one is a lead under another name, rename it in the header."),
+        _listed("file_flags", "Faults of files", "Files that are not what their headers say, and were read all the "
+                "same."),
         _listed("saturated_leads", "Saturated leads", "Leads that stay, again and again or long, at their own largest "
                 "or smallest value: the recorder was at the end of its scale."),
         _Check("clipped", "Clipped samples", "Samples beyond the int16 scale of ±32.767 mV, cut off there.",
@@ -102,10 +106,20 @@ def _listed(column: str, title: str, meaning: str) -> _Check:
     return _Check(column, title, meaning, n > 0, _col(column).list.join(", "), f"{column}.list.len() > 0", n, column)
 
 
+def _with_unused(check: _Check) -> _Check:
+    """Absent leads beside what the file holds instead, since a name that is not known looks like an absent lead."""
+    unused = polars.when(_col("unused_signals").list.len() > 0).then(
+        polars.format("; not used: {}", _col("unused_signals").list.join(", "))).otherwise(polars.lit(""))
+    return replace(check, evidence=polars.concat_str(check.evidence, unused))
+
+
 def find_all(records: polars.LazyFrame, alike: Alike | None = None) -> tuple[Findings, ...]:
     """Every check over a store's table, those without a finding as well."""
     columns = {None, *records.collect_schema().names()}
-    single = [_run(records, check) for check in _checks() if check.needs in columns]
+    checks = [check for check in _checks() if check.needs in columns]
+    if "unused_signals" in columns:
+        checks = [_with_unused(check) if check.kind == "absent_leads" else check for check in checks]
+    single = [_run(records, check) for check in checks]
     return (*single, _same_signals(records), _near_signals(records, alike), _split_patients(records))
 
 

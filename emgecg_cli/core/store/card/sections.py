@@ -61,9 +61,12 @@ def _signals(facts: CardFacts) -> Section:
         _bars("Length of the recordings", tallies["lengths"], tallies["lengths"].total),
         _bars("Rate of the files", tallies["rates"], n),
         _bars("Missing samples of a record", tallies["missing"], n),
+        *_fractions(tallies),
         *(_bars(title, tallies[key], n) for key, title in
-          (("absent_leads", "Leads that were not recorded"), ("flat_leads", "Leads that are flat"))
-          if tallies[key].rows),
+          (("absent_leads", "Leads that were not recorded"), ("unused_signals", "Signals of the files, not used"),
+           ("derived_leads", "Limb leads computed from two others"), ("flat_leads", "Leads that are flat"))
+          if key in tallies and tallies[key].rows),
+        *_derivable(facts),
         "How far the limb leads disagree with Einthoven's and Goldberger's identities, in microvolts; rounding alone "
         "leaves a few.",
         Table(("residual, µV", "5 %", "median", "95 %", "99 %", "highest", "not checked"),
@@ -73,6 +76,29 @@ def _signals(facts: CardFacts) -> Section:
         _bars("Goldberger, median of a record", tallies["goldberger_p50_uv"], n),
         _bars("Verdict on the limb leads", tallies["lead_checks"], n)]
     return Section("Signals", tuple(blocks))
+
+
+def _fractions(tallies: Mapping[str, Tally]) -> list[str]:
+    """How rates that are no whole number were resampled."""
+    found = tallies.get("fractions")
+    if not found or not found.total:
+        return []
+    listed = ", ".join(clean(label) for label, _ in found.rows) + (f" and {found.n_more} others" * bool(found.n_more))
+    return [f"Rates that are no whole number were resampled by the nearest fraction: {listed}."]
+
+
+def _derivable(facts: CardFacts) -> list[str | Table | Bars | Code]:
+    """What --derive-leads would do, and what it did."""
+    blocks: list[str | Table | Bars | Code] = []
+    if facts.n_derivable:
+        n = facts.n_derivable
+        blocks.append(Code(f"{n:,} record{'s lack' if n > 1 else ' lacks'} limb leads that follow from two that are "
+                           "there; they are computed by", "medreport prepare --derive-leads"))
+    derived = facts.tallies.get("derived_leads")
+    if derived and derived.rows:
+        blocks.append("Computed limb leads are left out of all checks below: they agree with the leads they were made "
+                      "of, whatever those are.")
+    return blocks
 
 
 def _checks(facts: CardFacts) -> Section:
