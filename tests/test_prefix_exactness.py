@@ -14,7 +14,7 @@ from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 TOLERANCE = 1e-3
 CASES = [(family, implementation) for family in FAMILIES
          for implementation in (["eager"] if family in EAGER_ONLY else ["eager", "sdpa"])]
-WINDOWED = ["gpt_neo", "mistral", "gemma3", "phi3"]
+WINDOWED = ["gpt_neo", "mistral", "gemma3", "phi3", "qwen2_moe", "mixtral", "gemma2", "ministral", "gpt_oss", "cohere2"]
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["plain", "lora"])

@@ -17,7 +17,8 @@ from emgecg_cli.core.models.fusion.attention_families import FAMILIES, KeyValue
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 
 Patch = pytest.MonkeyPatch
-ONE_OF_EACH_LAYOUT = ["gpt2", "gptj", "bloom", "gpt_neox", "opt", "llama", "qwen3", "phi3"]
+ONE_OF_EACH_LAYOUT = ["gpt2", "gptj", "bloom", "gpt_neox", "opt", "llama", "qwen3", "phi3", "olmo2",
+                      "falcon", "falcon-grouped", "gpt_oss"]
 
 
 def test_without_a_bug_there_is_no_error() -> None:
@@ -87,7 +88,9 @@ def test_a_fused_projection_cut_in_blocks(family: str, monkeypatch: Patch) -> No
     assert _error(family) > 0.1
 
 
-@pytest.mark.parametrize(("family", "kind"), [("qwen3", "qwen3"), ("gemma3", "gemma3_text")])
+@pytest.mark.parametrize(("family", "kind"), [
+    ("qwen3", "qwen3"), ("gemma3", "gemma3_text"), ("qwen3_moe", "qwen3_moe"), ("olmo2", "olmo2"), ("phi", "phi"),
+    ("stablelm", "stablelm")])
 def test_no_key_norm(family: str, kind: str, monkeypatch: Patch) -> None:
     def bare(attention: Any, hidden: Tensor) -> KeyValue:
         keys, values = (projection(hidden).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
@@ -98,7 +101,7 @@ def test_no_key_norm(family: str, kind: str, monkeypatch: Patch) -> None:
     assert _error(family) > 0.1
 
 
-@pytest.mark.parametrize("family", ["gpt_neo", "mistral", "gemma3", "phi3", "llama"])
+@pytest.mark.parametrize("family", ["gpt_neo", "mistral", "gemma3", "phi3", "llama", "gemma2", "gpt_oss", "cohere2"])
 def test_the_prefix_hidden_by_a_window(family: str, monkeypatch: Patch) -> None:
     original = hooks.extend_mask
 
@@ -138,6 +141,16 @@ def test_an_alibi_that_counts_the_prefix(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(hooks, "F", Shifted)
     assert _error("bloom") > 0.01
+
+
+def test_a_sink_that_takes_no_share_beside_the_prefix() -> None:
+    lm = make("gpt_oss")
+    fusion = PrefixKV(lm)
+    tokens = signal_tokens(fusion.dim)
+    expected = oracle_rows(lm, tokens)
+    for module in fusion.attention:
+        module.sinks.data.fill_(-1e4)
+    assert error(fused_rows(fusion, tokens), expected) > 0.1
 
 
 def test_gpt_neo_with_its_own_buffer_unchanged(monkeypatch: Patch) -> None:

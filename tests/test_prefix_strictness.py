@@ -73,7 +73,7 @@ def test_an_unknown_family_odd_sizes_and_a_wrong_number_of_layers_are_refused() 
     for refused in (PrefixKV, attention_modules, decoder_layers):
         with pytest.raises(MedReportError, match="mamba") as caught:
             refused(mamba)
-        assert "gpt2, gpt_neo" in (caught.value.hint or "")
+        assert "no fusion takes it: choose another backbone; known are gpt2, gpt_neo" in (caught.value.hint or "")
     odd = Qwen3ForCausalLM(Qwen3Config(**GROUPED | {"num_attention_heads": 5, "num_key_value_heads": 5}, head_dim=8))
     with pytest.raises(MedReportError, match="24, 5 heads: no multiple"):
         PrefixKV(odd)

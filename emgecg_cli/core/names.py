@@ -152,6 +152,23 @@ BACKBONES = {
     "llama-3.2-3b": Backbone("meta-llama/Llama-3.2-3B-Instruct", 3_212_749_824, gated=True),
     "llama-3.1-8b": Backbone("meta-llama/Llama-3.1-8B-Instruct", 8_030_261_248, gated=True),
     "llama-3.1-70b": Backbone("meta-llama/Llama-3.1-70B-Instruct", 70_553_706_496, gated=True),
+    "qwen1.5-moe-a2.7b": Backbone("Qwen/Qwen1.5-MoE-A2.7B-Chat", 14_315_784_192),
+    "qwen3-30b-a3b": Backbone("Qwen/Qwen3-30B-A3B-Instruct-2507", 30_532_122_624),
+    "mixtral-8x7b": Backbone("mistralai/Mixtral-8x7B-Instruct-v0.1", 46_702_792_704),
+    "gemma-2-2b": Backbone("google/gemma-2-2b-it", 2_614_341_888, gated=True),
+    "gemma-2-9b": Backbone("google/gemma-2-9b-it", 9_241_705_984, gated=True),
+    "olmo-2-1b": Backbone("allenai/OLMo-2-0425-1B-Instruct", 1_484_916_736),
+    "olmo-2-7b": Backbone("allenai/OLMo-2-1124-7B-Instruct", 7_298_617_344),
+    "granite-3.3-2b": Backbone("ibm-granite/granite-3.3-2b-instruct", 2_533_539_840),
+    "granite-3.3-8b": Backbone("ibm-granite/granite-3.3-8b-instruct", 8_170_864_640),
+    "smollm3-3b": Backbone("HuggingFaceTB/SmolLM3-3B", 3_075_098_624),
+    "glm-4-9b": Backbone("zai-org/GLM-4-9B-0414", 9_400_279_040),
+    "ministral-8b": Backbone("mistralai/Ministral-8B-Instruct-2410", 8_019_808_256, gated=True),
+    "gpt-oss-20b": Backbone("openai/gpt-oss-20b", 20_914_757_184),
+    "phi-2": Backbone("microsoft/phi-2", 2_779_683_840),
+    "falcon-7b": Backbone("tiiuae/falcon-7b-instruct", 6_921_720_704),
+    "stablelm-2-1.6b": Backbone("stabilityai/stablelm-2-zephyr-1_6b", 1_644_515_328),
+    "command-r7b": Backbone("CohereLabs/c4ai-command-r7b-12-2024", 8_028_033_024, gated=True),
 }
 
 

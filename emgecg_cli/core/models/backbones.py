@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    Mxfp4Config,
 )
 
 from emgecg_cli.core.errors import MedReportError
@@ -66,12 +67,18 @@ def load_model(folder: Path, dtype: torch.dtype, four_bit: bool = False, device:
     """A model from a folder, with the head its architecture has; raises ValueError when weights are missing."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                   bnb_4bit_compute_dtype=dtype) if four_bit else None
+    quantised: Any = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                        bnb_4bit_compute_dtype=dtype) if four_bit else None
+    packed = (getattr(config, "quantization_config", None) or {}).get("quant_method") == "mxfp4"
+    if packed and not four_bit:  # gpt-oss: else its kernels would be fetched, where a GPU could run them
+        quantised = Mxfp4Config(dequantize=True)
     direct = device is not None and (four_bit or device.type == "cuda")
     model, loaded = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False,
                                          local_files_only=True, quantization_config=quantised,
                                          device_map={"": device} if direct else None, output_loading_info=True)
+    if packed and not four_bit:
+        model = model.to(dtype)
+        model._weight_conversions = None  # else it would be saved under the names of the packed weights
     # transformers would make them up, and a report model with a random head still trains.
     lacking = sorted(set(loaded["missing_keys"]) & {key for key, _ in model.named_parameters()})
     if lacking:

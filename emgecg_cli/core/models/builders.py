@@ -43,6 +43,13 @@ def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: s
     return ReportModel(signal_encoder, adapter, backbone, attached, pieces)
 
 
+def check_fusion(backbone: Any, fusion: str, fusion_layers: str = "auto") -> None:
+    """Raise MedReportError where a named fusion cannot serve a backbone, before anything is changed on that."""
+    layers = parse_layers(fusion_layers, backbone)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # new weights, if any, take no memory
+        names.resolve("fusion", fusion)(backbone, layers).detach()
+
+
 def input_embeddings(backbone: Any) -> Tensor:
     """The backbone's word embeddings (V, D) as they are now."""
     return embeddings(backbone)["input"]

@@ -229,7 +229,9 @@ def _stored_parameters(folder: Path) -> int:
         try:
             with (folder / name).open("rb") as stream:
                 header = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), 1 << 27)))
-            total += sum(math.prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")
+            # gpt-oss packs two weights of its experts in a byte of "…_blocks".
+            total += sum(math.prod(tensor["shape"]) * (2 if key.endswith("_blocks") else 1)
+                         for key, tensor in header.items() if key != "__metadata__")
         except (ValueError, KeyError, TypeError, AttributeError):
             return 0  # not safetensors: loading says so
     return total

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from peft import LoraConfig, TaskType, get_peft_model
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from emgecg_cli.core.errors import MedReportError
@@ -21,6 +24,9 @@ MEIT_TARGETS = {
     "llama": _LLAMA_NAMES, "mistral": _LLAMA_NAMES, "gpt2": ("c_attn",), "bloom": ("query_key_value",),
     "gpt_neox": ("query_key_value",), "opt": _LLAMA_NAMES, "gptj": _LLAMA_NAMES, "gpt_neo": _LLAMA_NAMES,
 }
+# What peft refuses there, as its own table has it.
+MAMBA_FAMILIES = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+MAMBA_REFUSED = ("out_proj", "conv1d")
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,11 @@ def tune_backbone(backbone: Any, tuning: str, *, rank: int, alpha: int, dropout:
                   train_embeddings: bool = False) -> Any:
     """Freeze the backbone, tune it in full, or put LoRA on its linear layers; "qlora" is LoRA on a 4-bit backbone.
 
-    `targets` are "all-linear" (all but the output head), "meit-code" (what MEIT's scripts chose for the family) or
-    names of layers separated by commas. `train_embeddings` trains the input embedding and the output head as well,
-    which new tokens need where the rest is frozen. Returns the model to use from now on.
-    Raises MedReportError for an unknown tuning, or targets that the backbone does not have.
+    Of a multimodal checkpoint only the language model is tuned: no image is ever shown to it here. `targets` are
+    "all-linear" (all but the output head and the experts of a mixture), "meit-code" (what MEIT's scripts chose for the
+    family) or names of layers separated by commas. `train_embeddings` trains the input embedding and the output head
+    as well, which new tokens need where the rest is frozen. Returns the model to use from now on.
+    Raises MedReportError for an unknown tuning, or targets that the backbone does not have, or that peft refuses.
     """
     if tuning not in TUNINGS:
         raise MedReportError(f"no tuning '{tuning}'", f"available: {', '.join(TUNINGS)}")
@@ -51,28 +58,78 @@ def tune_backbone(backbone: Any, tuning: str, *, rank: int, alpha: int, dropout:
         # are fp32. Gradients reach them under checkpointing too, which is never the reentrant kind here.
         backbone = _with_lora(backbone, target_layers(backbone, targets), rank, alpha, dropout)
     else:
-        backbone.requires_grad_(tuning == "full")
+        backbone.requires_grad_(False)
+        for parameter in _language_parameters(backbone) if tuning == "full" else ():
+            parameter.requires_grad_(True)
     if train_embeddings:
         _train_embeddings(backbone)
     return backbone
 
 
 def _with_lora(backbone: Any, layers: list[str], rank: int, alpha: int, dropout: float) -> Any:
+    family = backbone.config.model_type
     task = TaskType.SEQ_2_SEQ_LM if backbone.config.is_encoder_decoder else TaskType.CAUSAL_LM
     transposed = all(isinstance(backbone.get_submodule(layer), Conv1D) for layer in layers)  # GPT-2's (in, out)
-    return get_peft_model(backbone, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, bias="none",
-                                               target_modules=layers, task_type=task, fan_in_fan_out=transposed))
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, bias="none", target_modules=layers,
+                        task_type=task, fan_in_fan_out=transposed)
+    if dropout and len(_kept_linear(backbone, layers)) < len(layers):
+        raise MedReportError(f"LoRA on the experts of '{family}' has no dropout, --lora-dropout is {dropout:g}",
+                             f"this family needs --lora-dropout 0, or leave --lora-targets at {ALL_LINEAR}")
+    try:
+        return get_peft_model(backbone, config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise _refused(family, error) from None
+
+
+def _refused(family: str, error: Exception) -> MedReportError:
+    """peft's own refusal in one line."""
+    reason = " ".join(str(error).split()).split(". ")[0][:200]
+    return MedReportError(f"peft cannot put LoRA on these layers of '{family}': {reason}",
+                          f"name others with --lora-targets, or leave it at {ALL_LINEAR}")
+
+
+def _kept_linear(backbone: Any, layers: list[str]) -> list[str]:
+    """Those of some linear layers that peft adapts as they are.
+
+    In a mixture of experts it takes names like "gate_proj", also of a dense layer or a shared expert, for the grouped
+    experts, adapts those instead, and knows no dropout there; and it refuses the output projection of Mamba.
+    """
+    family = backbone.config.model_type
+    probe = LoraConfig(target_modules=layers)
+    try:
+        convert_peft_config_for_transformers(probe, backbone, None)
+    except ValueError as error:
+        raise _refused(family, error) from None
+    kept = set(probe.target_modules or ())
+    return [layer for layer in layers if layer in kept]
+
+
+def language_part(backbone: Any) -> str:
+    """The name of the language model inside a multimodal checkpoint, with a dot behind; "" where it is all of it."""
+    text = backbone.config.get_text_config()
+    if text is backbone.config or backbone.config.is_encoder_decoder:
+        return ""
+    return next((f"{name}." for name, module in backbone.named_modules()
+                 if name and isinstance(module, PreTrainedModel) and module.config.model_type == text.model_type), "")
+
+
+def _language_parameters(backbone: Any) -> Iterator[nn.Parameter]:
+    """All parameters of the language model, its output head included."""
+    part, head = language_part(backbone), backbone.get_output_embeddings()
+    of_head = {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    return (parameter for name, parameter in backbone.named_parameters()
+            if name.startswith(part) or id(parameter) in of_head)
 
 
 def target_layers(backbone: Any, targets: str) -> list[str]:
     """Full names of the linear layers that `targets` means; raises MedReportError for a name that means none."""
-    head = backbone.get_output_embeddings()
+    head, part, family = backbone.get_output_embeddings(), language_part(backbone), backbone.config.model_type
     linear = [name for name, module in backbone.named_modules()
-              if isinstance(module, (nn.Linear, Conv1D)) and module is not head]
+              if isinstance(module, (nn.Linear, Conv1D)) and module is not head and name.startswith(part)]
     if targets == ALL_LINEAR:
-        return linear
+        refused = MAMBA_REFUSED if family in MAMBA_FAMILIES else ()
+        return _kept_linear(backbone, [name for name in linear if name.rpartition(".")[2] not in refused])
     kinds = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
-    family = backbone.config.model_type
     if targets == MEIT_CODE and family not in MEIT_TARGETS:
         raise MedReportError(f"LoRA targets '{MEIT_CODE}': MEIT's scripts name none for the family '{family}'",
                              f"it has {', '.join(MEIT_TARGETS)}; give {ALL_LINEAR}, or names among {', '.join(kinds)}")

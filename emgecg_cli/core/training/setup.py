@@ -15,7 +15,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import chat_template, text_of
 from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
-from emgecg_cli.core.models.builders import SETTINGS, build_report_model
+from emgecg_cli.core.models.builders import SETTINGS, build_report_model, check_fusion
 from emgecg_cli.core.models.encoders import load_encoder_weights
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
 from emgecg_cli.core.models.report_model import ReportModel
@@ -82,7 +82,8 @@ def parse_tokens(text: str) -> list[str]:
 
 
 def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
-    """Tune the backbone as asked and put encoder, projector and fusion on it."""
+    """Tune the backbone as asked and put encoder, projector and fusion on it; whether they fit is asked first."""
+    check_fusion(backbone, config.fusion, config.fusion_layers)
     tuned = tune_backbone(backbone, config.tuning, rank=config.lora_rank, alpha=config.lora_alpha,
                           dropout=config.lora_dropout, targets=config.lora_targets,
                           train_embeddings=config.new_tokens != "none")

@@ -18,11 +18,18 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 def split_projections(attention: Any, hidden: Tensor) -> KeyValue:
-    """`k_proj` and `v_proj`, and a `k_norm` where the family has one: (B, N, D) -> two of (B, G, N, head_dim)."""
+    """`k_proj` and `v_proj`, and a norm of each head's keys if any: (B, N, D) -> two of (B, G, N, head_dim)."""
     keys = _split_heads(attention.k_proj(hidden), attention.head_dim)
     values = _split_heads(attention.v_proj(hidden), attention.head_dim)
     # The norm belongs to the key path and is not positional; a prefix key passes it as any other.
-    return (attention.k_norm(keys) if hasattr(attention, "k_norm") else keys), values
+    norm = getattr(attention, "k_norm", getattr(attention, "k_layernorm", None))
+    return (keys if norm is None else norm(keys)), values
+
+
+def normed_whole(attention: Any, hidden: Tensor) -> KeyValue:
+    """OLMo 2: one norm over the keys of all heads together, before they are split."""
+    keys, values = attention.k_norm(attention.k_proj(hidden)), attention.v_proj(hidden)
+    return _split_heads(keys, attention.head_dim), _split_heads(values, attention.head_dim)
 
 
 def thirds(attention: Any, hidden: Tensor) -> KeyValue:
@@ -37,6 +44,12 @@ def interleaved(attention: Any, hidden: Tensor) -> KeyValue:
     fused = attention.query_key_value(hidden).unflatten(-1, (-1, 3, head_dim))  # (B, N, H, 3, head_dim)
     _, keys, values = fused.transpose(1, 2).unbind(3)
     return keys, values
+
+
+def falcon(attention: Any, hidden: Tensor) -> KeyValue:
+    """Falcon's `query_key_value`, which it splits itself in one of three ways; grouped keys come once a query head."""
+    _, keys, values = attention._split_heads(attention.query_key_value(hidden))  # (B, N, H or 1, head_dim)
+    return keys.transpose(1, 2), values.transpose(1, 2)
 
 
 def packed(attention: Any, hidden: Tensor) -> KeyValue:
@@ -64,6 +77,22 @@ FAMILIES: dict[str, tuple[str, Callable[[Any, Tensor], KeyValue]]] = {
     "qwen3": ("Qwen3Attention", split_projections),
     "gemma3_text": ("Gemma3Attention", split_projections),
     "phi3": ("Phi3Attention", packed),
+    "qwen2_moe": ("Qwen2MoeAttention", split_projections),
+    "qwen3_moe": ("Qwen3MoeAttention", split_projections),
+    "mixtral": ("MixtralAttention", split_projections),
+    "gemma2": ("Gemma2Attention", split_projections),
+    "olmo2": ("Olmo2Attention", normed_whole),
+    "granite": ("GraniteAttention", split_projections),
+    "smollm3": ("SmolLM3Attention", split_projections),
+    "glm": ("GlmAttention", split_projections),
+    "glm4": ("Glm4Attention", split_projections),
+    "ministral": ("MinistralAttention", split_projections),
+    "ministral3": ("Ministral3Attention", split_projections),
+    "gpt_oss": ("GptOssAttention", split_projections),
+    "phi": ("PhiAttention", split_projections),
+    "falcon": ("FalconAttention", falcon),
+    "stablelm": ("StableLmAttention", split_projections),
+    "cohere2": ("Cohere2Attention", split_projections),
 }
 
 
@@ -75,8 +104,11 @@ def attention_modules(base: Any) -> list[tuple[str, nn.Module]]:
     """
     config = base.config.get_text_config()
     if config.model_type not in FAMILIES:
-        raise MedReportError(f"the backbone family '{config.model_type}' is not known to the fusions",
-                             f"known are {', '.join(FAMILIES)}; --fusion splice takes any causal language model")
+        from emgecg_cli.core.models.fusion.embedded import why_not_embedded
+
+        other = "no fusion takes it: choose another backbone" if why_not_embedded(base) else "--fusion splice takes it"
+        raise MedReportError(f"prefix-kv and cross-attention fusion do not know the backbone family "
+                             f"'{config.model_type}'", f"{other}; known are {', '.join(FAMILIES)}")
     class_name, _ = FAMILIES[config.model_type]
     # Every class of the module counts, because sharding gives a module a subclass of its own.
     found = [(name, module) for name, module in base.named_modules()

@@ -53,6 +53,10 @@ class PrefixKV:
         if not getattr(self.config, "is_causal", True) or getattr(self.config, "use_bidirectional_attention", False):
             raise MedReportError("prefix-kv fusion needs a causal language model, this one's text looks ahead",
                                  "choose another backbone")
+        if self.config.model_type == "falcon" and self.config.alibi:
+            # transformers adds its bias to the mask, and under eager attention a second time to the products.
+            raise MedReportError("prefix-kv fusion does not know Falcon with ALiBi (falcon-rw)",
+                                 "choose another backbone, or --fusion splice")
         # Not config.head_dim: the tiled token must be as wide as the projections' input.
         self.dim: int = self.config.hidden_size // self.heads
         if any(isinstance(hook, AttentionHook) for module in self.attention
