@@ -16,8 +16,8 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    Mxfp4Config,
 )
+from transformers.utils.quantization_config import Mxfp4Config
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.capacity import Use
