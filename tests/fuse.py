@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ class Fuse:
     def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.folder or event not in ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"):
             return
+        if event == "open" and arguments[1] is None and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return  # opened to wait for the disk: dying before it is dying before what comes next
         if str(arguments[0]).startswith(self.folder):
             if self.events == self.left:  # dead already: what a handler would still do does not happen either
                 raise Killed

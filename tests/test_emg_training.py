@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from emg_store import make_tables, short, shown
+from manifests import change_manifest
 from pipeline import contents, finish, kill_when, medreport
 from safetensors.torch import load_file
 
@@ -128,10 +129,12 @@ def _rewrite(instructions: Path, rows: list[dict[str, Any]]) -> None:
 
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (instructions / "instructions.jsonl").write_text(text)
-    manifest = json.loads((instructions / "manifest.json").read_text())
-    manifest["counts"]["values"] = len(rows)
-    manifest["details"]["files"] |= file_hashes(instructions, ["instructions.jsonl"])
-    (instructions / "manifest.json").write_text(json.dumps(manifest))
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["counts"]["values"] = len(rows)
+        manifest["details"]["files"] |= file_hashes(instructions, ["instructions.jsonl"])
+
+    change_manifest(instructions, change)
 
 
 def test_a_killed_run_ends_with_the_same_bytes(tables: tuple[Path, Path], tmp_path: Path) -> None:

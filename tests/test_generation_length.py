@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from manifests import change_manifest
 
 from emgecg_cli.commands import app
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
@@ -137,11 +138,13 @@ def test_a_run_that_does_not_say_how_long_asks_for_a_number(short_run: Path, tmp
                                                             capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     shutil.copytree(short_run, run)
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["counts"]["longest_report_tokens"]
-    for role in ("store", "instructions"):
-        manifest["inputs"][role]["path"] = str((short_run / manifest["inputs"][role]["path"]).resolve())
-    (run / "manifest.json").write_text(json.dumps(manifest))
+
+    def change(manifest: dict) -> None:
+        del manifest["counts"]["longest_report_tokens"]
+        for role in ("store", "instructions"):
+            manifest["inputs"][role]["path"] = str((short_run / manifest["inputs"][role]["path"]).resolve())
+
+    change_manifest(run, change)
     assert app.run(["generate", str(run), "--out", str(tmp_path / "p.jsonl")]) == 2
     said = capsys.readouterr().err
     assert f"{run}: written before" in said and "--max-new-tokens" in said and len(said.splitlines()) <= 2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from emg_store import make_tables
+from manifests import change_manifest
 from parallel_worker import EncoderObjective, train
 from processes import run_in_processes
 from safetensors.torch import load_file
@@ -188,10 +189,12 @@ def values_for_one_process_only(store: Path, instructions: Path) -> Path:
         row["messages"] = [{"role": "user", "content": [first, value] if number % 2 else [first]},
                            {"role": "assistant", "content": "normal"}]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    manifest = json.loads((instructions / "manifest.json").read_text())
-    manifest["counts"]["values"] = len(rows) // 2
-    manifest["details"]["files"] |= file_hashes(instructions, [path.name])
-    (instructions / "manifest.json").write_text(json.dumps(manifest))
+
+    def change(manifest):
+        manifest["counts"]["values"] = len(rows) // 2
+        manifest["details"]["files"] |= file_hashes(instructions, [path.name])
+
+    change_manifest(instructions, change)
     return instructions
 
 

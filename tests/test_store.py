@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
+from manifests import change_manifest
 from ptbxl_fixture import build_root, twelve_leads, write_record
 from store_helpers import CLEAN, damaged_root, hashes, prepare
 
@@ -183,9 +183,7 @@ def damage_column(store: Path) -> None:
 
 
 def damage_manifest(store: Path) -> None:
-    manifest = json.loads((store / "manifest.json").read_text())
-    del manifest["details"]["fs"]
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    change_manifest(store, lambda values: values["details"].pop("fs"))
 
 
 @pytest.mark.parametrize("damage, message", [
@@ -193,7 +191,7 @@ def damage_manifest(store: Path) -> None:
     (damage_dtype, "holds float32"), (damage_pickle, "signals-00000.npy"), (damage_remove, "4 records are missing"),
     (damage_garbage, "not a readable shard"), (damage_records, "records.parquet: not readable"),
     (damage_row, "7 records, the manifest says 8"), (damage_column, "lacks the column codes"),
-    (damage_manifest, "lacks dataset, fs or sig_len"),
+    (damage_manifest, "details.fs is missing"),
 ])
 def test_a_damaged_store_is_refused_on_opening(tmp_path: Path, damage: Any, message: str) -> None:
     prepare(open_source(build_root(tmp_path / "root", 8, rates=(100,))), tmp_path / "store")

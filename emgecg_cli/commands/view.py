@@ -46,7 +46,7 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
         raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
 
     from emgecg_cli.core import view as viewing
-    from emgecg_cli.core.artifacts import write_atomically
+    from emgecg_cli.core.files import write_atomically
     from emgecg_cli.core.store import open_store
 
     opened = open_store(Path(store) if store else find_one("store"))

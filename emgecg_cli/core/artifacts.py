@@ -6,13 +6,13 @@ A row class is the schema: `read_rows` refuses a line that lacks a field without
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_chunks_atomically
 
 SPLITS = ("train", "val", "test")
 # who wrote a report: a physician, the recorder, a template from labels, or a translator of what one of them wrote
@@ -230,7 +230,7 @@ def to_json(row: object) -> str:
 
 def write_rows(path: Path, rows: Iterable[object]) -> None:
     """Write all rows as JSON lines, atomically."""
-    _write_atomically(path, ((to_json(row) + "\n").encode("utf-8", "surrogatepass") for row in rows))
+    write_chunks_atomically(path, ((to_json(row) + "\n").encode("utf-8", "surrogatepass") for row in rows))
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
@@ -294,18 +294,3 @@ def _mismatch(value: object, annotation: str) -> str | None:
         item = str if base == "list[str]" else dict
         fits = fits and all(isinstance(one, item) for one in value)
     return None if fits else expected
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a killed run, sees the old bytes or the new ones and nothing between."""
-    _write_atomically(path, [data])
-
-
-def _write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as stream:
-        stream.writelines(chunks)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

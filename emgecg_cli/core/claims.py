@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.locks import ALONE, TOGETHER, close, closing, is_still, open_descriptor, try_lock
 from emgecg_cli.core.manifest import Manifest, check_files, hashes_of, is_finished, is_single_file, manifest_path
 

@@ -1,7 +1,7 @@
 """Manifests: an artefact is finished when its manifest is there, and the manifest says how it was made.
 
 A manifest holds no clock time and no absolute path of its own, so that the same command on the same input writes the
-same bytes, killed or not.
+same bytes, killed or not. It holds a hash of its own content, and hashes of the artefact's files.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from emgecg_cli import __version__
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import check_is_plain, check_plain, check_tree, reach_the_disk, write_atomically
+from emgecg_cli.core.schema import why_not
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+HASHED_SINCE = 2  # the format since which a manifest holds a hash of its own content
+CHANGED = "undo the change, or remove it and make it again"
+LARGEST = 1 << 28  # bytes of a manifest
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "wfdb", "polars", "numpy", "scipy", "safetensors",
             "sacrebleu", "rouge-score", "bert-score")
 
@@ -38,6 +42,7 @@ class Manifest:
     details: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     versions: dict[str, str] = field(default_factory=dict)
+    content_hash: str | None = None
 
 
 def manifest_path(artefact: Path) -> Path:
@@ -64,32 +69,76 @@ def is_finished(artefact: Path) -> bool:
 
 
 def write_manifest(artefact: Path, manifest: Manifest) -> None:
-    """Finish an artefact: the last write, and atomic."""
-    values = asdict(manifest) | {"versions": package_versions()}
-    write_atomically(manifest_path(artefact), (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+    """Finish an artefact: the last write, and atomic; all files it names are on the disk before it is there."""
+    for name in sorted(manifest.details.get("files", {})):
+        reach_the_disk(_base(artefact) / name)
+        reach_the_disk((_base(artefact) / name).parent)
+    reach_the_disk(_base(artefact))
+    values = json.loads(json.dumps(asdict(manifest) | {"versions": package_versions()}))
+    values["content_hash"] = _content_hash(values)
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(manifest_path(artefact), text.encode("utf-8", "surrogatepass"))
 
 
-def read_manifest(artefact: Path, kind: str, made_by: str | None = None) -> Manifest:
-    """Read the manifest of a finished artefact of this kind; says what is there instead when it is not one."""
+def read_manifest(artefact: Path, kind: str | None, made_by: str | None = None) -> Manifest:
+    """Read the manifest of a finished artefact of this kind, None: of any; says what is there instead when it is not
+    one.
+
+    Raises MedReportError for a manifest that was changed after it was written, for fields of another type than later
+    stages take, and for a folder that holds a device, a pipe, or a link out of it. Manifests of before
+    they held a hash of their content are taken as they are.
+    """
     path = manifest_path(artefact)
     hint = f"make one with `medreport {made_by}`" if made_by else "check the path"
+    what = kind or "artefact"
     if not artefact.exists():
-        raise MedReportError(f"{artefact}: no such {kind}", hint)
+        raise MedReportError(f"{artefact}: no such {what}", hint)
     if not path.is_file():
-        raise MedReportError(f"{artefact}: not a finished {kind} ({path.name} is missing)",
+        raise MedReportError(f"{artefact}: not a finished {what} ({path.name} is missing)",
                              "run the command that makes it again: it goes on where it stopped")
-    try:
-        values = json.loads(path.read_bytes())
-        written = int(values["format_version"])
-        if written > FORMAT_VERSION:
-            raise MedReportError(f"{path}: format {written}, this medreport reads {FORMAT_VERSION}",
-                                 "install a newer medreport")
-        manifest = Manifest(**values)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise MedReportError(f"{path}: not a manifest that medreport wrote", hint) from None
-    if manifest.kind != kind:
+    check_is_plain(artefact) if is_single_file(artefact) else check_tree(artefact)
+    manifest = _checked(path, _values_of(path, hint), hint)
+    if kind and manifest.kind != kind:
         raise MedReportError(f"{artefact}: its kind is {manifest.kind}, needed is {kind}", hint)
     return manifest
+
+
+def _values_of(path: Path, hint: str) -> dict[str, Any]:
+    """The JSON object in a manifest's file."""
+    try:
+        values = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else None
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not isinstance(values.get("format_version"), int):
+        raise MedReportError(f"{path}: not a manifest that medreport wrote", hint)
+    return values
+
+
+def _checked(path: Path, values: dict[str, Any], hint: str) -> Manifest:
+    """The manifest of these values, if they are what was written and of the types they must be."""
+    written = values["format_version"]
+    if written > FORMAT_VERSION:
+        raise MedReportError(f"{path}: format {written}, this medreport reads {FORMAT_VERSION}",
+                             "install a newer medreport")
+    known = {one.name for one in fields(Manifest)}
+    if (unknown := sorted(set(values) - known)) or not {"kind", "command", "arguments"} <= set(values):
+        raise MedReportError(f"{path}: not a manifest that medreport wrote"
+                             + (f" ('{unknown[0][:40]}' is none of its fields)" if unknown else ""), hint)
+    if values.get("content_hash") is None:
+        changed = written >= HASHED_SINCE
+    else:
+        changed = values["content_hash"] != _content_hash(values)
+    if changed:
+        raise MedReportError(f"{path}: was changed after it was written", CHANGED)
+    blank: dict[str, Any] = {"seed": None, "counts": {}, "inputs": {}, "details": {}, "versions": {}}
+    if wrong := why_not(blank | values):
+        raise MedReportError(f"{path}: {wrong}", "it cannot be used; make it again")
+    return Manifest(**values)
+
+
+def _content_hash(values: Mapping[str, Any]) -> str:
+    """SHA-256 over all other fields of a manifest."""
+    return json_hash({key: value for key, value in values.items() if key != "content_hash"})
 
 
 def manifest_hash(artefact: Path) -> str:
@@ -141,15 +190,22 @@ def _base(artefact: Path) -> Path:
 
 def check_files(artefact: Path, manifest: Manifest) -> None:
     """Raise MedReportError when a file of a finished artefact is not what its manifest says."""
-    named = manifest.details.get("files", {})
+    for name, digest in manifest.details.get("files", {}).items():
+        if why := why_damaged(artefact, name, digest):
+            raise MedReportError(f"{_base(artefact) / name}: {why}", CHANGED)
+
+
+def why_damaged(artefact: Path, name: str, digest: str) -> str | None:
+    """What is wrong with a file that a manifest names with this hash; None when it is what was written.
+
+    Raises MedReportError for a name that leads out of the artefact.
+    """
+    check_plain(_base(artefact), name)
     try:
-        found = file_hashes(_base(artefact), named)
+        found = file_hashes(_base(artefact), [name])[name]
     except OSError as error:
-        raise MedReportError(f"{error.filename}: {error.strerror}", f"remove {artefact} and make it again") from None
-    for name, digest in named.items():
-        if found[name] != digest:
-            raise MedReportError(f"{_base(artefact) / name}: was changed after it was finished",
-                                 "undo the change, or remove it and make it again")
+        return f"cannot be read ({error.strerror or error})"
+    return None if found == digest else "was changed after it was finished"
 
 
 def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.claims import part_paths
+from emgecg_cli.core.files import write_atomically
 
 
 @dataclass(frozen=True)

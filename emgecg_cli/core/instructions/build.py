@@ -17,10 +17,11 @@ from typing import Any
 import polars
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_atomically, write_rows
+from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_rows
 from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.instructions import tables
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
 from emgecg_cli.core.instructions.validate import check_prompt, normalise

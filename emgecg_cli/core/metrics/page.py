@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from emgecg_cli.core.artifacts import write_atomically
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.pages import DISCLAIMER, POLICY, document
 from emgecg_cli.core.signals.paper import draw_ecg
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import PredictionRow, write_atomically
+from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.claims import claim
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
 from emgecg_cli.core.metrics.audit import TextSummary, check_rows, check_tokens, language_notes, summarise, text_notes
 from emgecg_cli.core.metrics.baselines import baseline_predictions

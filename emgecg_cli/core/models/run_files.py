@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig
 
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
 from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_backbone, load_model
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model

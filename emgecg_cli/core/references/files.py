@@ -9,11 +9,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.emg.case import Item
 from emgecg_cli.core.emg.cells import unit, why_implausible
 from emgecg_cli.core.emg.terms import canonical
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.references.covariates import CHOICES, NAMES, NOTHING, REFERENCE_PERSON
 from emgecg_cli.core.references.fit import check_percentiles
 from emgecg_cli.core.references.table import ANY, LEVELS, SD_PER_MAD, Reference, References, is_logarithmic

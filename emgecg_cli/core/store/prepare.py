@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import polars
 
-from emgecg_cli.core.artifacts import SPLITS, QuarantineRow, write_atomically
+from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.config import CLEANING, PrepareConfig
 from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
 from emgecg_cli.core.datasets.text import parse_rules
 from emgecg_cli.core.datasets.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.references import References, write_references
 from emgecg_cli.core.references.covariates import check_covariates

@@ -18,8 +18,9 @@ from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
 from emgecg_cli.core.references import References, read_references
+from emgecg_cli.core.store.integrity import Integrity, hash_numbers, integrity_of
 from emgecg_cli.core.store.shards import check_signals, open_signals, rows_file, shard_file
-from emgecg_cli.core.store.table import BASE_SCHEMA, OFFSET, TABLE, to_row
+from emgecg_cli.core.store.table import BASE_SCHEMA, FULL_SCHEMA, OFFSET, TABLE, to_row
 from emgecg_cli.core.store.tables import PERSON, REFERENCES, TABLES, case_of
 
 OPEN_SHARDS = 256  # each keeps a file open, and a process may often have no more than 1,024
@@ -33,7 +34,8 @@ class Store:
     `shards`, `ends` and `sizes` are the shards that have rows: their numbers, the rows up to their ends, and how many
     each has; `offsets` says where the line of each row begins. Signals are mapped from their files and a row is a line
     of one, so that opening costs little, no set is too large, and workers may be forked or spawned. Columns are read
-    whole when first asked for, which is to be done before a process is forked.
+    whole when first asked for, which is to be done before a process is forked. The first time that a process reads a
+    signal, or a row of a shard, it is held against its hash (`integrity`).
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Store:
     ends: np.ndarray = field(repr=False)
     offsets: np.ndarray = field(repr=False)
     _signals: Callable[[int], np.ndarray] = field(repr=False)
+    _integrity: Integrity = field(repr=False)
     _columns: dict[str, polars.Series] = field(default_factory=dict, repr=False)
     _tables: dict[str, Any] = field(default_factory=dict, repr=False)
     _process: int = field(default_factory=os.getpid, repr=False)
@@ -108,9 +111,15 @@ class Store:
         return np.flatnonzero((self.column("split") == split).to_numpy())
 
     def signal(self, index: int) -> np.ndarray:
-        """The signal of a row: int16 microvolts (12, L), missing = `leads.MISSING`; a read-only view of the file."""
-        place, row = self._place(self._checked(index))
-        return self._signals(place)[row]
+        """The signal of a row: int16 microvolts (12, L), missing = `leads.MISSING`; a read-only view of the file.
+
+        Raises MedReportError when it is not what was stored.
+        """
+        index = self._checked(index)
+        place, row = self._place(index)
+        signal = self._signals(place)[row]
+        self._integrity.check_signal(index, int(self.shards[place]), signal)
+        return signal
 
     def case(self, index: int) -> TableCase:
         """The tables of a row of a store of tables."""
@@ -136,11 +145,15 @@ class Store:
     def _values(self, index: int) -> dict[str, Any]:
         """The columns of a row that it has, from its line."""
         path = self.path / rows_file(int(self.shards[self._place(index)[0]]))
+        self._integrity.check_file(path.name)
         try:
             with path.open("rb") as lines:
                 lines.seek(int(self.offsets[index]))
-                return json.loads(lines.readline().decode("utf-8", "surrogatepass"))
-        except (OSError, ValueError):
+                values = json.loads(lines.readline().decode("utf-8", "surrogatepass"))
+            if not isinstance(values, dict) or not values.keys() >= BASE_SCHEMA.keys():
+                raise ValueError("not a row")
+            return values
+        except (OSError, ValueError, RecursionError):
             raise MedReportError(f"{path}: row {index} of the store cannot be read there", _HINT) from None
 
     def _place(self, index: int) -> tuple[int, int]:
@@ -158,18 +171,17 @@ class Store:
 def open_store(path: Path) -> Store:
     """Open a finished store; raises MedReportError when it is none, unfinished or damaged."""
     manifest = read_manifest(path, "store", made_by="prepare")
-    try:
-        sig_len = int(manifest.details["sig_len"])
-        int(manifest.details["fs"]), str(manifest.details["dataset"])
-    except (KeyError, TypeError, ValueError):
-        raise MedReportError(f"{path / 'manifest.json'}: lacks dataset, fs or sig_len", _HINT) from None
-    columns, shard_of, offsets = _read_places(path / TABLE)
+    sig_len = int(manifest.details["sig_len"])
+    is_signals = manifest.details.get("modality", "signals") == "signals"
+    if is_signals and not (manifest.details["fs"] and sig_len):
+        raise MedReportError(f"{path / 'manifest.json'}: recordings of {sig_len} samples at {manifest.details['fs']} "
+                             "Hz", _HINT)
+    columns, shard_of, offsets, hashes = _read_places(path / TABLE)
     if len(offsets) != manifest.counts.get("records"):
         raise MedReportError(f"{path / TABLE}: {len(offsets)} records, the manifest says "
                              f"{manifest.counts.get('records')}", _HINT)
     check_files(path, manifest)
     shards, sizes = np.unique(shard_of, return_counts=True)
-    is_signals = manifest.details.get("modality", "signals") == "signals"
     for shard, size in zip(shards.tolist(), sizes.tolist(), strict=True) if is_signals else ():
         check_signals(path / shard_file(shard), size, sig_len)
 
@@ -179,7 +191,8 @@ def open_store(path: Path) -> Store:
             raise no_signals(path)
         return open_signals(path / shard_file(int(shards[place])), int(sizes[place]), sig_len)
 
-    return Store(path, manifest, columns, shards, sizes, np.cumsum(sizes), offsets, signals)
+    return Store(path, manifest, columns, shards, sizes, np.cumsum(sizes), offsets, signals,
+                 integrity_of(path, manifest, hashes))
 
 
 def no_signals(path: Path) -> MedReportError:
@@ -187,17 +200,28 @@ def no_signals(path: Path) -> MedReportError:
     return MedReportError(f"{path}: a store of tables, which has no signals", "give a store of recordings")
 
 
-def _read_places(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """The columns there are, and the shard and offset of each row; raises MedReportError for a damaged table."""
+def _read_places(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """The columns there are, and the shard, offset and signal hash of each row; raises MedReportError for a damaged
+    table."""
     try:
         there = polars.read_parquet_schema(path)
         missing = [name for name in (*BASE_SCHEMA, OFFSET) if name not in there]
         if missing:
             raise MedReportError(f"{path}: lacks the column {', '.join(missing)}", _HINT)
-        places = polars.scan_parquet(path, glob=False).select("shard", OFFSET).collect()
+        odd = [name for name, dtype in there.items() if name in FULL_SCHEMA and not _fits(dtype, FULL_SCHEMA[name])]
+        if odd:
+            raise MedReportError(f"{path}: its column {odd[0]} is of type {there[odd[0]]}", _HINT)
+        places = polars.scan_parquet(path, glob=False).select("shard", OFFSET, "signal_hash").collect()
     except FileNotFoundError:
         raise MedReportError(f"{path}: missing", _HINT) from None
     except (polars.exceptions.PolarsError, OSError) as error:
         raise MedReportError(f"{path}: not readable ({str(error).partition(chr(10))[0][:200]})", _HINT) from None
+    if places["shard"].null_count() or places[OFFSET].null_count() or (places[OFFSET] < 0).any():
+        raise MedReportError(f"{path}: does not say where every row lies", _HINT)
     columns = tuple(name for name in there if name != OFFSET)
-    return columns, places["shard"].to_numpy(), places[OFFSET].to_numpy()
+    return columns, places["shard"].to_numpy(), places[OFFSET].to_numpy(), hash_numbers(places["signal_hash"])
+
+
+def _fits(dtype: polars.DataType, wanted: polars.DataType) -> bool:
+    """Whether a column can be read as the type it should have: that one, none of its values, or another number."""
+    return dtype in (wanted, polars.Null) or (dtype.is_numeric() and wanted.is_numeric())

@@ -9,12 +9,11 @@ manifest is written last.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from emgecg_cli.core.artifacts import QuarantineRow, to_json
 from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_chunks_atomically
 from emgecg_cli.core.manifest import (
     Manifest,
     check_folder_name,
@@ -36,7 +36,7 @@ from emgecg_cli.core.manifest import (
     write_manifest,
 )
 from emgecg_cli.core.store.reader import open_store
-from emgecg_cli.core.store.shards import Shard, cases_path, is_written, read_done, table_path, write_shard
+from emgecg_cli.core.store.shards import SHARDS, Shard, cases_path, is_written, read_done, table_path, write_shard
 from emgecg_cli.core.store.splits import check_table
 from emgecg_cli.core.store.table import TABLE, merge_parts, merge_tables
 from emgecg_cli.core.store.tables import TABLES
@@ -109,10 +109,11 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
             claimed.begin()
         n_reused = _write_shards(out, folder, sizes, job, build, engine, progress)
         with _writing(out):
-            quarantined, counts, n_rows = _gather(out, folder, len(sizes), set_aside)
+            gathered = _gather(out, folder, len(sizes), set_aside)
+            quarantined, n_rows = gathered.reasons, gathered.n_rows
             if n_rows:
-                _finish(out, folder, len(sizes), Written(polars.scan_parquet(out / TABLE, glob=False), quarantined,
-                                                         counts), identity, make_manifest, files)
+                written = Written(polars.scan_parquet(out / TABLE, glob=False), quarantined, gathered.counts)
+                _finish(out, folder, len(sizes), written, identity, make_manifest, files, gathered.hashes)
             shutil.rmtree(folder)
             claimed.finish()
         if not n_rows:
@@ -143,27 +144,34 @@ def _write_one(out: Path, folder: Path, build: Callable[[int, Any], Shard], numb
     return number
 
 
-def _gather(out: Path, folder: Path, n_shards: int,
-            set_aside: Iterable[QuarantineRow]) -> tuple[Counter[str], Counter[str], int]:
-    """Write the quarantine, one shard after the other; returns its reasons, the summed counts and the rows."""
-    reasons: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    n_rows = 0
-    temporary = folder / QUARANTINE
-    with temporary.open("w", encoding="utf-8", errors="surrogatepass") as stream:
+@dataclass
+class _Gathered:
+    """What all shards say together: why records were left out, their counts and rows, the hashes of their files."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    n_rows: int = 0
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def _gather(out: Path, folder: Path, n_shards: int, set_aside: Iterable[QuarantineRow]) -> _Gathered:
+    """Write the quarantine, one shard after the other; returns the rest of what the shards say."""
+    gathered = _Gathered()
+
+    def lines() -> Iterator[str]:
         for row in set_aside:
-            reasons[row.reason] += 1
-            stream.write(to_json(row) + "\n")
+            gathered.reasons[row.reason] += 1
+            yield to_json(row)
         for number in range(n_shards):
             done = read_done(folder, number)
-            reasons.update(row["reason"] for row in done["quarantine"])
-            stream.writelines(to_json(row) + "\n" for row in done["quarantine"])
-            counts.update(done["counts"])
-            n_rows += done["rows"]
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(out / QUARANTINE)
-    return reasons, counts, n_rows
+            gathered.reasons.update(row["reason"] for row in done["quarantine"])
+            gathered.counts.update(done["counts"])
+            gathered.n_rows += done["rows"]
+            gathered.hashes |= done["files"]
+            yield from map(to_json, done["quarantine"])
+
+    write_chunks_atomically(out / QUARANTINE, ((line + "\n").encode("utf-8", "surrogatepass") for line in lines()))
+    return gathered
 
 
 @contextmanager
@@ -188,7 +196,7 @@ def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
 
 
 def _finish(out: Path, folder: Path, n_shards: int, written: Written, identity: Mapping[str, Any],
-            make_manifest: MakeManifest, files: Sequence[str]) -> None:
+            make_manifest: MakeManifest, files: Sequence[str], shards: dict[str, str]) -> None:
     parts = [path for path in (table_path(folder, number) for number in range(n_shards)) if path.is_file()]
     merge_tables(parts, folder / TABLE)
     (folder / TABLE).replace(out / TABLE)
@@ -198,7 +206,8 @@ def _finish(out: Path, folder: Path, n_shards: int, written: Written, identity: 
         (folder / TABLES).replace(out / TABLES)
     check_table(written.records)
     manifest = make_manifest(written)
-    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *files])}
+    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *files]),
+             SHARDS: shards}
     write_manifest(out, replace(manifest, details=manifest.details | extra))
 
 

@@ -19,10 +19,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import PretrainConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import (
     Manifest,
     check_folder_name,

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from emgecg_cli.core.artifacts import write_atomically
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
 from emgecg_cli.core.training.data import Records

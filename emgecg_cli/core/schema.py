@@ -1,0 +1,68 @@
+"""What a manifest must hold before anything is made of it: the type of every field that a later stage reads.
+
+A manifest may come from anybody. A field that is not listed here is read by nobody, or only compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+LARGEST = 1 << 40  # of any count; what is beyond it is no rate and no length
+# word -> the JSON values it takes; "?" behind it: may be left out or null
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "whole number": (int,), "number": (int, float),
+                                       "object": (dict,), "list": (list,), "count": (int,)}
+_EVERY = {"kind": "text", "command": "text", "arguments": "object", "seed": "whole number?", "counts": "object",
+          "inputs": "object", "details": "object", "format_version": "count", "versions": "object",
+          "content_hash": "text?", "details.files": "hashes?", "details.machine": "object?",
+          "details.dataset": "text?", "details.max_new_tokens": "count?", "counts.records": "count?",
+          "counts.truncated": "count?"}
+_OF_SIGNALS = {"details.dataset": "text", "details.fs": "count", "details.sig_len": "count"}
+_OF_KIND: dict[str, dict[str, str]] = {
+    "store": _OF_SIGNALS | {"counts.records": "count", "details.modality": "text?", "details.population": "text?",
+                            "details.shards": "hashes?", "details.references": "object?",
+                            "details.perturbation": "object?"},
+    "instructions": {"counts.records": "count", "counts.values": "count?", "details.pool_hash": "text",
+                     "details.draw_hash": "text", "details.modality": "text?"},
+    "encoder": {"details.trains": "list?"},
+    "run": _OF_SIGNALS | {
+        "counts.longest_report_tokens": "count?", "details.trains": "list?", "details.validation": "object?",
+        "details.kept_step": "count?", "details.machine.precision": "text", "details.machine.device": "text",
+        "details.tables": "object?", "details.tables.random_seed": "whole number?", "details.model": "object",
+        "details.model.backbone": "text", "details.model.revision": "text?", "details.model.tuning": "text",
+        "details.model.encoder": "text", "details.model.projector": "text", "details.model.fusion": "text",
+        "details.model.signal_tokens": "count", "details.model.token_norm": "text",
+        "details.model.tokens_from": "text?", "details.model.fusion_layers": "text?", "details.model.values": "text?",
+        "details.model.emg_reshape": "text?", "details.model.emg_dropout": "number?"},
+}
+_MISSING = object()
+
+
+def why_not(values: Mapping[str, Any]) -> str | None:
+    """What a manifest, as it was read from its file, lacks or has of another type; None when it can be used."""
+    for place, wanted in {**_EVERY, **_OF_KIND.get(str(values.get("kind")), {})}.items():
+        if why := _why_not(_find(values, place), wanted):
+            return f"{place} {why}"
+    for role, named in values["inputs"].items():
+        if not isinstance(named, dict) or not all(isinstance(named.get(key), str) for key in ("path", "hash")):
+            return f"inputs.{role} is not a path and a hash"
+    return None
+
+
+def _find(values: Any, place: str) -> Any:
+    for name in place.split("."):
+        values = values.get(name, _MISSING) if isinstance(values, dict) else _MISSING
+    return values
+
+
+def _why_not(value: Any, wanted: str) -> str | None:
+    word = wanted.removesuffix("?")
+    if value is _MISSING or (value is None and word != wanted):
+        return None if word != wanted else "is missing"
+    if word == "hashes":
+        fits = isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values())
+        return None if fits else "is not a table of files and their hashes"
+    fits = isinstance(value, _TYPES[word]) and not isinstance(value, bool)
+    if fits and word == "count":
+        fits = 0 <= value < LARGEST
+    return None if fits else f"is not a {word}"
