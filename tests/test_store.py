@@ -86,8 +86,8 @@ def test_splits_and_views(tmp_path: Path) -> None:
 def test_the_table_has_the_fields_of_a_row() -> None:
     flat = [field.name for field in fields(RecordRow) if field.name not in GROUPS]
     nested = ["machine_" + field.name for field in fields(MachineIntervals)]
-    assert list(FULL_SCHEMA) == [*flat, "offset", *nested, *(field.name for kind in (Measurements, Sections, Reading)
-                                                             for field in fields(kind))]
+    assert list(FULL_SCHEMA) == [*flat, "offset", "checksum", *nested,
+                                 *(field.name for kind in (Measurements, Sections, Reading) for field in fields(kind))]
 
 
 def test_short_reports_and_missing_samples(tmp_path: Path) -> None:

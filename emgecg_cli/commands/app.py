@@ -32,6 +32,7 @@ from emgecg_cli.commands.pretrain import pretrain
 from emgecg_cli.commands.references import references
 from emgecg_cli.commands.score import score
 from emgecg_cli.commands.train import train
+from emgecg_cli.commands.verify import verify
 from emgecg_cli.commands.view import view
 from emgecg_cli.core.errors import MedReportError
 
@@ -51,7 +52,7 @@ app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enab
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
-for function in (view, leaks, references, doctor, demo, completion):
+for function in (view, leaks, verify, references, doctor, demo, completion):
     app.command(rich_help_panel=AROUND)(function)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import HEALTHY_HELP, DatasetArg, JsonOpt, OutOpt, complete, words
+from emgecg_cli.commands.verify import show, verified
 from emgecg_cli.core import names
 from emgecg_cli.core.config import CLEANING, DATA, HEALTHY, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
 from emgecg_cli.core.errors import MedReportError
@@ -71,6 +72,8 @@ MinWordsOpt = Annotated[int, typer.Option("--min-words", min=0, help="Set aside 
 MeasureOpt = Annotated[bool, typer.Option("--measure", help="Measure rate, intervals, axes and ST levels as well.")]
 SeedOpt = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED,
                                       help="Seed of the split, and of a simulated cohort.")]
+VerifyOpt = Annotated[bool, typer.Option("--verify", help="Read every file of the store when it is finished, and "
+                                                          "compare it with its hash; exit 1 if any was changed.")]
 EngineOpt = Annotated[str, typer.Option("--engine", metavar="NAME", autocompletion=complete("engine"),
                                         help=f"Where to work: {' or '.join(names.choices('engine'))} (processes here, "
                                              "or a Ray cluster).")]
@@ -91,7 +94,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             min_words: MinWordsOpt = PrepareConfig.min_words, measure: MeasureOpt = False,
             derive_leads: DeriveOpt = PrepareConfig.derive_leads,
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
-            out: OutOpt = None, as_json: JsonOpt = False) -> None:
+            verify: VerifyOpt = False, out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Read a dataset into a store: leads by name, microvolts, splits by patient, clean reports, and a data card that
     says what is wrong with it."""
     from emgecg_cli.core.datasets import open_dataset
@@ -112,11 +115,18 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
         result = prepare_store(source, out, config, Engine(engine, workers), progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
+    found = verified([result.path]) if verify else []
     if as_json:
-        told = {name: result.manifest.details[name] for name in ("references",) if name in result.manifest.details}
+        details = result.manifest.details
+        told: dict[str, Any] = {"references": details["references"]} if "references" in details else {}
+        told |= {"verified": found[0]} if found else {}
         console.print_json({"path": result.path, "counts": result.manifest.counts} | told)
-        return
-    _render(result.path, result.manifest.counts, result.manifest.details.get("references"))
+    else:
+        _render(result.path, result.manifest.counts, result.manifest.details.get("references"))
+        if found:
+            show(found)
+    if any(one.damaged for one in found):
+        raise typer.Exit(1)
 
 
 def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | None, fs: int) -> Path | None:

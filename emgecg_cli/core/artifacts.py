@@ -15,6 +15,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_chunks_atomically
 
 SPLITS = ("train", "val", "test")
+PERTURBED = "perturbed.jsonl"  # of a perturbed store: a PerturbedRow for each record that was hit
 # who wrote a report: a physician, the recorder, a template from labels, or a translator of what one of them wrote
 REPORT_KINDS = ("physician", "machine", "template", "translation")
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars
 
-from emgecg_cli.core.artifacts import Measurements, Reading, RecordRow
+from emgecg_cli.core.artifacts import PERTURBED, Measurements, PerturbedRow, Reading, RecordRow, read_rows
 from emgecg_cli.core.emg.case import Case, NcvRow, values
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
-from emgecg_cli.core.store import Store
+from emgecg_cli.core.store import Store, described
 
 NEEDLE = tuple(name for name in EMG_COLUMNS if name != "muscle")
 _CANDIDATES = 20_000  # ids that a mistyped one is compared with
@@ -28,7 +28,8 @@ _KINDS = {"machine": "the recorder", "template": "a template from labels", "tran
 class Viewed:
     """A record to look at: its row, with measurements if any could be made, its signal, and the store's name.
 
-    `measured_now` tells measurements that were made for this view from those in the store.
+    `measured_now` tells measurements that were made for this view from those in the store, `perturbed` says what was
+    done to the signal of a perturbed store.
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class Viewed:
     signal: np.ndarray
     measurements: Measurements
     measured_now: bool
+    perturbed: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,31 @@ def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], 
 def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed:
     """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
     at = _at(store, record_id, index)
-    row = store.row(at)
+    row, perturbed = store.row(at), _perturbed(store, store.row(at).record_id)
+    if store.rows_are_stale and perturbed:
+        row = replace(row, **described(store.signal(at), row.fs), machine=None, measurements=None)
     signal = store.signal(at)[:, :row.sig_len - row.n_padded]
     if row.measurements is not None:
-        return Viewed(store.dataset, row, signal, row.measurements, False)
+        return Viewed(store.dataset, row, signal, row.measurements, False, perturbed)
     from emgecg_cli.core.signals.delineation import FS_RANGE, measure
 
     lowest, highest = FS_RANGE
     measured = measure(signal, row.fs) if lowest <= row.fs <= highest else Measurements()
-    return Viewed(store.dataset, row, signal, measured, True)
+    return Viewed(store.dataset, row, signal, measured, True, perturbed)
+
+
+def _perturbed(store: Store, record_id: str) -> str:
+    """What was done to the signal of a record of a perturbed store; "" where it is as it was recorded."""
+    how = store.manifest.details.get("perturbation")
+    if how is None:
+        return ""
+    hit = next((row for row in read_rows(store.path / PERTURBED, PerturbedRow) if row.record_id == record_id), None)
+    if hit is None:
+        return ""
+    level = ", ".join(f"{name} {value:g}" for name, value in store.manifest.arguments.items()
+                      if name not in ("kind", "records", "split", "seed"))
+    reached = "nothing changed" if hit.snr_db is None else f"{hit.snr_db:.1f} dB reached"
+    return f"{how['kind']}, {level}: {reached}, {hit.changed:.0%} of the time changed"
 
 
 def _at(store: Store, record_id: str | None, index: int | None) -> int:
@@ -171,7 +189,8 @@ def check_lines(row: RecordRow) -> list[str]:
 
 def notes(view: Viewed) -> list[str]:
     """The paragraphs below a drawing: intervals, findings, report."""
-    lines = [f"Measured: {intervals_line(view.measurements)}"]
+    lines = [f"Perturbed: {view.perturbed}"] if view.perturbed else []
+    lines.append(f"Measured: {intervals_line(view.measurements)}")
     found = check_lines(view.row)
     if found:
         lines.append(f"Checks: {'; '.join(found)}")
@@ -218,4 +237,5 @@ def as_json(view: Viewed | ViewedTables) -> dict[str, Any]:
         return asdict(view.row) | {"dataset": view.dataset, "tables": shown, "values_judged": view.n_judged,
                                    "values_outside": view.n_outside}
     return asdict(view.row) | {"dataset": view.dataset, "measurements": asdict(view.measurements),
-                               "measured_now": view.measured_now, "checks": check_lines(view.row)}
+                               "measured_now": view.measured_now, "perturbed": view.perturbed,
+                               "checks": check_lines(view.row)}

@@ -10,21 +10,32 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import PerturbedRow, QuarantineRow, read_rows, write_rows
+from emgecg_cli.core.artifacts import PERTURBED, PerturbedRow, QuarantineRow, RecordRow, read_rows, write_rows
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, input_of
 from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_float_uv, to_int16_uv
-from emgecg_cli.core.store import QUARANTINE, Shard, Store, make_shard, no_signals, open_store, shard_file, write_store
-
-PERTURBED = "perturbed.jsonl"
+from emgecg_cli.core.store import (
+    QUARANTINE,
+    Shard,
+    Store,
+    Written,
+    described,
+    flag_counts,
+    make_shard,
+    measured,
+    no_signals,
+    open_store,
+    shard_file,
+    write_store,
+)
 
 Perturb = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
 
@@ -47,6 +58,9 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
                   records: float = 1.0, split: str | None = None, seed: int = 0,
                   progress: Callable[[int, int], None] | None = None) -> PerturbResult:
     """Write a store' with the same records, splits and reports, in which some of the signals are perturbed.
+
+    What a row says of its signal (checks, hash, fingerprint, clipping, measurements if the store has any) is of the
+    signal as it is now; what its recorder had measured is left out where it was hit.
 
     `levels` maps level names to values, None = not given; exactly the level of `kind` must be given. `records` is the
     share of the records, of `split` if that is given, that are hit; the choice and the noise of a record depend on the
@@ -76,14 +90,15 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
 
     def build_shard(number: int, _: None) -> Shard:
         indices = range(starts[number], min(starts[number] + shard_size, len(store)))
-        return make_shard(number, [(store.row(i), _perturbed(store, i, perturb, level, seed) if i in hit
-                                    else store.signal(i)) for i in indices], [], {})
+        return make_shard(number, [_perturbed(store, i, perturb, level, seed) if i in hit
+                                   else (store.row(i), store.signal(i)) for i in indices], [], {})
 
-    def make_manifest(*_: Any) -> Manifest:
+    def make_manifest(written: Written) -> Manifest:
         rows = _measure(store, out, sorted(hit), shard_size)
         write_rows(out / PERTURBED, rows)
         details = store.manifest.details | {"perturbation": {"kind": kind, name: level} | _summary(rows)}
-        counts = store.manifest.counts | {"perturbed": len(rows)}
+        details.pop("honesty", None)  # of the recordings as they were
+        counts = store.manifest.counts | flag_counts(written.records) | {"perturbed": len(rows)}
         return Manifest("store", "perturb", arguments, seed, counts, {"store": source}, details)
 
     identity = {"command": "perturb", "arguments": arguments, "store": source["hash"]}
@@ -125,13 +140,23 @@ def _digest(purpose: str, seed: int, record_id: str) -> bytes:
     return hashlib.sha256(f"{purpose}:{seed}:{record_id}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _perturbed(store: Store, index: int, perturb: Perturb, level: float, seed: int) -> np.ndarray:
-    """One record's signal after the perturbation, int16 microvolts (12, L)."""
+def _perturbed(store: Store, index: int, perturb: Perturb, level: float, seed: int) -> tuple[RecordRow, np.ndarray]:
+    """One record's row and signal after the perturbation, int16 microvolts (12, L)."""
     digest = _digest("noise", seed, str(store.column("record_id")[index]))
     rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     signal = store.signal(index)
     noisy, _ = to_int16_uv(perturb(to_float_uv(signal), store.fs, level, rng))
-    return np.where(signal == MISSING, MISSING, noisy)
+    noisy = np.where(signal == MISSING, MISSING, noisy)
+    row = store.row(index)
+    length = row.sig_len - row.n_padded
+    derived = (row.reading and row.reading.derived_leads) or ()
+    return replace(row, **described(noisy, store.fs, derived), n_clipped=_count_clipped(noisy), machine=None,
+                   measurements=row.measurements and measured(noisy[:, :length], store.fs)), noisy
+
+
+def _count_clipped(signal: np.ndarray) -> int:
+    """Samples at either end of the int16 scale."""
+    return int(np.count_nonzero(np.abs(signal.astype(np.int32)) == LARGEST_UV))
 
 
 def _measure(store: Store, out: Path, hit: Sequence[int], shard_size: int) -> list[PerturbedRow]:
@@ -145,9 +170,8 @@ def _measure(store: Store, out: Path, hit: Sequence[int], shard_size: int) -> li
         before = store.signal(index)
         after = shard[index % shard_size]
         changed = float(np.mean((before != after).any(axis=0)))
-        clipped = int(np.count_nonzero(np.abs(after.astype(np.int32)) == LARGEST_UV))
         rows.append(PerturbedRow(str(store.column("record_id")[index]), achieved_snr_db(before, after),
-                                 round(changed, 6), clipped))
+                                 round(changed, 6), _count_clipped(after)))
     return rows
 
 

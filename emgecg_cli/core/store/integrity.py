@@ -1,11 +1,12 @@
 """What is read from a store, held against the hashes that were written with it; each thing once in a process.
 
-A recording has its `signal_hash` in the table, which the manifest's hash covers, so that reading one at random costs
-its own bytes and not its shard's. The rows of a shard are hashed as a file, when the first of them is read.
+A recording has its checksum in the table, which the manifest's hash covers, so that reading one at random costs its own
+bytes and not its shard's. The rows of a shard are hashed as a file, when the first of them is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,23 +15,25 @@ import polars
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import CHANGED, Manifest, why_damaged
-from emgecg_cli.core.signals.fingerprint import samples_digest
+from emgecg_cli.core.signals.fingerprint import checksum, signal_hash
 from emgecg_cli.core.store.shards import SHARDS, shard_file
+from emgecg_cli.core.store.table import CHECKSUM
 
-UNKNOWN = 0  # the number of an empty hash: of a recording that never changes, of which many have the same one
+SIGNAL_HASH = "signal_hash"
 
 
 @dataclass
 class Integrity:
     """The hashes of a store, and what this process has seen to be right.
 
-    `files` has those of the shards' files, and none for a store of before they were kept; `signals` the signal hash of
-    every row as a number, `seen` the rows whose signal was right.
+    `files` has those of the shards' files, and none for a store of before they were kept; `sums` a number for every
+    row's signal, as `sum_of` makes it, and `seen` the rows whose signal had it.
     """
 
     store: Path
     files: dict[str, str]
-    signals: np.ndarray
+    sums: np.ndarray
+    sum_of: Callable[[np.ndarray], int]
     seen: np.ndarray
     seen_files: set[str] = field(default_factory=set)
 
@@ -38,10 +41,7 @@ class Integrity:
         """Raise MedReportError unless this is the signal that was stored as that row, in that shard."""
         if self.seen[index]:
             return
-        expected = int(self.signals[index])
-        if expected == UNKNOWN:
-            self.check_file(shard_file(shard))
-        elif int.from_bytes(samples_digest(signal), "big") != expected:
+        if self.sum_of(signal) != self.sums[index]:
             raise MedReportError(f"{self.store / shard_file(shard)}: the signal of row {index} was changed after it "
                                  "was stored", CHANGED)
         self.seen[index] = True
@@ -55,16 +55,21 @@ class Integrity:
         self.seen_files.add(name)
 
 
-def integrity_of(store: Path, manifest: Manifest, signals: np.ndarray) -> Integrity:
-    """What a store's manifest and the numbers of its signal hashes say.
+def integrity_of(store: Path, manifest: Manifest, places: polars.DataFrame) -> Integrity:
+    """What a store's manifest and the columns of its table say.
 
-    A perturbed store of before files were hashed has the hashes of the recordings as they had been: they say nothing.
+    A store of before there were checksums has the hashes of its signals. They say nothing of recordings that never
+    change, which have none, nor of a perturbed store, which has those of the recordings as they had been.
     """
     files = manifest.details.get(SHARDS) or {}
-    trusted = bool(files) or manifest.command != "perturb"
-    return Integrity(store, files, signals, np.zeros(len(signals), bool) if trusted else np.ones(len(signals), bool))
+    if CHECKSUM in places.columns:
+        sums = places[CHECKSUM].fill_null(-1).to_numpy()
+        return Integrity(store, files, sums, checksum, np.zeros(len(sums), bool))
+    hashes = places[SIGNAL_HASH].str.to_integer(base=16, dtype=polars.UInt64, strict=False)
+    says_nothing = hashes.is_null() if manifest.command != "perturb" else hashes.is_null() | True
+    return Integrity(store, files, hashes.fill_null(0).to_numpy(), _hash_number, says_nothing.to_numpy().copy())
 
 
-def hash_numbers(hashes: polars.Series) -> np.ndarray:
-    """Signal hashes of 16 hexadecimal digits as numbers, uint64; what is none as UNKNOWN."""
-    return hashes.str.to_integer(base=16, dtype=polars.UInt64, strict=False).fill_null(UNKNOWN).to_numpy()
+def _hash_number(signal: np.ndarray) -> int:
+    """The signal's hash as a number."""
+    return int(signal_hash(signal) or "0", 16)

@@ -205,6 +205,23 @@ def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int])
 def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
     column = polars.col
     splits = _tally(written.records, "split")
+    totals = written.records.select(
+        polars.len().alias("records"), column("subject_id").n_unique().alias("subjects"),
+        column("recording_id").n_unique().alias("recordings")).collect(engine="streaming").row(0, named=True)
+    flagged, unused = ({key.removeprefix(prefix): n for key, n in sorted(written.counts.items())
+                        if key.startswith(prefix)} for prefix in (FLAGGED, UNUSED))
+    return {
+        **totals, **{name: splits.get(name, 0) for name in SPLITS},
+        "quarantined": dict(sorted(written.quarantined.items())),
+        **({"flagged": flagged} if flagged else {}), **({"unused_columns": unused} if unused else {}),
+        "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in rules},
+        **flag_counts(written.records),
+    }
+
+
+def flag_counts(records: polars.LazyFrame) -> dict[str, int]:
+    """How many records have each of the flags that their signals give."""
+    column = polars.col
     flags = {
         "lead_suspect": column("lead_check").str.starts_with(SUSPECT),
         "with_lead_glitch": column("lead_glitch").is_not_null(),
@@ -217,23 +234,10 @@ def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
         "resampled": column("resampled_from").is_not_null(), "padded": column("n_padded") > 0,
         "cropped": column("n_cropped") > 0, "trimmed": column("n_trimmed") > 0,
     }
-    there = set(written.records.collect_schema().names())
+    there = set(records.collect_schema().names())
     flags |= {f"with_{name}": column(name).list.len() > 0 for name in READ_OTHERWISE if name in there}
-    totals = written.records.select(
-        polars.len().alias("records"), column("subject_id").n_unique().alias("subjects"),
-        column("recording_id").n_unique().alias("recordings"),
-        *(flag.sum().alias(name) for name, flag in flags.items()),
-    ).collect(engine="streaming").row(0, named=True)
-    flagged, unused = ({key.removeprefix(prefix): n for key, n in sorted(written.counts.items())
-                        if key.startswith(prefix)} for prefix in (FLAGGED, UNUSED))
-    return {
-        "records": totals["records"], "subjects": totals["subjects"], "recordings": totals["recordings"],
-        **{name: splits.get(name, 0) for name in SPLITS},
-        "quarantined": dict(sorted(written.quarantined.items())),
-        **({"flagged": flagged} if flagged else {}), **({"unused_columns": unused} if unused else {}),
-        "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in rules},
-        **{name: int(totals[name]) for name in flags},
-    }
+    totals = records.select(flag.sum().alias(name) for name, flag in flags.items()).collect(engine="streaming")
+    return {name: int(n) for name, n in totals.row(0, named=True).items()}
 
 
 def _tally(records: polars.LazyFrame, name: str) -> dict[str, int]:

@@ -18,9 +18,9 @@ from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
 from emgecg_cli.core.references import References, read_references
-from emgecg_cli.core.store.integrity import Integrity, hash_numbers, integrity_of
-from emgecg_cli.core.store.shards import check_signals, open_signals, rows_file, shard_file
-from emgecg_cli.core.store.table import BASE_SCHEMA, FULL_SCHEMA, OFFSET, TABLE, to_row
+from emgecg_cli.core.store.integrity import SIGNAL_HASH, Integrity, integrity_of
+from emgecg_cli.core.store.shards import SHARDS, check_signals, open_signals, rows_file, shard_file
+from emgecg_cli.core.store.table import BASE_SCHEMA, CHECKSUM, FULL_SCHEMA, OFFSET, TABLE, to_row
 from emgecg_cli.core.store.tables import PERSON, REFERENCES, TABLES, case_of
 
 OPEN_SHARDS = 256  # each keeps a file open, and a process may often have no more than 1,024
@@ -67,6 +67,12 @@ class Store:
         return str(self.manifest.details.get("population", self.dataset))
 
     @property
+    def rows_are_stale(self) -> bool:
+        """Whether rows describe signals as they were before a perturbation: in stores of before they were described
+        again."""
+        return self.manifest.command == "perturb" and SHARDS not in self.manifest.details
+
+    @property
     def fs(self) -> int:
         """Sampling frequency of all signals, in Hz."""
         return int(self.manifest.details["fs"])
@@ -87,7 +93,11 @@ class Store:
         """A row as a map-style data set gives it: all columns of the table, and `signal`."""
         index = self._checked(index)
         shown = {"signal": self.signal(index)} if self.modality == "signals" else {"tables": self.case(index)}
-        return dict.fromkeys(self.columns) | self._values(index) | shown
+        return self.values(index) | shown
+
+    def values(self, index: int) -> dict[str, Any]:
+        """All columns of a row of the table."""
+        return dict.fromkeys(self.columns) | self._values(self._checked(index))
 
     def scan(self) -> polars.LazyFrame:
         """The table as a lazy frame, to filter and aggregate without loading it."""
@@ -176,7 +186,8 @@ def open_store(path: Path) -> Store:
     if is_signals and not (manifest.details["fs"] and sig_len):
         raise MedReportError(f"{path / 'manifest.json'}: recordings of {sig_len} samples at {manifest.details['fs']} "
                              "Hz", _HINT)
-    columns, shard_of, offsets, hashes = _read_places(path / TABLE)
+    columns, places = _read_places(path / TABLE)
+    shard_of, offsets = places["shard"].to_numpy(), places[OFFSET].to_numpy()
     if len(offsets) != manifest.counts.get("records"):
         raise MedReportError(f"{path / TABLE}: {len(offsets)} records, the manifest says "
                              f"{manifest.counts.get('records')}", _HINT)
@@ -192,7 +203,7 @@ def open_store(path: Path) -> Store:
         return open_signals(path / shard_file(int(shards[place])), int(sizes[place]), sig_len)
 
     return Store(path, manifest, columns, shards, sizes, np.cumsum(sizes), offsets, signals,
-                 integrity_of(path, manifest, hashes))
+                 integrity_of(path, manifest, places))
 
 
 def no_signals(path: Path) -> MedReportError:
@@ -200,9 +211,9 @@ def no_signals(path: Path) -> MedReportError:
     return MedReportError(f"{path}: a store of tables, which has no signals", "give a store of recordings")
 
 
-def _read_places(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
-    """The columns there are, and the shard, offset and signal hash of each row; raises MedReportError for a damaged
-    table."""
+def _read_places(path: Path) -> tuple[tuple[str, ...], polars.DataFrame]:
+    """The columns there are, and those that say where each row lies and what its signal is known by; raises
+    MedReportError for a damaged table."""
     try:
         there = polars.read_parquet_schema(path)
         missing = [name for name in (*BASE_SCHEMA, OFFSET) if name not in there]
@@ -211,15 +222,15 @@ def _read_places(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, n
         odd = [name for name, dtype in there.items() if name in FULL_SCHEMA and not _fits(dtype, FULL_SCHEMA[name])]
         if odd:
             raise MedReportError(f"{path}: its column {odd[0]} is of type {there[odd[0]]}", _HINT)
-        places = polars.scan_parquet(path, glob=False).select("shard", OFFSET, "signal_hash").collect()
+        known_by = CHECKSUM if CHECKSUM in there else SIGNAL_HASH
+        places = polars.scan_parquet(path, glob=False).select("shard", OFFSET, known_by).collect()
     except FileNotFoundError:
         raise MedReportError(f"{path}: missing", _HINT) from None
     except (polars.exceptions.PolarsError, OSError) as error:
         raise MedReportError(f"{path}: not readable ({str(error).partition(chr(10))[0][:200]})", _HINT) from None
     if places["shard"].null_count() or places[OFFSET].null_count() or (places[OFFSET] < 0).any():
         raise MedReportError(f"{path}: does not say where every row lies", _HINT)
-    columns = tuple(name for name in there if name != OFFSET)
-    return columns, places["shard"].to_numpy(), places[OFFSET].to_numpy(), hash_numbers(places["signal_hash"])
+    return tuple(name for name in there if name not in (OFFSET, CHECKSUM)), places
 
 
 def _fits(dtype: polars.DataType, wanted: polars.DataType) -> bool:

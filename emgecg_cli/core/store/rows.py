@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -148,9 +148,8 @@ def _row(recording: Recording, report: str, config: PrepareConfig, record_id: st
         shard=0, row=0, recording_id=ref.record_id, start_s=float(start / fs), age=recording.age, sex=recording.sex,
         n_missing=n_missing, n_padded=n_padded, absent_leads=absent,
         resampled_from=None if fs == config.fs else fs if isinstance(fs, int) else float(fs),
-        **vars(check_signal(stored, config.fs, derived)), signal_hash=signal_hash(stored),
-        fingerprint=fingerprint(stored, config.fs), machine=recording.machine,
-        measurements=_measure(window, fs) if config.measure else None,
+        **described(stored, config.fs, derived), machine=recording.machine,
+        measurements=measured(window, fs) if config.measure else None,
         reading=_reading(recording, config.fs, derived))
 
 
@@ -162,7 +161,14 @@ def _reading(recording: Recording, fs: int, derived: list[str]) -> Reading | Non
     return found if found != Reading() else None
 
 
-def _measure(window: np.ndarray, fs: Rate) -> Measurements:
+def described(stored: np.ndarray, fs: int, derived: Collection[str] = ()) -> dict[str, Any]:
+    """The columns of a row that say something of its signal as it is stored, int16 microvolts (12, L); `derived` leads
+    were computed from others."""
+    return vars(check_signal(stored, fs, derived)) | {"signal_hash": signal_hash(stored),
+                                                      "fingerprint": fingerprint(stored, fs)}
+
+
+def measured(window: np.ndarray, fs: Rate) -> Measurements:
     """Measurements at the file's own rate; all undetected where that is too low to measure."""
     from emgecg_cli.core.signals.delineation import FS_RANGE, measure  # takes a moment to import
 

@@ -25,6 +25,7 @@ from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import reach_the_disk, removed_on_failure, write_atomically
 from emgecg_cli.core.manifest import file_hashes, json_hash
+from emgecg_cli.core.signals.fingerprint import checksum
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store.table import flat, frame_bytes, to_frame
 from emgecg_cli.core.store.tables import tables_frame
@@ -90,7 +91,8 @@ def write_shard(out: Path, partial: Path, number: int, shard: Shard) -> None:
         lines = [(to_json(flat(row)) + "\n").encode("utf-8", "surrogatepass") for row in shard.rows]
         files |= _write(out / rows_file(number), b"".join(lines))
         offsets = [0, *accumulate(len(line) for line in lines[:-1])]
-        files |= _write(table_path(partial, number), frame_bytes(to_frame(shard.rows, offsets)))
+        table = to_frame(shard.rows, offsets, [checksum(signal) for signal in shard.signals])
+        files |= _write(table_path(partial, number), frame_bytes(table))
     done = {"rows": len(shard.rows), "quarantine": [vars(row) for row in shard.quarantine],
             "counts": dict(sorted(shard.counts.items())),
             "files": {path.name: digest for path, digest in files.items() if path.parent == out},

@@ -2,7 +2,8 @@
 
 A nested dataclass is flattened: `machine` to columns `machine_…`, the others to columns of their own. Where no record
 of the whole store has any, the table has no such columns. `offset` is where the row's line begins in the rows of its
-shard. `resampled_from` is a column of whole numbers where all of them are.
+shard, `checksum` the CRC-32 of its signal's samples; a store of tables has no such column. `resampled_from` is a column
+of whole numbers where all of them are.
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ def _dtypes(kind: type, prefix: str = "") -> dict[str, Any]:
 
 BASE_SCHEMA = _dtypes(RecordRow)
 GROUP_SCHEMAS = {name: _dtypes(kind, prefix) for name, (kind, prefix) in GROUPS.items()}
-OFFSET = "offset"
-FULL_SCHEMA = BASE_SCHEMA | {OFFSET: polars.Int64} | {name: dtype for schema in GROUP_SCHEMAS.values()
-                                                      for name, dtype in schema.items()}
+OFFSET, CHECKSUM = "offset", "checksum"
+FULL_SCHEMA = BASE_SCHEMA | {OFFSET: polars.Int64, CHECKSUM: polars.Int64}
+FULL_SCHEMA |= {name: dtype for schema in GROUP_SCHEMAS.values() for name, dtype in schema.items()}
 
 
-def to_frame(rows: Sequence[RecordRow], offsets: Sequence[int] | None = None) -> polars.DataFrame:
+def to_frame(rows: Sequence[RecordRow], offsets: Sequence[int] | None = None,
+             checksums: Sequence[int | None] | None = None) -> polars.DataFrame:
     """Rows as a frame with all columns there can be."""
-    offsets = offsets or [0] * len(rows)
-    return polars.DataFrame([flat(row) | {OFFSET: offset} for row, offset in zip(rows, offsets, strict=True)],
+    places = zip(rows, offsets or [0] * len(rows), checksums or [None] * len(rows), strict=True)
+    return polars.DataFrame([flat(row) | {OFFSET: offset, CHECKSUM: checksum} for row, offset, checksum in places],
                             schema=FULL_SCHEMA, orient="row")
 
 
@@ -78,8 +80,8 @@ def merge_tables(parts: Sequence[Path], out: Path) -> None:
     """Write the shards' tables one after the other as one, holding a few row groups at a time; the same bytes with any
     number of threads."""
     frame = polars.scan_parquet(list(parts), glob=False)
-    empty = [name for name, schema in GROUP_SCHEMAS.items() if not _any_value(frame, list(schema))]
-    frame = frame.drop([column for name in empty for column in GROUP_SCHEMAS[name]])
+    groups = [list(schema) for schema in GROUP_SCHEMAS.values()] + [[CHECKSUM]]
+    frame = frame.drop([column for columns in groups if not _any_value(frame, columns) for column in columns])
     rate = polars.col("resampled_from")
     if frame.select((rate == rate.round()).all()).collect(engine="streaming").item():
         frame = frame.with_columns(rate.cast(polars.Int64))
