@@ -214,7 +214,8 @@ def make(path: Path, kind: str, command: str = "prepare toy") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix:
         path.touch()
-    write_manifest(path, Manifest(kind, command, {}))
+    write_manifest(path, Manifest(kind, command, {}, counts={"records": 0},
+                                  details={"dataset": "toy", "fs": 100, "sig_len": 4}))
 
 
 @pytest.mark.parametrize(("kind", "path"), [("store", "stores/a"), ("instructions", "instructions/a"),

@@ -70,6 +70,7 @@ def is_finished(artefact: Path) -> bool:
 
 def write_manifest(artefact: Path, manifest: Manifest) -> None:
     """Finish an artefact: the last write, and atomic; all files it names are on the disk before it is there."""
+    _base(artefact).mkdir(parents=True, exist_ok=True)
     for name in sorted(manifest.details.get("files", {})):
         reach_the_disk(_base(artefact) / name)
         reach_the_disk((_base(artefact) / name).parent)
