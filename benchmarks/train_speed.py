@@ -224,7 +224,7 @@ def main() -> None:
         backbone = make_backbone(parallel.device, rank)
         model = build_report_model(backbone, encoder="resnet50" if large else "resnet18-tiny", projector="mlp",
                                    fusion="prefix-kv", signal_tokens=1, token_norm="unit", seed=0)
-        objective = Objective(model, torch.zeros(0), weight=1.0, eos=tokenizer.eos_token_id, eos_weight=1.0)
+        objective = Objective(model, torch.zeros(0), weight=1.0, end=(tokenizer.eos_token_id,), eos_weight=1.0)
         prepared, optimizer = parallel.prepare(objective, lambda o: torch.optim.AdamW(
             [p for p in o.parameters() if p.requires_grad], 1e-4))
         step = step_of(parallel, prepared.train(), optimizer, records)

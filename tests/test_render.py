@@ -10,12 +10,12 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import (
     IGNORE_INDEX,
     PLACEHOLDER,
-    chat_template,
     render,
     render_prompt,
     values_of,
     written_out,
 )
+from emgecg_cli.core.instructions.template_settings import chat_template
 from emgecg_cli.core.models.tiny_backbone import train_tokenizer
 
 ANSWER = "sinus rhythm. äöü 72 bpm."

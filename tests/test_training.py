@@ -175,7 +175,7 @@ def collate(items: list[Item], decoder_start: int | None = None) -> Any:
 
 def test_a_step_weighs_tokens_alike_however_its_records_were_cut_into_batches(short_run: Path) -> None:
     model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
-    objective = Objective(model, torch.tensor([0.2, 0.5]), weight=2.0, eos=tokenizer.eos_token_id, eos_weight=0.3)
+    objective = Objective(model, torch.tensor([0.2, 0.5]), weight=2.0, end=(tokenizer.eos_token_id,), eos_weight=0.3)
     rng = np.random.default_rng(1)
     items = [Item(rng.integers(-500, 500, (12, 1000)).astype(np.int16), rng.integers(3, 90, length), length // 3,
                   rng.random(2) > 0.5) for length in (9, 30, 12, 21, 15)]
@@ -196,7 +196,7 @@ def test_a_step_weighs_tokens_alike_however_its_records_were_cut_into_batches(sh
 
 def test_the_report_loss_is_the_cross_entropy_of_the_answers_tokens(short_run: Path) -> None:
     model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
-    objective = Objective(model, torch.zeros(0), weight=1.0, eos=tokenizer.eos_token_id, eos_weight=0.5)
+    objective = Objective(model, torch.zeros(0), weight=1.0, end=(tokenizer.eos_token_id,), eos_weight=0.5)
     ids = [5, 9, 20, 33, tokenizer.eos_token_id]
     items = [Item(np.zeros((12, 1000), np.int16), np.array(ids), 2, np.zeros(0, bool)),
              Item(np.zeros((12, 1000), np.int16), np.array([*ids, 40, 41]), 4, np.zeros(0, bool))]

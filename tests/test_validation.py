@@ -122,3 +122,62 @@ def test_a_damaged_log_is_said_and_not_gone_on_from(inputs: tuple[Path, Path], t
     (tmp_path / "run" / name).write_text("")
     with pytest.raises(MedReportError, match=f"{name}: holds 0 of"):
         work()
+
+
+LOG = dict(steps=5, batch_size=4, checkpoint_every=2)
+
+
+@pytest.mark.parametrize(("changes", "seen"), [
+    (dict(select="last"), []), (dict(select="last", evaluate_every=2), [2, 4]),
+    (dict(select="last", evaluate_every=5), [5]),
+    (dict(select="last", track="tensorboard", evaluate_every=2), [2, 4, 5]),
+    (dict(select="best", evaluate_every=2), [2, 4, 5])])
+def test_the_val_split_is_looked_at_where_something_asks(inputs: tuple[Path, Path], tmp_path: Path, seen: list[int],
+                                                         changes: dict[str, Any],
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    if "track" in changes:
+        pytest.importorskip("tensorboard")
+    looked = []
+    evaluate = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *given: (looked.append(1), evaluate(*given))[1])
+    result = train(inputs[1], tmp_path / "run", short_config(**LOG | changes))
+    assert len(looked) == len(seen) and (tmp_path / "run/validation.jsonl").exists() == bool(seen)
+    assert not seen or list(looks(tmp_path / "run")) == seen
+    files = read_manifest(tmp_path / "run", "run").details["files"]
+    assert ("validation.jsonl" in files) == bool(seen)
+    assert (result.validation is not None) == (5 in seen)
+    assert result.kept_step == 5 or changes["select"] == "best"
+
+
+def test_a_part_of_the_val_split_drawn_by_the_seed(inputs: tuple[Path, Path], tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(inputs[0])
+    drawn = []
+    evaluate = module.evaluate
+
+    def spy(parallel: Any, objective: Any, records: Any, *rest: Any) -> Any:
+        drawn.append(records.rendered.indices.tolist())
+        return evaluate(parallel, objective, records, *rest)
+
+    monkeypatch.setattr(module, "evaluate", spy)
+    few = dict(steps=1, batch_size=4, select="best", val_limit=3)
+    for name, changes in (("a", {}), ("b", {}), ("c", dict(seed=5)), ("d", dict(val_limit=99))):
+        train(inputs[1], tmp_path / name, short_config(**few | changes))
+    a, b, c, whole = drawn
+    assert whole == store.indices("val").tolist() and len(whole) > 3
+    assert a == b == sorted(a) and len(a) == len(c) == 3 and set(a) < set(whole) and a != c
+    assert read_manifest(tmp_path / "a", "run").arguments["val_limit"] == 3
+    with pytest.raises(MedReportError, match="--val-limit has no effect beside --select last without --track"):
+        short_config(val_limit=3, select="last")
+
+
+def test_a_tracker_that_comes_later_finds_no_looks_missing(inputs: tuple[Path, Path], tmp_path: Path,
+                                                           fuse: Fuse) -> None:
+    pytest.importorskip("tensorboard")
+    plain, tracked = (short_config(**LOG, select="last", track=track) for track in ("none", "tensorboard"))
+    operations = fuse.burn(lambda: train(inputs[1], tmp_path / "whole", plain), tmp_path / "whole", -1)
+    for first, then in ((plain, tracked), (tracked, plain)):
+        run = tmp_path / first.track
+        fuse.burn(lambda run=run, first=first: train(inputs[1], run, first), run, operations * 2 // 3)
+        train(inputs[1], run, then)
+        assert (run / "validation.jsonl").exists() == (then is tracked)

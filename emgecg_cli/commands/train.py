@@ -12,7 +12,7 @@ from emgecg_cli.commands.options import BackboneOpt, InstructionsArg, JsonOpt, O
 from emgecg_cli.core import launch
 from emgecg_cli.core.config import RUNS
 from emgecg_cli.core.names import split_revision
-from emgecg_cli.core.recipes import resolve_train_config
+from emgecg_cli.core.recipes import parse_options, resolve_train_config
 
 
 def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: StoreOpt = None,
@@ -24,6 +24,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
           tuning: options.TuningOpt = None, lora_rank: options.RankOpt = None, lora_alpha: options.AlphaOpt = None,
           lora_dropout: options.DropoutOpt = None, lora_targets: options.TargetsOpt = None,
           new_tokens: options.NewTokensOpt = None, chat_template: options.TemplateOpt = None,
+          template_option: options.TemplateOptionOpt = None, system: options.SystemOpt = None,
           values: options.ValuesOpt = None, references: options.ReferencesOpt = None,
           random_references: options.RandomReferencesOpt = None, stage1_steps: options.Stage1Opt = None,
           stage1_tasks: options.TasksOpt = None, freeze_encoder: options.FreezeOpt = None,
@@ -39,12 +40,13 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
           gradient_checkpointing: options.CheckpointingOpt = None, compile: options.CompileOpt = None,
           parallel: options.ParallelOpt = None, num_processes: options.ProcessesOpt = 1,
           workers: options.WorkersOpt = None, checkpoint_every: options.EveryOpt = None,
-          evaluate_every: options.EvaluateOpt = None, select: options.SelectOpt = None,
+          evaluate_every: options.EvaluateOpt = None,
+          val_limit: options.ValLimitOpt = None, select: options.SelectOpt = None,
           track: options.TrackOpt = None) -> None:
     """Train encoder, projector and backbone to write reports. Killed and run again, it goes on where it stopped."""
     given = {key: value for key, value in locals().items()
-             if key not in ("instructions", "store", "recipe", "out", "as_json", "num_processes")}
-    config = resolve_train_config(recipe, **given)
+             if key not in ("instructions", "store", "recipe", "out", "as_json", "num_processes", "template_option")}
+    config = resolve_train_config(recipe, template_options=parse_options(template_option or []) or None, **given)
     instructions = instructions or find_one("instructions")
     path = out or Path(RUNS) / f"{Path(split_revision(backbone)[0]).name}-{instructions.resolve().name}"
     run_in_group(num_processes)

@@ -53,8 +53,14 @@ TargetsOpt = _option(TUNING, "--lora-targets", str, "all-linear, meit-code, or n
                      ("all-linear", "meit-code"))
 NewTokensOpt = _option(TUNING, "--new-tokens", str, "none, roles (the paper's role tags), or tokens as in '<a>,<b>'; "
                        "all embeddings and the output head then train.", ("none", "roles"))
-TemplateOpt = _option(TUNING, "--chat-template", str, "own (the backbone's) or chinese-alpaca-2.",
-                      ("own", "chinese-alpaca-2"))
+TemplateOpt = _option(TUNING, "--chat-template", str, "own (the backbone's), chinese-alpaca-2, or one of several a "
+                      "backbone brings.", ("own", "chinese-alpaca-2"))
+TemplateOptionOpt = Annotated[list[str] | None, typer.Option(
+    "--template-option", metavar="NAME=VALUE", show_default=False, rich_help_panel=TUNING,
+    help="A variable the chat template reads, may be repeated: enable_thinking=false.")]
+SystemOpt = Annotated[str | None, typer.Option(
+    "--system", metavar="TEXT|none", show_default=False, rich_help_panel=TUNING,
+    help="The system message of every prompt, or none; if not given, what the chat template says of its own accord.")]
 
 EpochsOpt = _option(OPTIMISATION, "--epochs", float, "Passes over the training records (paper: 5).")
 StepsOpt = _option(OPTIMISATION, "--steps", int, "Optimiser steps, instead of --epochs.")
@@ -102,8 +108,12 @@ ProcessesOpt = Annotated[int, typer.Option("--num-processes", min=1, metavar="N"
 WorkersOpt = _option(MACHINE, "--workers", int, "Loader processes.")
 
 EveryOpt = _option(LOGS, "--checkpoint-every", int, "Steps between checkpoints.")
+MinutesOpt = _option(LOGS, "--checkpoint-minutes", float, "Minutes between checkpoints, whatever the steps; 0: only by "
+                     "steps. (default: 15)")
 EvaluateOpt = _option(LOGS, "--evaluate-every", int,
-                      "Steps between looks at the val split; once an epoch if not given.")
+                      "Steps between looks at the val split; if not given once an epoch, and never with --select last "
+                      "and no --track.")
+ValLimitOpt = _option(LOGS, "--val-limit", int, "Look at N records of the val split only, drawn by the seed.")
 SelectOpt = _option(LOGS, "--select", str, "Keep the best weights on the val split, or the last.", SELECTIONS)
 TrackOpt = _option(LOGS, "--track", str, "Send losses also to tensorboard (files in the run) or wandb (the network).",
                    ("none", "tensorboard", "wandb", "tensorboard,wandb"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
 
@@ -167,8 +168,10 @@ class TrainConfig:
     "gain", "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`,
     when set, overrides `epochs`. `select` says which weights a run keeps: the "best" on the validation split, which is
     looked at every `evaluate_every` steps (None: once an epoch), or the "last". `track` names where metrics go besides
-    `metrics.jsonl`: "none", or any of "tensorboard", "wandb". `chat_template` is "own", the backbone's, or the name of
-    one that replaces it.
+    `metrics.jsonl`: "none", or any of "tensorboard", "wandb". `val_limit` looks at so many records of the validation
+    split, drawn by the seed. A checkpoint is written every `checkpoint_every` steps and every `checkpoint_minutes`
+    (0: not by time). `chat_template` is "own", the backbone's, or the name of one that replaces it; `template_options`
+    are variables it reads, `system` what it says first: a text, "none", or None for what it says of its own accord.
 
     Of tables: `values` says how a number enters the prompt: its two embeddings by the "encoder", as plain "text", or as
     the words of "rules". `references` is another hospital's file, None the store's own; `random_references` gives each
@@ -204,6 +207,8 @@ class TrainConfig:
     lora_targets: str = "all-linear"
     new_tokens: str = "none"
     chat_template: str = "own"
+    template_options: dict[str, Any] | None = None
+    system: str | None = None
     epochs: float = 5.0
     steps: int | None = None
     batch_size: int = 16
@@ -225,7 +230,9 @@ class TrainConfig:
     compile: bool = False
     parallel: str = "auto"
     checkpoint_every: int = 200
+    checkpoint_minutes: float = 15.0
     evaluate_every: int | None = None
+    val_limit: int | None = None
     select: str = "best"
     track: str = "none"
     workers: int = 0
@@ -255,5 +262,6 @@ class PretrainConfig:
     precision: str = "auto"
     parallel: str = "auto"
     checkpoint_every: int = 200
+    checkpoint_minutes: float = 15.0
     workers: int = 0
     seed: int = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -54,7 +56,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-FREE = ("workers", "track")
+FREE = ("workers", "track", "checkpoint_minutes")
+SINCE = ("template_options", "system", "val_limit")  # settings runs did not always have; unsaid where they are not set
 
 
 def default_recipe(backbone: str) -> str:
@@ -72,6 +75,8 @@ def resolve_train_config(recipe: str | None = None, **given: Any) -> TrainConfig
     explicit = _given(TrainConfig, given)
     if not str(given.get("backbone", "x") or "").strip():
         raise MedReportError("--backbone is empty", "give a name, a folder or a hub id")
+    if explicit.get("system", "x").strip() == "":
+        raise MedReportError("--system is empty", "give a text, or none to have no system message")
     config = replace(TrainConfig(), **(RECIPES[name] | explicit | {"recipe": name}))
     for kind in ("encoder", "projector", "fusion"):
         names.check(kind, getattr(config, kind))
@@ -98,9 +103,40 @@ def resolve_pretrain_config(**given: Any) -> PretrainConfig:
     return config
 
 
+def parse_options(given: Sequence[str]) -> dict[str, Any]:
+    """["enable_thinking=false", …] -> {"enable_thinking": False, …}: JSON's words and numbers, else texts.
+
+    Raises MedReportError for what is not name=value, or is there twice.
+    """
+    parsed: dict[str, Any] = {}
+    for text in given:
+        name, is_there, value = text.partition("=")
+        if not is_there or not name.isidentifier():
+            raise MedReportError(f"--template-option is '{text}'", "give name=value: enable_thinking=false")
+        if name in parsed:
+            raise MedReportError(f"--template-option {name} is there twice", "give it once")
+        parsed[name] = _value(value)
+    return parsed
+
+
+def _value(text: str) -> Any:
+    """true, false, null or a number, where a text is one of them."""
+    with suppress(ValueError):
+        value = json.loads(text)
+        if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+    return text
+
+
 def settings_of(config: TrainConfig | PretrainConfig) -> dict[str, Any]:
     """The settings a result depends on: all but `FREE`, which may differ when a killed run goes on."""
-    return {key: value for key, value in vars(config).items() if key not in FREE}
+    return {key: value for key, value in vars(config).items()
+            if key not in FREE and not (key in SINCE and value is None)}
+
+
+def looks_at_val(config: TrainConfig) -> bool:
+    """Whether anything asks for the losses on the val split: the choice of weights, a tracker, or --evaluate-every."""
+    return config.select == "best" or config.track != "none" or config.evaluate_every is not None
 
 
 def _given(kind: type[TrainConfig] | type[PretrainConfig], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +160,8 @@ def _check_effect(config: TrainConfig, explicit: Mapping[str, Any]) -> None:
         idle["fusion_layers"] = "--fusion splice"
     if config.encoder not in names.TABLE_ENCODERS:
         idle |= dict.fromkeys(OF_TABLES, f"--encoder {config.encoder}")
+    if not looks_at_val(config):
+        idle["val_limit"] = "--select last without --track or --evaluate-every, where nothing looks at the val split"
     for key, reason in idle.items():
         if key in explicit:
             raise _idle(key, reason)
@@ -174,8 +212,8 @@ OF_TABLES = ("emg_reshape", "emg_dropout", "values", "references", "random_refer
              "freeze_encoder")
 OF_SIGNALS = ("projector", "signal_tokens", "tokens_from", "token_norm", "encoder_weights", "encoder_loss", "augment")
 LEAST = {"signal_tokens": 1, "lora_rank": 1, "batch_size": 1, "gradient_accumulation": 1, "max_length": 8,
-         "checkpoint_every": 1, "evaluate_every": 1, "steps": 1, "workers": 0, "seed": 0, "weight_decay": 0,
-         "max_grad_norm": 0, "stage1_steps": 0}
+         "checkpoint_every": 1, "checkpoint_minutes": 0, "evaluate_every": 1, "val_limit": 1, "steps": 1, "workers": 0,
+         "seed": 0, "weight_decay": 0, "max_grad_norm": 0, "stage1_steps": 0}
 MOST = {"seed": LARGEST_SEED, "signal_tokens": 1024, "max_length": 1_000_000, "lora_rank": 4096, "epochs": 1e6,
         "batch_size": 1_000_000, "gradient_accumulation": 1_000_000, "steps": 10**9, "stage1_steps": 10**9}
 ABOVE_ZERO = ("epochs", "learning_rate", "encoder_learning_rate", "lora_alpha", "encoder_loss_weight",

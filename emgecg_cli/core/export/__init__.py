@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from emgecg_cli.core.claims import claim, confirm_finished
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.export.card import write_card
+from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
     Manifest,
     check_files,
@@ -114,8 +115,10 @@ def _write(run: Path, manifest: Manifest, out: Path, precision: str) -> list[str
             backbone = backbone.merge_and_unload(safe_merge=True)
     except LOADING as error:
         raise cannot_load(run, error) from None
+    stop = list(turn_of(manifest.details, tokenizer).stop)
     backbone.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=stop if len(stop) > 1 else stop[0],
+        pad_token_id=tokenizer.pad_token_id,
         decoder_start_token_id=getattr(backbone.config, "decoder_start_token_id", None))
     backbone.save_pretrained(aside)
     tokenizer.save_pretrained(aside)

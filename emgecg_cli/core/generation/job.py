@@ -103,7 +103,7 @@ class Limit:
 
 
 def limit_of(run: Path, manifest: Manifest, given: int | None) -> Limit:
-    """What was given, else as many tokens as the longest report the run was trained on has, its EOS included, and an
+    """What was given, else as many tokens as the longest report the run was trained on has, its end included, and an
     eighth more. Raises MedReportError when the run does not say how long that was."""
     if given is not None:
         return Limit(given)

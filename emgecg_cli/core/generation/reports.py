@@ -12,8 +12,10 @@ from transformers import GenerationConfig
 
 from emgecg_cli.core.artifacts import PredictionRow, to_json
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.generation.endings import endings
 from emgecg_cli.core.generation.job import Job
 from emgecg_cli.core.generation.sampling import processors
+from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts, to_input
 
 
@@ -23,6 +25,7 @@ class Reporter:
 
     model: ReportModel
     tokenizer: Any
+    turn: TurnEnd
     job: Job
     device: torch.device
 
@@ -42,13 +45,14 @@ class Reporter:
         input_ids, mask = pad_prompts(prompts, self.tokenizer.pad_token_id, self.model.fusion.padding_side)
         output = self.model.generate(
             self._signal(indices), input_ids.to(self.device), mask.to(self.device), generation_config=self._settings(),
-            logits_processor=processors(job.config, [row.record_id for row in records], self.device))
+            logits_processor=processors(job.config, [row.record_id for row in records], self.device),
+            stopping_criteria=endings(self.turn, self.tokenizer))
         for i, row, ids in zip(indices, records, output.tolist(), strict=True):
-            text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+            text, ended = self.turn.report(ids, self.tokenizer)
             shown = job.store.row(job.shown[i]).record_id if job.config.signal in ("real", "shuffled") else None
             yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
                                 row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown,
-                                truncated=self.tokenizer.eos_token_id not in ids)
+                                truncated=not ended)
 
     def _settings(self) -> GenerationConfig:
         """Greedy or beam search and nothing else; `load_run` has put a checkpoint's own settings aside."""
@@ -57,7 +61,7 @@ class Reporter:
         return GenerationConfig(
             max_new_tokens=config.max_new_tokens, num_beams=config.num_beams, do_sample=False, **beams,
             pad_token_id=self.tokenizer.pad_token_id, bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
+            eos_token_id=list(self.turn.stop),
             decoder_start_token_id=getattr(self.model.backbone.config, "decoder_start_token_id", None))
 
     def _signal(self, indices: list[int]) -> Tensor | None:

@@ -18,6 +18,7 @@ from emgecg_cli.core.generation.job import Job, Limit, check_fits, limit_of, pla
 from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
+from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
     Manifest,
     file_hashes,
@@ -84,10 +85,11 @@ class Task:
         machine = self.plan["machine"]
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
-        model, tokenizer, _ = load_run(self.run, device, dtype)
+        model, tokenizer, manifest = load_run(self.run, device, dtype)
         longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
         new = self.limit.within(model.backbone, longest, model.encoder_decoder)
-        return Reporter(model, tokenizer, replace(job, config=replace(job.config, max_new_tokens=new)), device)
+        return Reporter(model, tokenizer, turn_of(manifest.details, tokenizer),
+                        replace(job, config=replace(job.config, max_new_tokens=new)), device)
 
 
 def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,

@@ -1,7 +1,7 @@
 """The one place of chat template and loss mask: `train` and `generate` render with the same function.
 
 Prompt and answer are tokenised apart and joined, so the prompt of a training sequence is, token for token, the prompt
-that generation starts from. Only the answer's tokens and its EOS carry loss.
+that generation starts from. Only the answer's tokens and its end (`turns`) carry loss.
 
 A message is text, or a list of parts. Signals ("ecg", "image") and texts stand on lines of their own. A number of a
 table ("value") stands inline, where it was written: the encoder's tokens take its place, or it is written out.
@@ -13,17 +13,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions.pieces import added_around, tokenise
+from emgecg_cli.core.instructions.templates import fill, own_template
+from emgecg_cli.core.instructions.turns import TurnEnd, turn_end
 
 IGNORE_INDEX = -100  # what torch's cross-entropy, and so transformers, leaves out of the loss
 PLACEHOLDER = -1  # stands in input_ids where a fusion puts a signal token; no vocabulary has it
 SIGNAL_PARTS = ("ecg", "value", "image")
-# Templates by name, for backbones that come without their own. Chinese-Alpaca-2: LLaMA-2's, with its system message.
-CHAT_TEMPLATES = {"chinese-alpaca-2": (
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}[INST] {% if loop.first %}<<SYS>>\n"
-    "You are a helpful assistant. 你是一个乐于助人的助手。\n<</SYS>>\n\n{% endif %}{{ message['content'] }} [/INST]"
-    "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}")}
 _NOTHING: tuple[list[int], list[int]] = ([], [])
 _MARK = "\ufffc"  # object replacement character: where a signal part stands, until the text is tokenised
 
@@ -32,7 +29,7 @@ _MARK = "\ufffc"  # object replacement character: where a signal part stands, un
 class Rendered:
     """Token ids of one conversation and its labels (T), `IGNORE_INDEX` where no loss falls.
 
-    `truncated`: the answer was cut at the maximal length; it then has no EOS, lest the model learns to stop there.
+    `truncated`: the answer was cut at the maximal length; it then has no end, lest the model learns to stop there.
     """
 
     input_ids: list[int]
@@ -41,21 +38,28 @@ class Rendered:
 
 
 def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: int,
-           placeholders: Mapping[str, int] | None = None) -> Rendered:
+           placeholders: Mapping[str, int] | None = None, end: TurnEnd | None = None) -> Rendered:
     """Render a conversation that ends with the assistant's answer; `placeholders` as in `render_prompt`.
 
-    Raises MedReportError when the prompt alone fills `max_length`.
+    `end` is the tokenizer's `turn_end`, looked for if not given. Raises MedReportError when the prompt alone fills
+    `max_length`, and when the answer holds the words by which its end is known.
     """
     if not messages or messages[-1]["role"] != "assistant":
         raise MedReportError("a training conversation must end with an assistant message", "rebuild the instructions")
     prompt = render_prompt(messages, tokenizer, placeholders)
-    answer = tokenizer(text_of(messages[-1]["content"]), add_special_tokens=False)["input_ids"]
-    answer = [*answer, tokenizer.eos_token_id]
+    end = end or turn_end(tokenizer)
+    text = text_of(messages[-1]["content"])
+    if end.text and end.text in text:
+        raise MedReportError(f"a report contains '{end.text}', by which the chat template ends a turn",
+                             "take it out of the report, or give another --chat-template")
+    answer = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     room = max_length - len(prompt)
     if room < 2:
         raise MedReportError(f"the prompt is {len(prompt)} tokens long, the maximal length {max_length}",
                              "give a larger --max-length")
-    return Rendered(prompt + answer[:room], [IGNORE_INDEX] * len(prompt) + answer[:room], len(answer) > room)
+    truncated = len(answer) + len(end.ids) > room
+    answer = answer[:room] if truncated else [*answer, *end.ids]
+    return Rendered(prompt + answer, [IGNORE_INDEX] * len(prompt) + answer, truncated)
 
 
 def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,
@@ -67,26 +71,28 @@ def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,
     it becomes as many `PLACEHOLDER` ids, or nothing for 0. Without it, signals enter beside the text and their parts
     render to nothing. A "value" part that is not among `placeholders` is written out as its number.
 
-    Raises MedReportError when the prompt lacks a signal that is to enter, or has one that is not.
+    Raises MedReportError when the prompt lacks a signal that is to enter, or has one that is not, and when the template
+    fails.
     """
     turns = _before_answer(messages)
     counts = _counts(turns, placeholders)
     marked = {kind for kind, count in (placeholders or {}).items() if count > 0}
     nothing = {kind for kind, count in (placeholders or {}).items() if count <= 0}
     plain = [{"role": turn["role"], "content": _text(turn["content"], marked, nothing)} for turn in turns]
-    if getattr(tokenizer, "chat_template", None):
-        text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+    template = own_template(tokenizer)
+    if template is not None:
+        text = fill(tokenizer, template, plain, True)
         before, after = _NOTHING
     else:
         text = "".join(f"<|{turn['role']}|>\n{turn['content']}\n" for turn in plain) + "<|assistant|>\n"
-        before, after = _added_around(tokenizer)
+        before, after = added_around(tokenizer)
     pieces = text.split(_MARK) if marked else [text]
     if len(pieces) - 1 != len(counts):
         raise MedReportError(f"a prompt with {len(counts)} signal parts, of which its chat template shows "
                              f"{len(pieces) - 1}", "give the backbone another chat template")
     ids = list(before)
     inline = [False, *(kind == "value" for kind, _ in counts)]
-    for piece, (_, count) in zip(_tokenise(pieces, inline, tokenizer), [*counts, ("", 0)], strict=True):
+    for piece, (_, count) in zip(tokenise(pieces, inline, tokenizer), [*counts, ("", 0)], strict=True):
         ids += [*piece, *[PLACEHOLDER] * count]
     return [*ids, *after]
 
@@ -117,14 +123,6 @@ def text_of(content: str | Sequence[Mapping[str, Any]]) -> str:
     return _text(content, frozenset(), frozenset())
 
 
-def chat_template(name: str) -> str:
-    """The Jinja text of a chat template of `CHAT_TEMPLATES`, for a tokenizer's `chat_template`; raises MedReportError
-    for an unknown name."""
-    if name not in CHAT_TEMPLATES:
-        raise names.unknown_name("chat template", name, CHAT_TEMPLATES)
-    return CHAT_TEMPLATES[name]
-
-
 def _before_answer(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     return messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
 
@@ -152,32 +150,6 @@ def _counts(turns: Sequence[Mapping[str, Any]], placeholders: Mapping[str, int] 
         raise MedReportError(f"a prompt with {what} is to enter", "give the instructions this model was trained on, or "
                              "instructions of the same kind of store")
     return [(kind, placeholders[kind]) for kind in found if placeholders.get(kind, 0) > 0]
-
-
-def _tokenise(pieces: list[str], inline: list[bool], tokenizer: Any) -> list[list[int]]:
-    """Token ids of the pieces of a prompt; `inline`: the piece goes on in the line of what stands before it."""
-    if len(pieces) == 1:
-        return [tokenizer(pieces[0], add_special_tokens=False)["input_ids"]]
-    ids = list(tokenizer(pieces, add_special_tokens=False)["input_ids"])
-    if any(inline) and _opens_with_a_blank(tokenizer):
-        newline, *led = tokenizer(["\n", *("\n" + piece for piece in pieces)], add_special_tokens=False)["input_ids"]
-        ids = [long[len(newline):] if glued and long[:len(newline)] == newline else own
-               for own, long, glued in zip(ids, led, inline, strict=True)]
-    return ids
-
-
-def _opens_with_a_blank(tokenizer: Any) -> bool:
-    """Whether a tokenizer puts a blank of its own before every text, as SentencePiece does: amid a line it is wrong."""
-    newline, bar, both = tokenizer(["\n", "|", "\n|"], add_special_tokens=False)["input_ids"]
-    return bool(both[:len(newline)] == newline and both[len(newline):] != bar)
-
-
-def _added_around(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The special tokens a tokenizer puts before and behind a text of its own accord (BOS; EOS for T5 and BART)."""
-    bare = tokenizer("ecg", add_special_tokens=False)["input_ids"]
-    dressed = tokenizer("ecg")["input_ids"]
-    start = next(i for i in range(len(dressed)) if dressed[i:i + len(bare)] == bare)
-    return dressed[:start], dressed[start + len(bare):]
 
 
 def _text(content: str | Sequence[Mapping[str, Any]], marked: Collection[str], nothing: Collection[str]) -> str:

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils.quantization_config import Mxfp4Config
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.instructions.turns import own_end
 from emgecg_cli.core.models.capacity import Use
 from emgecg_cli.core.models.hub import commit_of, locate, obtain
 
@@ -59,7 +60,7 @@ def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None, fo
     # The name by which it can be had again, not where this machine's cache lies; an adapter is saved with it.
     model.name_or_path = model.config._name_or_path = tokenizer.name_or_path = place.repo or name
     model.config._commit_hash = commit_of(place, folder)
-    _settle_tokens(name, tokenizer, model.config.is_encoder_decoder)
+    _settle_tokens(name, tokenizer, model)
     return model, tokenizer
 
 
@@ -92,11 +93,20 @@ def load_model(folder: Path, dtype: torch.dtype, four_bit: bool = False, device:
     return model
 
 
-def _settle_tokens(name: str, tokenizer: Any, encoder_decoder: bool) -> None:
+def end_ids(model: Any) -> list[int]:
+    """The tokens at which a checkpoint says its texts end, of its `generation_config`: none, one or several."""
+    said = getattr(model.generation_config, "eos_token_id", None)
+    return [] if said is None else [said] if isinstance(said, int) else [int(token) for token in said]
+
+
+def _settle_tokens(name: str, tokenizer: Any, model: Any) -> None:
     """Every text can end and be padded, and no prompt of a decoder ends before its answer begins."""
-    end = tokenizer.eos_token_id
-    if end is None:
-        raise MedReportError(f"backbone {name}: its tokenizer has no EOS token", "a report must end; add one")
+    if tokenizer.eos_token_id is None:
+        own = own_end(tokenizer, end_ids(model))
+        if own is None:
+            raise MedReportError(f"backbone {name}: its tokenizer has no EOS token", "a report must end; add one")
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(own)
+    end, encoder_decoder = tokenizer.eos_token_id, model.config.is_encoder_decoder
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks are explicit everywhere, so the pad's identity is free
     ids = tokenizer("ecg")["input_ids"]

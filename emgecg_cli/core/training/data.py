@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import IGNORE_INDEX, render
+from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.inputs import Inputs, stack
 
@@ -59,7 +60,7 @@ class RenderedSplit:
 
     @property
     def longest_answer(self) -> int:
-        """Tokens of the longest answer, its EOS included."""
+        """Tokens of the longest answer, its end included."""
         return int((self.lengths - self.prompts).max())
 
     def conversation(self, i: int) -> np.ndarray:
@@ -67,25 +68,31 @@ class RenderedSplit:
         return self.tokens[self.starts[i]:self.starts[i + 1]]
 
     def answer(self, i: int) -> np.ndarray:
-        """Token ids of the answer, its EOS included."""
+        """Token ids of the answer, its end included."""
         return self.conversation(i)[self.prompts[i]:]
 
 
 def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
-                 placeholders: Mapping[str, int] | None = None, split: str = "train") -> RenderedSplit:
-    """Render a split; raises MedReportError when it is empty or a record has no instruction."""
+                 placeholders: Mapping[str, int] | None = None, split: str = "train",
+                 sample: tuple[int, int] | None = None) -> RenderedSplit:
+    """Render a split, or, of `sample` (N, seed), N of its records drawn by the seed, in their order.
+
+    Raises MedReportError when the split is empty or a record has no instruction.
+    """
     indices = store.indices(split)
     if len(indices) == 0:
         raise MedReportError(f"{store.path}: no record in the {split} split", "prepare it with another --split")
+    if sample is not None and sample[0] < len(indices):
+        indices = np.sort(np.random.default_rng(sample[1]).choice(indices, sample[0], replace=False))
     return render_all(map(inputs.messages, indices.tolist()), indices, tokenizer, max_length, placeholders)
 
 
 def render_all(conversations: Iterable[Sequence[Mapping[str, Any]]], indices: np.ndarray, tokenizer: Any,
                max_length: int, placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
     """Render conversations, one of each of the records `indices`."""
-    pieces, prompts, truncated = [], [], 0
+    pieces, prompts, truncated, end = [], [], 0, turn_end(tokenizer)
     for messages in conversations:
-        rendered = render(messages, tokenizer, max_length, placeholders)
+        rendered = render(messages, tokenizer, max_length, placeholders, end)
         pieces.append(np.array(rendered.input_ids, np.int32))
         prompts.append(rendered.labels.count(IGNORE_INDEX))
         truncated += rendered.truncated

@@ -131,7 +131,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
                 validation.checkpointed()
     if log.tracker:
         log.tracker.close()
-    kept = validation.keep_best(parallel, objective, optimizer) if validation else None
+    kept = validation.keep_best(steps, parallel, objective, optimizer) if validation else None
     return LoopResult(steps, log.last_loss, clock.seconds, clock.speed * parallel.world, clock.data_wait,
                       kept.step if kept else steps, kept.losses if kept else None)
 

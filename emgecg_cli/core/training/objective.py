@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,10 +26,11 @@ class Objective(nn.Module):
     """The model with the linear head that supervises its features; the head is not part of a finished run.
 
     `shares` (K) are the shares of training records that hold each target, none without an encoder loss; `weight` is
-    that loss's. `eos` and `eos_weight` say which token counts differently, and how much.
+    that loss's. `end` are the tokens that end a report, which count `eos_weight` each.
     """
 
-    def __init__(self, model: ReportModel, shares: Tensor, *, weight: float, eos: int, eos_weight: float) -> None:
+    def __init__(self, model: ReportModel, shares: Tensor, *, weight: float, end: Sequence[int],
+                 eos_weight: float) -> None:
         super().__init__()
         self.model = model
         self.head: nn.Linear | None = None
@@ -37,7 +39,7 @@ class Objective(nn.Module):
             # Rare targets start as rare: AdamW would move a bias there by one learning rate a step.
             self.head.bias.data.copy_(torch.logit(shares, eps=0.01))
         self.weight = weight
-        self.eos = eos
+        self.end = tuple(end)
         self.eos_weight = eos_weight
 
     def forward(self, signal: Tensor, batch: Batch, totals: Totals) -> Losses:
@@ -50,12 +52,27 @@ class Objective(nn.Module):
         first = batch.answers_from
         logits, features = self.model(signal, batch.input_ids, batch.attention_mask,
                                       logits_to_keep=batch.labels.shape[1] - first + 1, **batch.prompt)
-        labels = batch.labels[:, first:].flatten()
+        answers = batch.labels[:, first:]
+        labels = answers.flatten()
         predicted = logits[:, :-1].flatten(0, 1).float()  # (B, T - first, V) -> (B * (T - first), V)
         each = F.cross_entropy(predicted, labels, ignore_index=IGNORE_INDEX, reduction="none")
-        report = torch.where(labels == self.eos, each * self.eos_weight, each).sum() / totals.tokens
+        report = torch.where(ends_in(answers, self.end).flatten(), each * self.eos_weight, each).sum() / totals.tokens
         if self.head is None:
             return Losses(report, {"report": report.detach()})
         summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum")
         encoder = summed / batch.targets.shape[1] / totals.records
         return Losses(report + self.weight * encoder, {"report": report.detach(), "encoder": encoder.detach()})
+
+
+def ends_in(labels: Tensor, end: Sequence[int]) -> Tensor:
+    """Which labels (B, T) are those of an `end`, whole and in its order; bool (B, T)."""
+    marked = torch.zeros_like(labels, dtype=torch.bool)
+    count = labels.shape[1] - len(end) + 1
+    if count < 1:
+        return marked
+    found = torch.ones_like(labels[:, :count], dtype=torch.bool)
+    for place, token in enumerate(end):
+        found &= labels[:, place:place + count] == token
+    for place in range(len(end)):
+        marked[:, place:place + count] |= found
+    return marked

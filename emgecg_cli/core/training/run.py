@@ -18,28 +18,26 @@ from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
+from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.manifest import (
     Manifest,
     check_folder_name,
     file_hashes,
     hashes_of,
-    input_of,
     input_path,
     is_finished,
     package_versions,
-    path_from,
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.models.backbones import check_positions, fingerprint
+from emgecg_cli.core.models.backbones import check_positions, end_ids
 from emgecg_cli.core.models.builders import SETTINGS
-from emgecg_cli.core.models.encoders import ENCODER_FILE
 from emgecg_cli.core.models.report_model import ReportModel
-from emgecg_cli.core.models.run_files import SUBJECTS_FILE, save_run_files, train_subjects
+from emgecg_cli.core.models.run_files import save_run_files
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
-from emgecg_cli.core.recipes import settings_of
+from emgecg_cli.core.recipes import looks_at_val, settings_of
 from emgecg_cli.core.references.files import hash_of
-from emgecg_cli.core.store import Store, open_store, subject_hashes
+from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS
@@ -51,10 +49,10 @@ from emgecg_cli.core.training.inputs import (
     Tables,
     is_tables,
     open_inputs,
-    references_input,
     references_of,
 )
 from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
+from emgecg_cli.core.training.made_from import inputs_of, subjects_of
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
@@ -99,7 +97,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
         raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
-    inputs = _inputs(store, instructions, config, out)
+    inputs = inputs_of(store, instructions, config, out)
     plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}
     check_folder_name(out)
@@ -113,63 +111,25 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     return result
 
 
-def _inputs(store: Store, instructions: Instructions, config: TrainConfig, out: Path) -> dict[str, dict[str, str]]:
-    """What the run is made from, by role; checks that the instructions are the store's."""
-    inputs = {"store": input_of(store.path, out), "instructions": input_of(instructions.path, out)}
-    if instructions.manifest.inputs["store"]["hash"] != inputs["store"]["hash"]:
-        raise MedReportError(f"{instructions.path}: built from another store than {store.path}",
-                             f"run `medreport build-instructions {store.path}`")
-    folder = Path(config.backbone)
-    if config.backbone != "tiny" and folder.is_dir():
-        inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
-    if config.references:
-        inputs["references"] = references_input(Path(config.references), out)
-    if config.encoder_weights:
-        weights = Path(config.encoder_weights)
-        file = weights / ENCODER_FILE if weights.is_dir() else weights
-        if not file.is_file():
-            raise MedReportError(f"{file}: no such file", "make one: `medreport pretrain`")
-        inputs["encoder"] = {"path": path_from(weights, out), "hash": file_hashes(file.parent, [file.name])[file.name]}
-    return inputs
-
-
-def _subjects(store: Store, config: TrainConfig) -> set[str]:
-    """Hashes of all patients the run learns from, those its encoder was pretrained on included.
-
-    Raises MedReportError when they are in another split of the store.
-    """
-    subjects = subject_hashes(store, "train")
-    if config.encoder_weights:
-        weights = Path(config.encoder_weights)
-        folder = weights if weights.is_dir() else weights.parent
-        seen = train_subjects(folder) if (folder / SUBJECTS_FILE).is_file() else set()
-        for split in ("val", "test"):
-            shared = len(seen & subject_hashes(store, split))
-            if shared:
-                raise MedReportError(f"{folder}: its encoder was pretrained on {shared} patients of the {split} split "
-                                     f"of {store.path}", "pretrain it on this store, or on other patients")
-        subjects |= seen
-    return subjects
-
-
 def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store,
            instructions: Instructions, out: Path, config: TrainConfig, on_start: OnStart | None,
            progress: Progress | None) -> TrainResult:
     """All that can be refused first, then the loop, then the files of the run, its manifest last."""
     machine = claimed.plan["machine"]
     augmentations = parse_augmentations(config.augment)
-    subjects = _subjects(store, config)
+    subjects = subjects_of(store, config)
     shown = _shown(store, instructions, config)
     whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
     first = drawn_records(shown, whole) if isinstance(shown, Tables) and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
     backbone, tokenizer = make_backbone(config, machine, store, instructions, first.texts() if first else ())
+    turn = turn_end(tokenizer, end_ids(backbone))
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
     records, targets = _records(model, tokenizer, store, shown, config, "train")
     validation = _validation(model, tokenizer, store, shown, config, targets, out,
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
-    objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, eos=tokenizer.eos_token_id,
+    objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
                           eos_weight=config.eos_loss_weight)
     plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
                      smallest=1 if isinstance(shown, Tables) else 2)
@@ -195,11 +155,15 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
         frozen = model.signal_parts() if config.freeze_encoder else {}
         saved = save_run_files(out, model, tokenizer, config.tuning, subjects, frozen | trained)
-        logs = ["metrics.jsonl", *([VALIDATION_FILE] if validation else []),
+        looked = validation is not None and bool(validation.looks)
+        if not looked:
+            (out / VALIDATION_FILE).unlink(missing_ok=True)  # of a tracker that was there when it began
+        logs = ["metrics.jsonl", *([VALIDATION_FILE] if looked else []),
                 *([f"{STAGE1}/metrics.jsonl"] if first else [])]
         details = {
             "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
             "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
+            "turn": turn.details(),
             "trains": [asdict(row) for row in rows], "kept_step": loop.kept, "validation": loop.validation,
             "files": file_hashes(out, [*saved, *logs])} | _table_details(shown)
         write_manifest(out, Manifest("run", "train", settings_of(config), config.seed, counts, inputs, details))
@@ -228,7 +192,8 @@ def _table_details(shown: Inputs) -> dict[str, Any]:
 def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
              split: str, targets: Targets | None = None) -> tuple[TextRecords, Targets]:
     """The records of a split, and the encoder's targets: of the train split, or those given."""
-    rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split)
+    sample = (config.val_limit, config.seed) if split == "val" and config.val_limit else None
+    rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split, sample)
     if targets is None:
         targets = encoder_targets(config.encoder_loss, store, rendered)
         matrix = targets.matrix
@@ -245,7 +210,10 @@ def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, co
 
 def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
                 targets: Targets, out: Path, epoch: int) -> Validation | None:
-    """Looks at the val split every `epoch` steps, or as asked; none where the store has no such split."""
+    """Looks at the val split every `epoch` steps, or as asked; none where the store has no such split, or nothing asks
+    for them."""
+    if not looks_at_val(config):
+        return None
     if not len(store.indices("val")):
         if config.select == "best":
             raise MedReportError(f"{store.path}: no record in the val split, by which the best weights are chosen",
@@ -253,7 +221,7 @@ def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs,
         return None
     records, _ = _records(model, tokenizer, store, shown, config, "val", targets)
     return Validation(records, records.rendered.lengths, config.batch_size, config.evaluate_every or max(1, epoch),
-                      config.select == "best", out)
+                      config.select == "best", out, last=config.select == "best" or config.track != "none")
 
 
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:

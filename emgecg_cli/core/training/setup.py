@@ -13,7 +13,8 @@ from torch import nn
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions
-from emgecg_cli.core.instructions.render import chat_template, text_of
+from emgecg_cli.core.instructions.render import text_of
+from emgecg_cli.core.instructions.template_settings import settle_template
 from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model, check_fusion
 from emgecg_cli.core.models.encoders import load_encoder_weights
@@ -43,11 +44,10 @@ def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, in
                   more_text: Iterable[str] = ()) -> tuple[Any, Any]:
     """Model and tokenizer: loaded, or built from sizes with a tokenizer of the train split's reports and prompts.
 
-    Such a tokenizer is trained on `more_text` as well.
+    Such a tokenizer is trained on `more_text` as well. The tokenizer's chat template holds what the run sets in it.
     """
     model, tokenizer = _make_backbone(config, machine, store, instructions, more_text)
-    if config.chat_template != "own":
-        tokenizer.chat_template = chat_template(config.chat_template)
+    settle_template(tokenizer, config.chat_template, config.template_options, config.system)
     return model, tokenizer
 
 

@@ -18,6 +18,7 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
@@ -38,7 +39,7 @@ def run_stage1(parallel: Parallel, model: ReportModel, tokenizer: Any, records: 
     Every process of the group calls this. The random state afterwards is the same in both cases.
     """
     own = replace(config, steps=config.stage1_steps)
-    objective = Objective(model, torch.zeros(0), weight=0.0, eos=tokenizer.eos_token_id, eos_weight=1.0)
+    objective = Objective(model, torch.zeros(0), weight=0.0, end=turn_end(tokenizer).ids, eos_weight=1.0)
     kept, folder = out / CHECKPOINTS / f"{FOLDER}.safetensors", out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with _frozen(model.backbone, config.backbone != "tiny"):

@@ -36,9 +36,9 @@ class Look:
 class Validation:
     """Computes the losses of `records` every `every` steps and writes them to `run/validation.jsonl`.
 
-    Batches hold `batch_size` records of each process. With `keep` the weights of the look with the lowest `by` are
-    what training ends with; a copy of the best so far lies beside the checkpoints, and also the one that was best at
-    the newest checkpoint, from where a killed run goes on.
+    Batches hold `batch_size` records of each process. `last` looks after the last step whatever its number. With `keep`
+    the weights of the look with the lowest `by` are what training ends with; a copy of the best so far lies beside the
+    checkpoints, and also the one that was best at the newest checkpoint, from where a killed run goes on.
     """
 
     records: Records
@@ -47,6 +47,7 @@ class Validation:
     every: int
     keep: bool
     run: Path
+    last: bool = True
     by: str = "report"
     looks: list[Look] = field(default_factory=list)
     at_checkpoint: int | None = None
@@ -57,7 +58,8 @@ class Validation:
         rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] \
             if path.exists() else []
         self.looks = [Look(row.pop("step"), row) for row in rows if row["step"] <= step]
-        if len(self.looks) != step // self.every:
+        # Without a choice to make looks are a log, which a tracker asked for and may have been left out before.
+        if self.keep and len(self.looks) != step // self.every:
             raise MedReportError(f"{path}: holds {len(self.looks)} of the {step // self.every} looks until step {step}",
                                  "it was damaged; remove the run and train again")
         self.at_checkpoint = self.best.step if self.looks else None
@@ -69,7 +71,7 @@ class Validation:
 
     def is_due(self, step: int, steps: int) -> bool:
         """Whether to look after this step."""
-        return step % self.every == 0 or step == steps
+        return step % self.every == 0 or (self.last and step == steps)
 
     def look(self, step: int, parallel: Parallel, objective: nn.Module, log: StepLog) -> None:
         """Compute the losses now, and keep these weights if they are the best so far (collective)."""
@@ -90,10 +92,12 @@ class Validation:
         """Remember what was best at a checkpoint: a killed run goes on from there."""
         self.at_checkpoint = self.best.step if self.looks else None
 
-    def keep_best(self, parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer) -> Look | None:
-        """Load the best weights, if that is asked for, and say what the weights now are (collective)."""
+    def keep_best(self, step: int, parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer) \
+            -> Look | None:
+        """Load the best weights, if that is asked for, and say what the weights after the last `step` now are; None
+        where nobody looked at them (collective)."""
         if not self.keep:
-            return self.looks[-1]
+            return self.looks[-1] if self.looks and self.looks[-1].step == step else None
         parallel.barrier()
         if self.best.step != self.looks[-1].step:
             if not self._weights(self.best.step).is_file():
