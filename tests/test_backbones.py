@@ -229,8 +229,13 @@ def test_texts_can_end_and_be_padded_whatever_the_tokenizer(tmp_path: Path, fold
     raw = train_tokenizer(TEXTS)._tokenizer
     plain = load(PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", padding_side="right"), "no-pad")
     assert plain.pad_token_id == plain.eos_token_id is not None
+    without = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>")
+    assert load(without, "no-eos").eos_token == "</s>"  # which generation_config.json names
+    bare = copy(folder, tmp_path / "bare", "token*")
+    without.save_pretrained(bare)
+    (bare / "generation_config.json").write_text("{}")
     with pytest.raises(MedReportError, match="no EOS"):
-        load(PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>"), "no-eos")
+        load_backbone(str(bare), torch.float32)
     from tokenizers.processors import TemplateProcessing
 
     raw.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])

@@ -127,7 +127,8 @@ def test_the_ends_a_checkpoint_names_are_kept_and_exported(folders: dict[str, Pa
     folder = shutil.copytree(folders["gemma"], tmp_path / "gemma")
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     end, other, eos = (tokenizer.convert_tokens_to_ids(t) for t in ("<end_of_turn>", "<|end|>", "</s>"))
-    GenerationConfig(eos_token_id=[other, end, 4_000]).save_pretrained(folder)
+    word = tokenizer("normal", add_special_tokens=False)["input_ids"][-1]  # would cut every report
+    GenerationConfig(eos_token_id=[other, end, 4_000, word]).save_pretrained(folder)
     train(inputs[1], tmp_path / "run", settings(folder))
     stop = sorted({end, other, eos})
     assert read_manifest(tmp_path / "run", "run").details["turn"]["stop"] == stop

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
@@ -52,6 +52,12 @@ class TurnEnd:
         return text.strip(), at is not None
 
 
+def without_words(end: TurnEnd, eos: int, words: Collection[int]) -> TurnEnd:
+    """The same end, without those of a checkpoint's stops that are `words` of reports: they would cut them."""
+    kept = {end.ids[-1], eos}
+    return replace(end, stop=tuple(token for token in end.stop if token in kept or token not in words))
+
+
 def turn_end(tokenizer: Any, stop: Iterable[int] = ()) -> TurnEnd:
     """The end of an answer in the tokenizer's chat template; its EOS where there is no template, or none with an end.
 
@@ -73,8 +79,8 @@ def turn_end(tokenizer: Any, stop: Iterable[int] = ()) -> TurnEnd:
 
 def own_end(tokenizer: Any, stop: Iterable[int] = ()) -> int | None:
     """The token that ends a text where a tokenizer names no EOS: that of its chat template, else the first of `stop`
-    that it knows; None where there is none."""
-    more = _known(stop, tokenizer)
+    that is no word; None where there is none."""
+    more = [token for token in _known(stop, tokenizer) if token in tokenizer.added_tokens_decoder]
     ends = _up_to_a_token(text_behind_answer(tokenizer), tokenizer, more)
     return ends[-1] if ends else next(iter(more), None)
 

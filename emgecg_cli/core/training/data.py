@@ -71,6 +71,11 @@ class RenderedSplit:
         """Token ids of the answer, its end included."""
         return self.conversation(i)[self.prompts[i]:]
 
+    def words(self, end: int) -> set[int]:
+        """The token ids reports are made of, but for the last `end` of each."""
+        inside = [self.answer(i)[:-end] for i in range(len(self.indices))]
+        return set(np.unique(np.concatenate(inside)).tolist())
+
 
 def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
                  placeholders: Mapping[str, int] | None = None, split: str = "train",

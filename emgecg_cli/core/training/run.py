@@ -18,7 +18,7 @@ from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
-from emgecg_cli.core.instructions.turns import turn_end
+from emgecg_cli.core.instructions.turns import turn_end, without_words
 from emgecg_cli.core.manifest import (
     Manifest,
     check_folder_name,
@@ -127,6 +127,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
     records, targets = _records(model, tokenizer, store, shown, config, "train")
+    turn = without_words(turn, tokenizer.eos_token_id, records.rendered.words(len(turn.ids)))
     validation = _validation(model, tokenizer, store, shown, config, targets, out,
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
