@@ -116,13 +116,13 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     found = verified([result.path]) if verify else []
+    details = result.manifest.details
     if as_json:
-        details = result.manifest.details
         told: dict[str, Any] = {"references": details["references"]} if "references" in details else {}
         told |= {"verified": found[0]} if found else {}
         console.print_json({"path": result.path, "counts": result.manifest.counts} | told)
     else:
-        _render(result.path, result.manifest.counts, result.manifest.details.get("references"))
+        _render(result.path, result.manifest.counts, details.get("references"), details.get("tables", {}))
         if found:
             show(found)
     if any(one.damaged for one in found):
@@ -167,13 +167,23 @@ def _translated(source: Source, model: str | None, base_url: str | None, out: Pa
                       cache=out.parent / f".{out.name}.translations.jsonl")
 
 
-def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None) -> None:
+def _dialect(told: dict[str, str]) -> str:
+    """How a CSV was read that is no comma-separated UTF-8."""
+    parts = [f"cells parted by {told['separator']}"] if "separator" in told else []
+    parts += [told["encoding"]] if "encoding" in told and "note" not in told else []
+    parts += [f"decimal commas in {told['decimal_comma']}"] if "decimal_comma" in told else []
+    return "; ".join([*parts, *([told["note"]] if "note" in told else [])])
+
+
+def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None, tables: dict[str, Any]) -> None:
     place = path.as_posix()
     console.table(["store", "records", "patients", "train", "val", "test", "set aside"],
                   [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
                     sum(counts["quarantined"].values())]])
     for reason, number in counts["quarantined"].items():
         console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
+    for file, told in tables.items():
+        (console.warn if "note" in told else console.note)(f"{file}: {_dialect(told)}")
     for reason, number in counts.get("flagged", {}).items():
         console.warn(f"{number} flagged: {reason}; see {place}/card.md")
     if unused := list(counts.get("unused_columns", {})):

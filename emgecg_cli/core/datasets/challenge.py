@@ -15,6 +15,7 @@ from typing import Any
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.snomed import WRAPPED, merged, read_statements
+from emgecg_cli.core.datasets.tables import told_of_tables
 from emgecg_cli.core.datasets.templates import report_of
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
@@ -42,7 +43,8 @@ def open_challenge(dataset: str, root: Path, codes: Path | None, **details: Any)
                              f"--root is the folder with the .hea and .mat files of {dataset}")
     given, said = read_statements(Path(codes)) if codes is not None else ({}, None)
     arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
-    details |= {"patients": "not published: one per record"} | ({"codes": said} if said else {})
+    details |= {"patients": "not published: one per record"} | ({"codes": said} if said else {}) | told_of_tables(
+        codes and Path(codes))
     return Source(dataset, partial(_list, dataset, root), partial(_read, str(root), given), arguments, details)
 
 

@@ -27,7 +27,7 @@ import polars
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.datasets.hdf5_parts import import_h5py, open_file, read_ids, read_recordings, recordings_of
-from emgecg_cli.core.datasets.tables import file_hash, iterate_frame, scan_columns
+from emgecg_cli.core.datasets.tables import file_hash, first_row, iterate_frame, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.templates import report_of
 from emgecg_cli.core.datasets.wfdb_headers import RecordError
 from emgecg_cli.core.errors import MedReportError
@@ -45,6 +45,7 @@ STATEMENTS = {NORMAL: "normal ECG", "AF": "atrial fibrillation", "SB": "sinus br
 CONTRADICTIONS = {NORMAL: frozenset(STATEMENTS) - {NORMAL}, "AF": frozenset({"SB", "ST", "1dAVb"}),
                   "SB": frozenset({"ST"})}
 COLUMNS = ("exam_id", "patient_id", "trace_file", "age", "is_male", *STATEMENTS)
+NUMBERS = ("exam_id", "patient_id", "age")
 OLDEST = 130
 
 _PART = re.compile(r"exams_part(\d{1,4})\.hdf5")
@@ -65,11 +66,12 @@ def open_source(root: Path) -> Source:
     root = Path(root)
     if not root.is_dir():
         raise MedReportError(f"{root}: no such folder", f"--root is the folder that holds {TABLE} and exams_part0.hdf5")
-    scan_columns(root / TABLE, COLUMNS)
+    scan_columns(root / TABLE, COLUMNS, numbers=NUMBERS)
     parts = _parts(root)
     import_h5py()
     _check_one_is_readable(root, parts)
-    details = {"table_sha256": file_hash(root / TABLE), "parts": parts, "microvolts_per_unit": UNITS_UV}
+    details = {"table_sha256": file_hash(root / TABLE), "parts": parts, "microvolts_per_unit": UNITS_UV,
+               **told_of_tables(root / TABLE, numbers=NUMBERS)}
     return Source("code15", partial(_list, root, parts), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name}, details)
 
@@ -108,7 +110,7 @@ def _list(root: Path, parts: Sequence[str]) -> Iterator[RecordRef | QuarantineRo
 
 
 def _numbered(path: Path) -> polars.LazyFrame:
-    return scan_columns(path, COLUMNS).with_row_index("number", 2)
+    return scan_columns(path, COLUMNS, numbers=NUMBERS).with_row_index("number", first_row(path))
 
 
 def _list_part(root: Path, part: str) -> Iterator[RecordRef | QuarantineRow]:

@@ -21,7 +21,7 @@ from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, SEXES, check_folder, open_challenge, read_age
 from emgecg_cli.core.datasets.mat_struct import read_struct
 from emgecg_cli.core.datasets.snomed import read_statements
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns
+from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.templates import report_of
 from emgecg_cli.core.datasets.wfdb_files import read_file
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records
@@ -62,7 +62,7 @@ def open_source(root: Path, codes: Path | None = None) -> Source:
     arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
     details = {"layout": "raw", "table_sha256": file_hash(table), "patients": "not published: one per record"}
     return Source("cpsc2018", partial(_list, root, table), partial(_read, str(root), STATEMENTS | given), arguments,
-                  details | ({"codes": said} if said else {}))
+                  details | ({"codes": said} if said else {}) | told_of_tables(table, codes and Path(codes)))
 
 
 def _find_table(root: Path) -> Path | None:

@@ -23,7 +23,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, SEXES, check_folder, read_age
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns
+from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.templates import write_report
 from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import Leads, read_leads
@@ -37,6 +37,7 @@ STATEMENT_COLUMNS = ("Rhythms", "Electric axis of the heart", "Conduction abnorm
                      "Hypertrophies", "Cardiac pacing", "Ischemia", "Non-specific repolarization abnormalities",
                      "Other states")
 COLUMNS = ("ID", "Sex", "Age", *STATEMENT_COLUMNS)
+NUMBERS = ("ID", "Age")
 
 # The table has all but the first letter of a cell in lower case, also these; and one word is misspelt.
 _SHORT = re.compile(r"\b(i{1,3} degree|stemi|nstemi|pac|pvc|av|sa|lv|ivs|rvot|lvot|lvs)\b", re.IGNORECASE)
@@ -54,16 +55,17 @@ def open_source(root: Path) -> Source:
     if not (root / TABLE).is_file() or not (root / FOLDER).is_dir():
         raise MedReportError(f"{root}: not an LUDB root, no {TABLE} beside {FOLDER}/",
                              f"--root is the folder that holds {TABLE} and {FOLDER}/")
-    scan_columns(root / TABLE, COLUMNS)
+    scan_columns(root / TABLE, COLUMNS, numbers=NUMBERS)
     return Source("ludb", partial(_list, root / TABLE), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name},
                   {"table_sha256": file_hash(root / TABLE), "patients": "one per record, by the set's own word",
                    "reports": "cardiologists' statements from fixed lists, one sentence each",
-                   "amplitudes": "stored numbers as microvolts where a header's gains are the ranges of its leads"})
+                   "amplitudes": "stored numbers as microvolts where a header's gains are the ranges of its leads",
+                   **told_of_tables(root / TABLE, numbers=NUMBERS)})
 
 
 def _list(table: Path) -> Iterator[RecordRef | QuarantineRow]:
-    for number, row in iterate_rows(table, COLUMNS):
+    for number, row in iterate_rows(table, COLUMNS, numbers=NUMBERS):
         try:
             record_id = row["ID"].strip()
             if not record_id.isascii() or not record_id.isdecimal() or len(record_id) > 9:

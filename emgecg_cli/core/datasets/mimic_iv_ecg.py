@@ -13,9 +13,10 @@ import numpy as np
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.keyed_rows import NO_KEY, KeyedRows, find_rows, index_rows, read_rows, row_number
-from emgecg_cli.core.datasets.tables import file_hash, iterate_frame, iterate_rows, scan_columns
+from emgecg_cli.core.datasets.tables import file_hash, iterate_frame, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
+from emgecg_cli.core.delimited.numerals import with_point
 from emgecg_cli.core.errors import MedReportError
 
 RECORDS, MEASUREMENTS = "record_list.csv", "machine_measurements.csv"
@@ -47,7 +48,8 @@ def open_source(root: Path) -> Source:
     keyed = rows.keys[rows.keys != NO_KEY]
     details = {"records_sha256": file_hash(root / RECORDS), "measurements_sha256": file_hash(root / MEASUREMENTS),
                "measurements_without_record": int(np.isin(keyed, studies, invert=True).sum()),
-               "measurements_without_study_id": len(rows.keys) - len(keyed)}
+               "measurements_without_study_id": len(rows.keys) - len(keyed),
+               **told_of_tables(root / RECORDS, root / MEASUREMENTS)}
     return Source("mimic-iv-ecg", partial(_list, root / RECORDS, rows), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name}, details)
 
@@ -96,7 +98,7 @@ def _ref(record: Mapping[str, str], rows: KeyedRows, places: np.ndarray,
         raise RecordError("bad subject_id", f"'{record['subject_id'][:40]}' is no whole number")
     if not len(places):
         raise RecordError("no report", f"study {study} is not in {MEASUREMENTS}")
-    where = f"{MEASUREMENTS}, row{'s' * (len(places) > 1)} {', '.join(str(row_number(i)) for i in places[:5])}"
+    where = f"{MEASUREMENTS}, row{'s' * (len(places) > 1)} {', '.join(str(row_number(rows, i)) for i in places[:5])}"
     if len(places) > 1:
         raise RecordError("two reports", f"{where}: study {study} {len(places)} times")
     cells = measured[int(places[0])]
@@ -132,7 +134,7 @@ def _intervals(cells: Mapping[str, str]) -> dict[str, float | None]:
 
 def _number(text: str, largest: float) -> float | None:
     try:
-        value = float(text)
+        value = float((with_point(text.strip()) if "," in text else text) or text)
     except ValueError:
         return None
     return value if math.isfinite(value) and abs(value) <= largest else None

@@ -12,7 +12,14 @@ from pathlib import Path
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.language import detect_language
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, read_columns, scan_columns
+from emgecg_cli.core.datasets.tables import (
+    file_hash,
+    first_row,
+    iterate_rows,
+    read_columns,
+    scan_columns,
+    told_of_tables,
+)
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
@@ -24,6 +31,8 @@ SECONDS = 10
 # What translators wrote in place of a translation: MEIT's marker, and a chat model's in ECGBench.
 REFUSALS = ("something wrong with the data", "please provide the ecg report")
 
+# whole numbers that a spreadsheet may have given a decimal mark
+NUMBERS = ("ecg_id", "patient_id", "strat_fold", "age", "sex")
 SEXES = {"0": "M", "1": "F"}
 OVER_89 = 300
 SPLIT_OF_FOLD = {str(fold): "train" for fold in range(1, 9)} | {"9": "val", "10": "test"}
@@ -48,11 +57,12 @@ def open_source(root: Path, fs: int = 100, reports: Path | None = None) -> Sourc
     """
     root = Path(root)
     native = _native_fs(_check_root(root), fs)
-    scan_columns(root / TABLE, _columns(native))
+    scan_columns(root / TABLE, _columns(native), numbers=NUMBERS)
     texts = _read_texts(Path(reports)) if reports is not None else None
-    details: dict[str, object] = {"table_sha256": file_hash(root / TABLE), "native_fs": native}
+    details: dict[str, object] = {"table_sha256": file_hash(root / TABLE), "native_fs": native,
+                                   **told_of_tables(root / TABLE, reports and Path(reports), numbers=NUMBERS)}
     if texts is not None:
-        listed = {_whole(cell) for cell in read_columns(root / TABLE, ("ecg_id",))["ecg_id"]}
+        listed = {_whole(cell) for cell in read_columns(root / TABLE, ("ecg_id",), numbers=NUMBERS)["ecg_id"]}
         details["reports"] = texts.details | {"unknown_ids": sum(key not in listed for key in texts.by_id)}
     arguments = {"root": root.name or root.resolve().name, "reports": reports and Path(reports).name}
     return Source("ptb-xl", partial(_list, root / TABLE, native, texts), partial(_read, str(root), native), arguments,
@@ -83,9 +93,9 @@ def _native_fs(root: Path, fs: int) -> int:
 
 
 def _read_texts(path: Path) -> _Texts:
-    table = read_columns(path, ("ecg_id", "report_en"), optional=("source",))
+    table = read_columns(path, ("ecg_id", "report_en"), ("source",), NUMBERS)
     by_id: dict[str, str] = {}
-    for number, (ecg_id, text) in enumerate(zip(table["ecg_id"], table["report_en"], strict=True), 2):
+    for number, (ecg_id, text) in enumerate(zip(table["ecg_id"], table["report_en"], strict=True), first_row(path)):
         key = _whole(ecg_id)
         if key is None:
             raise MedReportError(f"{path}, row {number}: ecg_id '{ecg_id[:40]}' is no whole number", "correct the file")
@@ -104,7 +114,7 @@ def _columns(native: int) -> tuple[str, ...]:
 
 def _list(path: Path, native: int, texts: _Texts | None) -> Iterator[RecordRef | QuarantineRow]:
     file_column = FILE_COLUMNS[native]
-    for number, row in iterate_rows(path, _columns(native), optional=("age", "sex")):
+    for number, row in iterate_rows(path, _columns(native), ("age", "sex"), NUMBERS):
         try:
             yield _ref(row, row[file_column], texts)
         except RecordError as error:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.core.datasets.tables import file_hash, read_columns
+from emgecg_cli.core.datasets.tables import file_hash, first_row, read_columns
 from emgecg_cli.core.errors import MedReportError
 
 # code -> (abbreviation, statement)
@@ -184,7 +184,7 @@ def read_statements(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """
     table = read_columns(path, ("code", "statement"))
     statements: dict[str, str] = {}
-    for number, (code, statement) in enumerate(zip(table["code"], table["statement"], strict=True), 2):
+    for number, (code, statement) in enumerate(zip(table["code"], table["statement"], strict=True), first_row(path)):
         code, statement = code.strip(), " ".join(statement.split())
         if not code or not any(c.isalnum() for c in statement):
             what = "code" if not code else f"statement for the code {code[:40]}"

@@ -15,13 +15,14 @@ import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns
+from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 
 COLUMNS = ("record", "report")
 OPTIONAL = ("subject_id", "split", "language", "codes", "age", "sex")
+NUMBERS = ("age",)
 SEXES = {"": None, "f": "F", "female": "F", "m": "M", "male": "M"}
 OLDEST = 130
 _NAMES_PER_BATCH = 1 << 16
@@ -39,12 +40,13 @@ def open_source(root: Path, reports: Path) -> Source:
     root, reports = Path(root), Path(reports)
     if not root.is_dir():
         raise MedReportError(f"{root}: no such folder", "--root is the folder that holds the .hea files")
-    frame = scan_columns(reports, COLUMNS, OPTIONAL)
+    frame = scan_columns(reports, COLUMNS, OPTIONAL, NUMBERS)
     n_headers, without_report = _count_headers(root, _hashes_of(frame, reports))
     if not n_headers:
         raise MedReportError(f"{root}: no WFDB record, no file *.hea in it or below",
                              "--root is the folder that holds the .hea files")
-    details = {"reports_sha256": file_hash(reports), "headers": n_headers, "records_without_report": without_report}
+    details = {"reports_sha256": file_hash(reports), "headers": n_headers, "records_without_report": without_report,
+               **told_of_tables(reports, numbers=NUMBERS)}
     arguments = {"root": root.name or root.resolve().name, "reports": reports.name}
     return Source("wfdb", partial(_list, reports), partial(_read, str(root)), arguments, details,
                   population=f"wfdb/{arguments['root']}")
@@ -71,7 +73,7 @@ def _count_headers(root: Path, listed: np.ndarray) -> tuple[int, int]:
 
 
 def _list(path: Path) -> Iterator[RecordRef | QuarantineRow]:
-    for number, row in iterate_rows(path, COLUMNS, OPTIONAL):
+    for number, row in iterate_rows(path, COLUMNS, OPTIONAL, NUMBERS):
         record = row["record"]
         try:
             yield _ref(row)

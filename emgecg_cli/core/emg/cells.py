@@ -8,6 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from emgecg_cli.core.delimited.numerals import is_ambiguous, with_point
+
 STATES = ("value", "missing", "absent", "implausible", "censored")
 LONGEST_TEXT = 80
 # Latency in ms, velocity in m/s; amplitude in mV of a muscle's response, in uV of a sensory nerve's.
@@ -31,8 +33,7 @@ _ABSENT = frozenset(("未引出", "未引出波形", "未引出反应", "未引�
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d{1,4})?", re.ASCII | re.I)
 _MARKED = re.compile(r"[↑↓*\s]*(?P<number>[-+]?[\d.,]+(?:e[-+]?\d{1,4})?)\s*(?P<unit>[a-z][a-z/]*)?[()↑↓*\s]*",
                      re.ASCII | re.I)
-_CENSORED = re.compile(r"[<>≤≥]=?\s*[\d.]+\s*(?:[a-z][a-z/]*)?", re.ASCII | re.I)
-_DECIMAL_COMMA = re.compile(r"[-+]?\d{1,3},\d{1,2}", re.ASCII)
+_CENSORED = re.compile(r"[<>≤≥]=?\s*[\d.,]+\s*(?:[a-z][a-z/]*)?", re.ASCII | re.I)
 _UNIT_NAMES = {"ms": "ms", "msec": "ms", "s": "s", "us": "us", "mv": "mV", "uv": "uV", "v": "V", "nv": "nV",
                "m/s": "m/s", "m/sec": "m/s", "cm/s": "cm/s", "km/s": "km/s"}
 
@@ -68,8 +69,11 @@ def unit(measure: str, type: str) -> str | None:
     return UNITS.get((type, measure))
 
 
-def read_cell(text: str | float | None, measure: str, type: str) -> Cell:
+def read_cell(text: str | float | None, measure: str, type: str, mark: str | None = None) -> Cell:
     """Read a cell of column `measure` in a row of `type` (canonical names of `terms`).
+
+    `mark` is the decimal mark of its column, "," or ".", None where that is not known: then "5,6" is a number and
+    "1,234" is ambiguous.
 
     Missing: empty, NaN, null, "-", "/", 未查. Absent: 未引出, "NR", "no response". Censored: "<0.5", ">20".
     Implausible: a latency outside 0.1 to 100 ms, a velocity outside 0.5 to 120 m/s, an amplitude outside 0.01 to 50 mV
@@ -85,11 +89,12 @@ def read_cell(text: str | float | None, measure: str, type: str) -> Cell:
         return _NOTHING
     if isinstance(text, int | float):
         return _judge(_shown_number(text), _finite(text), measure, type)
-    return _read_text(text, measure, type) if len(text) <= LONGEST_TEXT else _read_text.__wrapped__(text, measure, type)
+    read = _read_text if len(text) <= LONGEST_TEXT else _read_text.__wrapped__
+    return read(text, measure, type, mark)
 
 
 @lru_cache(maxsize=1 << 15)  # the same few thousand numbers make up a whole set
-def _read_text(text: str, measure: str, type: str) -> Cell:
+def _read_text(text: str, measure: str, type: str, mark: str | None) -> Cell:
     shown = text.strip()[:LONGEST_TEXT]
     plain = unicodedata.normalize("NFKC", text).replace("μ", "u").replace("µ", "u").strip().casefold()
     if plain in _MISSING:
@@ -102,15 +107,20 @@ def _read_text(text: str, measure: str, type: str) -> Cell:
         return Cell("censored", None, shown)
     if plain in ("inf", "+inf", "-inf", "infinity"):
         return Cell("implausible", None, shown, "not a finite number")
-    return _judge(*_number(plain, shown, unit(measure, type)), measure, type)
+    return _judge(*_number(plain, shown, unit(measure, type), mark), measure, type)
 
 
-def _number(plain: str, shown: str, wanted: str | None) -> tuple[str, float | None]:
+def _number(plain: str, shown: str, wanted: str | None, mark: str | None) -> tuple[str, float | None]:
     """The number of a cell as text and as a float, None for an infinite one; raises CellError."""
     found = _MARKED.fullmatch(plain)
     digits = found["number"] if found else ""
-    if _DECIMAL_COMMA.fullmatch(digits):
-        digits = digits.replace(",", ".")
+    whole, e, exponent = digits.partition("e")
+    if "," in whole or "." in whole:
+        pointed = with_point(whole, mark)
+        if pointed is None and is_ambiguous(whole):
+            found_mark = "comma" if "," in whole else "point"
+            raise CellError("ambiguous number", f"'{shown[:40]}' has a decimal {found_mark}, or one between thousands")
+        digits = digits if pointed is None else pointed + e + exponent
     if found is None or not _NUMBER.fullmatch(digits) or (found["unit"] or "ms") not in _UNIT_NAMES:
         raise CellError("text in a number", f"'{shown[:40]}' is no number")
     value = _finite(float(digits))

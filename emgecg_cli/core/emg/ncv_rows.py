@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from emgecg_cli.core.delimited.numerals import decide, weigh
 from emgecg_cli.core.emg.case import READING_ORDER, NcvRow
 from emgecg_cli.core.emg.cells import Cell, CellError, read_cell
 from emgecg_cli.core.emg.reading import (
@@ -26,6 +27,7 @@ from emgecg_cli.core.emg.terms import MEASURES, SIDES, TYPES
 _NAMES = {"nerve": "nerve", "type": "type", "stim": "place", "rec": "place"}
 _MISSING = Cell("missing", None, "")
 Key = tuple[str, str]
+VALUE_COLUMNS = (*MEASURES, *(f"{measure}_{side}" for measure, side in READING_ORDER))
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,14 @@ def read_ncv(reading: Reading, rows: Sequence[Mapping[str, object]]) -> tuple[li
         found += [placed] if placed else []
         lost = lost or next((flag for flag in reading.flags[n_flags:] if not placed and flag.reason == "no side"), None)
     return _joined(reading, found), lost if not found else None
+
+
+def decimal_marks(rows: Sequence[Mapping[str, object]]) -> dict[str, str | None]:
+    """The decimal mark of each column of numbers in which there is a comma, from the rows of one table."""
+    cells = {column: [row.get(column) for row in rows] for column in VALUE_COLUMNS}
+    if not any(isinstance(cell, str) and "," in cell for column in cells.values() for cell in column):
+        return {}
+    return decide({column: weigh(texts) for column, texts in cells.items()})
 
 
 def _ncv_row(reading: Reading, number: int, row: Mapping[str, object], above: Placed | None,
@@ -151,7 +161,7 @@ def _side_of(placed: Placed) -> str | None:
 
 def _cell(reading: Reading, number: int, column: str, measure: str, type: str, value: object) -> Cell:
     try:
-        cell = read_cell(value, measure, type)  # type: ignore[arg-type]
+        cell = read_cell(value, measure, type, reading.marks.get(column))  # type: ignore[arg-type]
     except CellError as error:
         reading.flag("ncv", number, column, error.reason, f"{error.detail}; kept as text")
         return Cell("implausible", None, cell_text(value), error.reason)

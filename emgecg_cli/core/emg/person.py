@@ -11,7 +11,7 @@ _CENTIMETRES, _METRES = frozenset(("", "cm", "厘米", "公分")), frozenset(("m
 _MISSING = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "--", "/", "未知", "不详", "unknown"))
 _SEX = {"男": "M", "男性": "M", "male": "M", "m": "M", "man": "M", "女": "F", "女性": "F", "female": "F", "f": "F",
         "woman": "F"}
-_QUANTITY = re.compile(r"(\d{1,4}(?:\.\d{1,6})?)\s*(\D*)", re.ASCII)
+_QUANTITY = re.compile(r"(\d{1,4}(?:[.,]\d{1,6})?)\s*(\D*)", re.ASCII)
 OLDEST = 130.0
 SHORTEST, TALLEST = 30.0, 250.0
 
@@ -23,7 +23,7 @@ def _plain(value: object) -> str:
 
 def _quantity(value: object) -> tuple[float, str] | None:
     found = _QUANTITY.fullmatch(_plain(value)) if not isinstance(value, bool) else None
-    return (float(found[1]), found[2].strip()) if found else None
+    return (float(found[1].replace(",", ".")), found[2].strip()) if found else None
 
 
 def is_missing(value: object) -> bool:

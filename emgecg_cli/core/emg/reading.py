@@ -31,9 +31,10 @@ class Flag:
 
 @dataclass
 class Reading:
-    """What has been read of one record so far."""
+    """What has been read of one record so far; `marks` are the decimal marks of its columns of numbers."""
 
     extra: Extra
+    marks: Mapping[str, str | None] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
 
     def flag(self, table: str, row: int, column: str, reason: str, detail: str) -> None:

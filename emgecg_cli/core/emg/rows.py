@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emgecg_cli.core.emg.case import EmgRow, NcvRow
-from emgecg_cli.core.emg.ncv_rows import read_ncv
+from emgecg_cli.core.emg.ncv_rows import decimal_marks, read_ncv
 from emgecg_cli.core.emg.reading import (
     HEADING,
     Extra,
@@ -41,15 +41,16 @@ class Tables:
 
 
 def read_tables(emg: Sequence[Mapping[str, object]], ncv: Sequence[Mapping[str, object]],
-                extra: Extra | None = None) -> Tables:
-    """Read both tables; each row maps canonical column names to raw cells (a column may lack).
+                extra: Extra | None = None, marks: Mapping[str, str | None] | None = None) -> Tables:
+    """Read both tables; each row maps canonical column names to raw cells (a column may lack). `marks` are the decimal
+    marks of the columns of numbers, where more than these rows tell them.
 
     An unknown nerve, muscle or site keeps its text and is flagged, so that it can be added to the vocabulary; a cell
     that is no number keeps its text in state "implausible"; a repeated row is left out. Rows that are empty are passed
     over. `refused` is set where latency, amplitude and velocity changed places throughout, and where no row of
     nerves tells its side.
     """
-    reading = Reading(extra or {})
+    reading = Reading(extra or {}, decimal_marks(ncv) if marks is None else marks)
     emg_rows = _emg_rows(reading, emg)
     placed, refused = read_ncv(reading, ncv)
     kept_emg = _without_repeats(reading, [pair for pair in emg_rows if pair[1].muscle])

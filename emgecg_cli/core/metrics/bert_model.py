@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from emgecg_cli.core.delimited import detect, match_headings, read_rows
+from emgecg_cli.core.delimited.numerals import COMMA, with_point
 from emgecg_cli.core.errors import MedReportError
 
 _MAX_TOKENS = 512
@@ -138,12 +140,16 @@ def read_baseline(path: Path, layers: int) -> np.ndarray:
     """P, R and F of the row of a bert-score baseline file whose LAYER is `layers`, (3,); raises MedReportError."""
     hint = "give a file of bert-score's rescale_baseline made for this model"
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        found = [[float(row[key]) for key in "PRF"] for row in rows if int(row["LAYER"]) == layers]
+        dialect = detect(path, ("LAYER", *"PRF"))
+        (_, header), *rows = read_rows(path, dialect)
+        of = match_headings(path, header, (), ("LAYER", *"PRF"))
+        cells = [dict(zip(header, row, strict=False)) for _, row in rows]
+        mark = COMMA if dialect.separator == ";" else None
+        found = [[float(with_point(row[of[key]].strip(), mark) or row[of[key]]) for key in "PRF"] for row in cells
+                 if int(row[of["LAYER"]]) == layers]
     except OSError as error:
         raise MedReportError(f"{path}: cannot be read ({error.strerror})", hint) from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, csv.Error):
         raise MedReportError(f"{path}: not a baseline file (columns LAYER, P, R, F)", hint) from None
     if len(found) != 1:
         raise MedReportError(f"{path}: {len(found)} rows for layer {layers}, not one", hint)

@@ -19,6 +19,7 @@ OPTIONAL = frozenset(("record_id", "subject_id", "split", "language", "side", "s
 # Numbers of the side that another column tells, in place of the columns of both sides.
 ONE_SIDED = MEASURES
 BOTH_SIDED = tuple(f"{measure}_{side}" for measure in MEASURES for side in SIDES)
+VALUE_COLUMNS = (*BOTH_SIDED, *ONE_SIDED)
 HINT = ("write the missing names into a mapping file, such as {%s} ([] where a column is not there), and give it as "
         "--mapping FILE")
 ALIKE = 0.5

@@ -7,22 +7,31 @@ import json
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, read_id
-from emgecg_cli.core.datasets.emg_tables.columns import Columns, find_columns, lacks, refuse_columns
-from emgecg_cli.core.datasets.emg_tables.files import iterate_csv
+from emgecg_cli.core.datasets.emg_tables.columns import VALUE_COLUMNS, Columns, find_columns, lacks, refuse_columns
 from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import MOST_ROWS, RawTable
 from emgecg_cli.core.datasets.emg_tables.tables_form import build_case
 from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.delimited import detect, read_rows, told_of
+from emgecg_cli.core.delimited.numerals import COMMA, Evidence, decide
 from emgecg_cli.core.errors import MedReportError
 
 CASES = "cases.csv"
 TABLES = {"emg": "emg.csv", "ncv": "ncv.csv"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table that has been read, and the decimal mark of each column of numbers."""
+
+    columns: Columns
+    marks: Mapping[str, str | None]
 
 
 def is_csv_form(root: Path) -> bool:
@@ -38,13 +47,13 @@ def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[EtmCase | Quarant
     """
     with closing(sqlite3.connect("")) as rows:
         rows.execute("CREATE TABLE cells (name TEXT, record_id TEXT, number INTEGER, cells TEXT)")
-        columns: dict[str, Columns] = {}
+        tables: dict[str, Table] = {}
         for name, file in TABLES.items():
             if (root / file).is_file():
-                columns[name] = yield from _load(rows, root / file, name, mapping)
+                tables[name] = yield from _load(rows, root / file, name, mapping)
         rows.execute("CREATE INDEX by_record ON cells (name, record_id, number)")
         rows.execute("CREATE TABLE seen (record_id TEXT PRIMARY KEY)")
-        yield from _cases(rows, root / CASES, columns, mapping)
+        yield from _cases(rows, root / CASES, tables, mapping)
         for name, record_id, number in rows.execute(
                 "SELECT name, record_id, number FROM cells WHERE record_id NOT IN seen ORDER BY name, number"):
             yield QuarantineRow(record_id, "no such case", f"{TABLES[name]}, row {number}, column 'record_id': "
@@ -54,11 +63,10 @@ def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[EtmCase | Quarant
 def _open(path: Path, wanted: dict[str, tuple[str, ...]], essential: Sequence[str],
           group: str) -> tuple[Iterator[tuple[int, list[str]]], list[str], Columns]:
     try:
-        rows = iterate_csv(path)
+        rows = read_rows(path, detect(path, [name for key, names in wanted.items() for name in (key, *names)]))
         _, header = next(rows, (1, []))
-    except (OSError, RecordError, UnicodeDecodeError, csv.Error) as error:
-        told = error.detail if isinstance(error, RecordError) else str(error)[:120]
-        raise MedReportError(f"{path}: not a readable CSV ({told})", "save it as CSV in UTF-8") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MedReportError(f"{path}: not a readable CSV ({str(error)[:120]})", "save it as CSV in UTF-8") from None
     twice = [name for name in header if name.strip() and header.count(name) > 1]
     columns = find_columns(header, wanted)
     if any(key not in columns.of for key in essential) or lacks(columns, wanted) or twice:
@@ -80,34 +88,66 @@ def _rows(rows: Iterator[tuple[int, list[str]]], header: list[str], of: Mapping[
                                     f"{file}, row {number}: {len(row)} cells under {len(header)} headings", file)
                 continue
             yield number, {key: row[place] for key, place in places.items()}
-    except csv.Error as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         yield QuarantineRow(f"{file}:{number + 1}", "unreadable file", f"{file}, row {number + 1}: {str(error)[:80]}; "
                             "nothing of the file is read from there on", file)
 
 
 def _load(database: sqlite3.Connection, path: Path, name: str,
-          mapping: EtmMapping) -> Generator[QuarantineRow, None, Columns]:
-    """Put a table's rows into the database; returns its columns, yields the rows that cannot be used."""
-    wanted = {"record_id": mapping["record"]["record_id"], **mapping[f"{name}_columns"]}
-    rows, header, columns = _open(path, wanted, ("record_id", "nerve" if name == "ncv" else "muscle"),
-                                  f"{name}_columns")
+          mapping: EtmMapping) -> Generator[QuarantineRow, None, Table]:
+    """Put a table's rows into the database; yields the rows that cannot be used."""
+    rows, header, columns = _open_table(path, name, mapping)
+    evidence = {key: Evidence() for key in VALUE_COLUMNS if key in columns.of}
     for row in _rows(rows, header, columns.of, path.name):
         if isinstance(row, QuarantineRow):
             yield row
             continue
         number, cells = row
+        for key, found in evidence.items():
+            found.look(cells[key])
         database.execute("INSERT INTO cells VALUES (?, ?, ?, ?)",
                          (name, read_id(cells.pop("record_id")), number, json.dumps(cells)))
-    return columns
+    return Table(columns, decide(evidence, _usual(path)))
 
 
-def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Columns],
+def _open_table(path: Path, name: str,
+                mapping: EtmMapping) -> tuple[Iterator[tuple[int, list[str]]], list[str], Columns]:
+    wanted = {"record_id": mapping["record"]["record_id"], **mapping[f"{name}_columns"]}
+    return _open(path, wanted, ("record_id", "nerve" if name == "ncv" else "muscle"), f"{name}_columns")
+
+
+def _usual(path: Path) -> str | None:
+    """What decimal mark goes without saying: where semicolons part the cells, a comma is none of the separators."""
+    return COMMA if detect(path).separator == ";" else None
+
+
+def told_of_csv_form(root: Path, mapping: EtmMapping) -> dict[str, Any]:
+    """How the files are written that are no comma-separated UTF-8, by their names; raises MedReportError as
+    `read_csv_form` does."""
+    told: dict[str, Any] = {}
+    for name, file in {"cases": CASES, **TABLES}.items():
+        if not (root / file).is_file() or not (said := told_of(detect(root / file))):
+            continue
+        if name == "ncv":
+            rows, header, columns = _open_table(root / file, name, mapping)
+            evidence = {key: Evidence() for key in VALUE_COLUMNS if key in columns.of}
+            for row in _rows(rows, header, columns.of, file):
+                if not isinstance(row, QuarantineRow):
+                    for key, found in evidence.items():
+                        found.look(row[1][key])
+            commas = [columns.of[key] for key, mark in decide(evidence, _usual(root / file)).items() if mark == COMMA
+                      and (evidence[key].comma or evidence[key].either)]
+            said |= {"decimal_comma": ", ".join(commas)} if commas else {}
+        told[file] = said
+    return told
+
+
+def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Table],
            mapping: EtmMapping) -> Iterator[EtmCase | QuarantineRow]:
     wanted = {key: names for key, names in mapping["record"].items() if key not in TABLES}
     rows, header, columns = _open(path, wanted, ("record_id",), "record")
-    unused = tuple(f"{file}: {name}" for file, found in ((CASES, columns), *((TABLES[name], found) for name, found
-                                                                           in tables.items()))
-                   for name in found.unmapped)
+    found = {CASES: columns} | {TABLES[name]: table.columns for name, table in tables.items()}
+    unused = tuple(f"{file}: {name}" for file, one in found.items() for name in one.unmapped)
     for row in _rows(rows, header, columns.of, path.name):
         if isinstance(row, QuarantineRow):
             yield row
@@ -124,7 +164,7 @@ def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Column
 
 
 def _case(database: sqlite3.Connection, record_id: str, fields: dict[str, str], where: str,
-          columns: Mapping[str, Columns], mapping: EtmMapping) -> EtmCase:
+          loaded: Mapping[str, Table], mapping: EtmMapping) -> EtmCase:
     tables, numbers = {}, {}
     for name in TABLES:
         found = database.execute("SELECT number, cells FROM cells WHERE name = ? AND record_id = ? ORDER BY number "
@@ -132,7 +172,8 @@ def _case(database: sqlite3.Connection, record_id: str, fields: dict[str, str], 
         if len(found) > MOST_ROWS:
             raise RecordError("too large", f"{where}: more than {MOST_ROWS} rows of {TABLES[name]}")
         rows: list[dict[str, Any]] = [json.loads(cells) for _, cells in found]
-        tables[name] = RawTable(rows, columns[name].of if name in columns else {})
+        tables[name] = RawTable(rows, loaded[name].columns.of, marks=loaded[name].marks) if name in loaded else \
+            RawTable([], {})
         numbers[name] = [number for number, _ in found]
     try:
         case = build_case(fields, tables["emg"], tables["ncv"], where, CASES, None, record_id, mapping)

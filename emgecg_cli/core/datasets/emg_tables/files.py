@@ -15,14 +15,15 @@ from typing import Any
 import polars
 
 from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.delimited import detect, read_rows
 from emgecg_cli.core.errors import MedReportError
 
 EXTENSIONS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+TEXT_TABLES = (".csv", ".tsv")
 CHUNK = 1 << 20
 LARGEST_RECORD = 1 << 24
 LARGEST_GROUP = 1 << 30
 PARQUET_ROWS = 512
-CSV_FIELD = 1 << 20
 # What the hub's tools write beside the data.
 _NOT_DATA = frozenset(("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json",
                        "etm_mapping.json"))
@@ -96,8 +97,11 @@ def iterate_records(file: EtmFile) -> Iterator[RawRecord]:
         for raw in readers.get(file.path.suffix.lower(), _csv)(file):
             number = raw.number
             yield raw
-    except (OSError, UnicodeDecodeError, csv.Error, polars.exceptions.PolarsError, RecordError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, polars.exceptions.PolarsError, RecordError,
+            MedReportError) as error:
         told = error.detail if isinstance(error, RecordError) else str(error).partition("\n")[0][:120]
+        if isinstance(error, MedReportError):  # says the whole path, and here the file is named
+            told = error.message.removeprefix(f"{file.path}: ")
         where = f"{file.name}, record {number + 1}"
         yield RawRecord(number + 1, where, RecordError("unreadable file", f"{told}; nothing of the file is read from "
                                                                           "there on"))
@@ -202,34 +206,8 @@ def _skip(buffer: str, position: int) -> int:
     return position
 
 
-def text_encoding(path: Path) -> str:
-    """utf-8-sig, or gb18030 where the bytes are that and not UTF-8; raises RecordError for neither."""
-    for encoding in ("utf-8-sig", "gb18030"):
-        decoder = codecs.getincrementaldecoder(encoding)()
-        try:
-            with path.open("rb") as stream:
-                while chunk := stream.read(CHUNK):
-                    decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-            return encoding
-        except UnicodeDecodeError:
-            continue
-    raise RecordError("not text", "neither UTF-8 nor GB 18030")
-
-
-def iterate_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV or TSV with their numbers, the heading being row 1; empty ones are passed over."""
-    encoding = text_encoding(path)
-    csv.field_size_limit(CSV_FIELD)  # a whole table may stand in one cell
-    with path.open(encoding=encoding, newline="") as stream:
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        for number, row in enumerate(csv.reader(stream, delimiter=delimiter), 1):
-            if any(cell.strip() for cell in row):
-                yield number, row
-
-
 def _csv(file: EtmFile) -> Iterator[RawRecord]:
-    rows = iterate_csv(file.path)
+    rows = read_rows(file.path, detect(file.path))
     _, header = next(rows, (1, []))
     if twice := [name for name in header if name.strip() and header.count(name) > 1]:
         raise RecordError("unreadable file", f"the column '{twice[0][:40]}' is there twice")

@@ -37,12 +37,13 @@ class UnmappedError(RecordError):
 
 @dataclass(frozen=True)
 class RawTable:
-    """The rows of a table by canonical column, for each column the heading it has in the file, and the headings that
-    stand for none."""
+    """The rows of a table by canonical column, for each column the heading it has in the file, the headings that
+    stand for none, and the decimal mark of each column where the whole file tells it."""
 
     rows: list[dict[str, Any]]
     headings: Mapping[str, str]
     unused: tuple[str, ...] = ()
+    marks: Mapping[str, str | None] | None = None
 
 
 def read_table(value: Any, wanted: Names, where: str, group: str) -> RawTable:

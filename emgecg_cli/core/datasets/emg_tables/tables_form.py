@@ -46,7 +46,7 @@ def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: s
     findings, impression = read_text(fields.get("findings")), read_text(fields.get("impression"))
     if not findings and not impression:
         raise RecordError("no report", f"{where}: findings and impression are empty")
-    tables = read_tables(emg.rows, ncv.rows, mapping.terms)
+    tables = read_tables(emg.rows, ncv.rows, mapping.terms, ncv.marks)
     headings = {"emg": emg.headings, "ncv": ncv.headings}
     if tables.refused:
         (_, line), = flag_lines((tables.refused,), where, headings)
