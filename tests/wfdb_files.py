@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-BITS = {"16": 16, "212": 12, "80": 8, "160": 16, "61": 16, "24": 24, "32": 32, "8": 8}
+BITS = {"16": 16, "212": 12, "80": 8, "160": 16, "61": 16, "24": 24, "32": 32, "8": 8, "310": 10, "311": 10}
 
 
 @dataclass
@@ -32,6 +32,15 @@ def pack(flat: np.ndarray, fmt: str) -> bytes:
             first, second = numbers[at], numbers[at + 1] if at + 1 < len(numbers) else 0
             content += bytes([first % 256, first // 256 + 16 * (second // 256), second % 256])
         return bytes(content[:(3 * len(numbers) + 1) // 2])
+    if fmt in ("310", "311"):
+        numbers = [int(value) % 1024 for value in flat] + [0] * (-len(flat) % 3)
+        content = bytearray()
+        for a, b, c in zip(*(numbers[i::3] for i in range(3)), strict=True):
+            if fmt == "310":
+                content += bytes([a % 128 * 2, a // 128 + c % 32 * 8, b % 128 * 2, b // 128 + c // 32 * 8])
+            else:
+                content += bytes([a % 256, a // 256 + b % 64 * 4, b // 64 + c % 16 * 16, c // 16])
+        return bytes(content)
     if fmt == "24":
         return b"".join(int(value).to_bytes(3, "little", signed=True) for value in flat)
     if fmt in ("80", "160"):
@@ -45,8 +54,7 @@ def interleave(signals: Sequence[Signal]) -> np.ndarray:
 
 
 def write(folder: Path, name: str, signals: Sequence[Signal], fs: object, fmt: str = "16", *, mat: bool = False,
-          beyond: bytes = b"", frames: int | None = None, checksums: bool = True, stated: bool = True,
-          file_name: str = "") -> None:
+          beyond: bytes = b"", frames: int | None = None, stated: bool = True) -> None:
     """Write NAME.hea and its file; `frames` is what the header says, `beyond` lies after the samples."""
     folder.mkdir(parents=True, exist_ok=True)
     there = len(signals[0].stored) // signals[0].per_frame
@@ -63,7 +71,5 @@ def write(folder: Path, name: str, signals: Sequence[Signal], fs: object, fmt: s
     for one in signals:
         kept = one.stored[:frames * one.per_frame]
         form = f"{fmt}x{one.per_frame}" + (f":{one.skew}" if one.skew else "") + ("+24" if mat else "")
-        check = f" 0 0 {int(kept.sum()) % 65536} 0 {one.name}" if checksums else f" 0 0 0 0 {one.name}"
-        line = f"{file_name or file} {form} {one.gain} {BITS[fmt]}{check}"
-        lines.append(line if checksums else f"{file_name or file} {form} {one.gain}")
+        lines.append(f"{file} {form} {one.gain} {BITS[fmt]} 0 0 {int(kept.sum()) % 65536} 0 {one.name}")
     (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")

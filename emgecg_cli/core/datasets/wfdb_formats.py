@@ -104,14 +104,14 @@ def signal_files(header: Header) -> list[SignalFile]:
     for name, group in groupby(header.signals, key=lambda line: line.file_name):
         lines = list(group)
         fmt, byte_offset = lines[0].fmt, lines[0].byte_offset
-        if any(line.fmt != fmt or line.byte_offset != byte_offset for line in lines) \
+        if len({(line.fmt, line.byte_offset) for line in lines}) > 1 \
                 or (fmt != NULL and any(file.name == name for file in files)):
             raise RecordError("unreadable header", f"the signals of {name} differ in format or lie apart")
         if fmt not in (NULL, *PLAIN, *KNOWN):
             raise RecordError("unreadable signal", f"{name} is in format {fmt}, which WFDB does not have")
         files.append(SignalFile(name, "" if fmt == NULL else header.locate(name), fmt, byte_offset,
-                                tuple(line.samples_per_frame for line in lines),
-                                tuple(line.initial for line in lines)))
+                                tuple([line.samples_per_frame for line in lines]),
+                                tuple([line.initial for line in lines])))
     return files
 
 

@@ -91,16 +91,21 @@ class Header:
     @property
     def frame(self) -> int:
         """Samples of a frame, over all signals."""
-        return sum(line.samples_per_frame for line in self.signals)
+        return sum([line.samples_per_frame for line in self.signals])
 
     def rate(self, samples_per_frame: int = 1) -> int | Fraction:
         """The rate in Hz of signals with that many samples a frame, just as the header writes it."""
-        exact = Fraction(repr(self.fs)) * samples_per_frame
-        return exact.numerator if exact.denominator == 1 else exact
+        return _rate(self.fs, samples_per_frame)
 
     def locate(self, name: str) -> str:
         """The path of a file that the header names; raises RecordError."""
         return locate(self.root, os.path.dirname(self.path), name)
+
+
+@lru_cache(maxsize=1024)
+def _rate(fs: float, samples_per_frame: int) -> int | Fraction:
+    exact = Fraction(repr(fs)) * samples_per_frame
+    return exact.numerator if exact.denominator == 1 else exact
 
 
 def read_header(root: str | Path, record: str) -> Header:

@@ -44,7 +44,7 @@ def read_by_wfdb(root: str, file: SignalFile, n_frames: int, span: tuple[int, in
     if there < n_frames:
         raise RecordError("wrong length", f"{file.name} holds {max(0, there)} frames, the header says {n_frames}")
     _check_flac(root, file, n_frames)
-    if there > n_frames:
+    if there > n_frames and there > _padded(file, n_frames):
         flags.append(f"{LONGER}: {file.name} holds {there} frames, the header says {n_frames}")
     # The differences of format 8 are added up from the first on.
     first = 0 if file.fmt == "8" else span[0]
@@ -52,6 +52,12 @@ def read_by_wfdb(root: str, file: SignalFile, n_frames: int, span: tuple[int, in
     if first == span[0]:
         return signals
     return [signal[(span[0] - first) * n:] for signal, n in zip(signals, file.samples, strict=True)]
+
+
+def _padded(file: SignalFile, n_frames: int) -> int:
+    """The most frames that the bytes of so many seem to hold: the last three samples of a block may be filled up."""
+    _, n_samples = _BYTES.get(file.fmt, (1, 1))
+    return -(-n_frames * file.frame // n_samples) * n_samples // file.frame
 
 
 def _check_flac(root: str, file: SignalFile, n_frames: int) -> None:

@@ -61,12 +61,11 @@ def plan_of(header: Header) -> Plan:
     """Find the leads of a record; raises RecordError for one that has none, or whose headers contradict each other."""
     parts = tuple(_segments(header)) if header.segments is not None else (_part(header, 0),)
     leads = tuple(sorted({lead for part in parts for lead in part.rows}))
-    lines = [(line.name, row in part.rows.values(), line.fmt)
-             for part in parts for row, line in enumerate(part.header.signals)]
-    unused = tuple(dict.fromkeys(named([name for name, is_lead, fmt in lines if not is_lead and fmt != NULL])))
+    unused = tuple(dict.fromkeys([name for part in parts if len(part.rows) < len(part.header.signals)
+                                  for name in _unused(part)]))
     if not leads:
-        raise RecordError("no standard leads", f"not used: {', '.join(unused)[:200]}" if lines else "no signals")
-    frame = max(part.header.signals[row].samples_per_frame for part in parts for row in part.rows.values())
+        raise RecordError("no standard leads", f"not used: {', '.join(unused)[:200]}" if unused else "no signals")
+    frame = max([part.header.signals[row].samples_per_frame for part in parts for row in part.rows.values()])
     fs = header.rate(frame)
     if fs > LARGEST_RATE:
         raise RecordError("over a limit", f"{float(fs):g} Hz, at most {LARGEST_RATE:,} Hz are read")
@@ -78,8 +77,13 @@ def plan_of(header: Header) -> Plan:
     return plan
 
 
+def _unused(part: Part) -> list[str]:
+    rows = set(part.rows.values())
+    return named([line.name for row, line in enumerate(part.header.signals) if row not in rows and line.fmt != NULL])
+
+
 def _part(header: Header, start: int, n_frames: int | None = None) -> Part:
-    return Part(header, _lead_rows(tuple(line.name if line.fmt != NULL else "" for line in header.signals)), start,
+    return Part(header, _lead_rows(tuple([line.name if line.fmt != NULL else "" for line in header.signals])), start,
                 count_frames(header) if n_frames is None else n_frames)
 
 

@@ -84,9 +84,9 @@ def read_leads(header: Header, fs: int | None = None) -> Leads:
     if fs not in (None, plan.fs):
         raise RecordError("wrong rate", f"{float(plan.fs):g} Hz, expected {fs}")
     absent = [name for i, name in enumerate(LEADS) if i not in plan.leads]
-    for part in plan.parts:
-        _scales([part.header.signals[row] for row in part.rows.values()])
     if plan.n_samples > LARGEST_AT_ONCE:
+        for part in plan.parts:
+            _scales([part.header.signals[row] for row in part.rows.values()])
         return Leads(LongSignal(plan), absent, None, plan.fs, plan.unused, tuple(_verify(plan)))
     signal, n_clipped, flags = _read_frames(plan, 0, plan.n_frames, whole=True)
     if not signal.shape[1]:
@@ -161,13 +161,13 @@ def _read_frames(plan: Plan, first: int, last: int, whole: bool = False) -> tupl
 def _read_part(plan: Plan, part: Part, span: tuple[int, int], whole: bool) -> tuple[np.ndarray, int, list[str]]:
     """The leads of a part in a span of its frames, in the order of its rows."""
     lines = [part.header.signals[row] for row in part.rows.values()]
-    skew = max(line.skew for line in lines)
+    skew = max([line.skew for line in lines])
     if whole:
         stored = read_stored(part.header)
     else:
         stored = read_stored(part.header, span[0], min(span[1] + skew, part.n_frames))
     signals = stored.signals
-    if skew or any(line.samples_per_frame != plan.frame for line in lines) or not isinstance(signals, np.ndarray):
+    if skew or not isinstance(signals, np.ndarray) or min([line.samples_per_frame for line in lines]) < plan.frame:
         picked = [_shifted(signals[row], line, span[1] - span[0])
                   for row, line in zip(part.rows.values(), lines, strict=True)]
         return *_at_one_rate(picked, lines, plan.frame), list(stored.flags)
