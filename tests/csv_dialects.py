@@ -40,6 +40,8 @@ DIALECTS: dict[str, Callable[[Rows], bytes]] = {
     "UTF-16 without a mark": lambda rows: written(rows, ";", "utf-16-le"),
     "UTF-16, big, without a mark": lambda rows: written(rows, ",", "utf-16-be"),
     "carriage returns": lambda rows: written(rows, ";", end="\r"),
+    "lines of nothing": lambda rows: written(rows, ";", before="\r\n;;;\r\n"),
+    "sep line, commas": lambda rows: written(rows, before="sep=,\n\n", end="\n"),
     "other case": lambda rows: written(in_any_case(rows), ";"),
     "other case, commas": lambda rows: written(in_any_case(rows)),
 }

@@ -12,6 +12,7 @@ import polars
 import pytest
 from etm_fixture import as_groups, as_text, cases, numbers, record, set_aside, write_csv, write_json, write_jsonl
 
+from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables import read_etm
 from emgecg_cli.core.emg.rows import read_tables
 from emgecg_cli.core.emg.sides import find_side
@@ -120,6 +121,10 @@ def test_where_no_side_is_told_nothing_becomes_left(tmp_path: Path) -> None:
     assert [reason for reason, _ in case.flags] == ["no side", "unknown side", "no side"]
     write_json(tmp_path / "b" / "a.json", [record(), record(NCV=[LONG[1:], *(row[1:] for row in LONG_ROWS)])])
     row, = set_aside(tmp_path / "b")
+    seite = hospital(tmp_path / "c", ["von welcher", *LONG[1:]], LONG_ROWS[1])
+    refused, = read_etm(seite)
+    assert isinstance(refused, QuarantineRow) and refused.reason == "no side"
+    assert refused.detail.endswith("the row is left out; columns not used: von welcher")
     assert row.reason == "no side" and "record 2, ncv row 1" in row.detail and "left out" in row.detail
 
 

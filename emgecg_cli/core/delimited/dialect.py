@@ -23,7 +23,9 @@ SEPARATORS = (",", ";", "\t")
 NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "gb18030": "GB 18030", "cp1252": "Windows-1252"}
 _BOMS = ((codecs.BOM_UTF32_LE, ""), (codecs.BOM_UTF32_BE, ""), (codecs.BOM_UTF8, "utf-8"),
          (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_SEP_LINE = re.compile(r'"?sep=([,;|\t])"?[ \t]*(?:\r\n|\n|\r)', re.I)
+_END = r"(?:\r\n|\n|\r)"
+# What may stand before a heading: a line that names the separator, and lines of nothing.
+_BEFORE = re.compile(rf'(?:"?sep=(?P<separator>[,;|\t])"?[ \t]*[;,]*{_END})?(?:[ \t;,]*{_END})*', re.I)
 _LINE = re.compile(r'(?:[^"\r\n]|"[^"]*")*(\r\n|\n|\r)')
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 _HIGH_RUN = re.compile(rb"([a-z]?)([\x80-\xff]+)([a-z]?)")
@@ -32,8 +34,8 @@ _HIGH_RUN = re.compile(rb"([a-z]?)([\x80-\xff]+)([a-z]?)")
 @dataclass(frozen=True)
 class Dialect:
     """How a file is written: its encoding, with a byte order mark of `n_bom` bytes or without; the separator; how many
-    lines stand before the heading ("sep=;"); whether lines end with a carriage return alone; and whether the encoding
-    is a guess, since the bytes fit several."""
+    lines stand before the heading ("sep=;", or nothing); whether lines end with a carriage return alone; and whether
+    the encoding is a guess, since the bytes fit several."""
 
     encoding: str = "utf-8"
     n_bom: int = 0
@@ -59,13 +61,15 @@ def detect(path: Path, known: Sequence[str] = ()) -> Dialect:
     with path.open("rb") as stream:
         head = stream.read(HEAD)[n_bom:]
     text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    named = _SEP_LINE.match(text)
-    rest = text[named.end():] if named else text
+    before = _BEFORE.match(text)
+    assert before is not None  # it matches nothing as well
+    rest = text[before.end():]
     # A head that breaks off in the last line says nothing of that line.
     lines = rest if len(head) < HEAD - n_bom else rest[:max(rest.rfind("\n"), rest.rfind("\r")) + 1] or rest
-    separator = named[1] if named else _separator(lines, known, path.suffix.lower() == ".tsv")
+    separator = before["separator"] or _separator(lines, known, path.suffix.lower() == ".tsv")
     first = _LINE.match(rest)
-    return Dialect(encoding, n_bom, separator, int(named is not None), bool(first and first[1] == "\r"), guessed)
+    returns = first is not None and first[1] == "\r"
+    return Dialect(encoding, n_bom, separator, len(re.findall(_END, before[0])), returns, guessed)
 
 
 @lru_cache(maxsize=64)
@@ -185,7 +189,7 @@ def open_text(path: Path, dialect: Dialect) -> TextIO:
     stream = path.open("rb")
     stream.seek(dialect.n_bom)
     text = io.TextIOWrapper(stream, dialect.encoding, newline="")
-    if dialect.n_before:
+    for _ in range(dialect.n_before):
         end = ""
         while end not in ("\n", "\r") and (end := text.read(1)):
             pass

@@ -172,7 +172,8 @@ def _case(database: sqlite3.Connection, record_id: str, fields: dict[str, str], 
         if len(found) > MOST_ROWS:
             raise RecordError("too large", f"{where}: more than {MOST_ROWS} rows of {TABLES[name]}")
         rows: list[dict[str, Any]] = [json.loads(cells) for _, cells in found]
-        tables[name] = RawTable(rows, loaded[name].columns.of, marks=loaded[name].marks) if name in loaded else \
+        tables[name] = RawTable(rows, loaded[name].columns.of, loaded[name].columns.unmapped,
+                                loaded[name].marks) if name in loaded else \
             RawTable([], {})
         numbers[name] = [number for number, _ in found]
     try:

@@ -50,7 +50,8 @@ def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: s
     headings = {"emg": emg.headings, "ncv": ncv.headings}
     if tables.refused:
         (_, line), = flag_lines((tables.refused,), where, headings)
-        raise RecordError(tables.refused.reason, line)
+        unused = f"; columns not used: {', '.join(ncv.unused)[:200]}" if ncv.unused else ""
+        raise RecordError(tables.refused.reason, line + unused)
     if not tables.emg and not tables.ncv:
         raise RecordError("no table", f"{where}: no row in either table")
     person, flags = _person(fields, where)
