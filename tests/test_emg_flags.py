@@ -32,9 +32,9 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def prepare(root: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, Any], str]:
+def prepare(root: Path, out: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[str, dict[str, Any], str]:
     """What `prepare etm` says on stderr, the counts of its manifest, and its card."""
-    assert run(["prepare", "etm", "--root", str(root), "--out", str(out)]) == 0
+    assert run(["prepare", "etm", "--root", str(root), "--out", str(out), *more]) == 0
     counts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["counts"]
     return capsys.readouterr().err, counts, (out / "card.md").read_text(encoding="utf-8")
 
@@ -52,6 +52,7 @@ def test_every_flag_is_counted_by_reason_for_whoever_prepares(tmp_path: Path,
     assert "60.5 and 6.2 look exchanged with cv\\_left; both kept as text" in card
     assert counts["unused_columns"] == {"ward": 1} and "| ward | 1 |" in card
     assert f"warning: columns not used: ward; see {place}/card.md" in said
+    assert prepare(root, tmp_path / "store", capsys, "--json")[0].count(" flagged: ") == len(FAULTS)
 
 
 def test_the_card_says_what_finds_all_of_a_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
         told: dict[str, Any] = {"references": details["references"]} if "references" in details else {}
         told |= {"verified": found[0]} if found else {}
         console.print_json({"path": result.path, "counts": result.manifest.counts} | told)
+        _say_faults(result.path.as_posix(), result.manifest.counts, details.get("tables", {}))
     else:
         _render(result.path, result.manifest.counts, details.get("references"), details.get("tables", {}))
         if found:
@@ -175,13 +176,8 @@ def _dialect(told: dict[str, str]) -> str:
     return "; ".join([*parts, *([told["note"]] if "note" in told else [])])
 
 
-def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None, tables: dict[str, Any]) -> None:
-    place = path.as_posix()
-    console.table(["store", "records", "patients", "train", "val", "test", "set aside"],
-                  [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
-                    sum(counts["quarantined"].values())]])
-    for reason, number in counts["quarantined"].items():
-        console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
+def _say_faults(place: str, counts: dict[str, Any], tables: dict[str, Any]) -> None:
+    """How CSVs were read, what is wrong with tables that were kept, and which of their columns were not used."""
     for file, told in tables.items():
         (console.warn if "note" in told else console.note)(f"{file}: {_dialect(told)}")
     for reason, number in counts.get("flagged", {}).items():
@@ -189,6 +185,16 @@ def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | Non
     if unused := list(counts.get("unused_columns", {})):
         more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""
         console.warn(f"columns not used: {', '.join(unused[:UNUSED_SHOWN])}{more}; see {place}/card.md")
+
+
+def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None, tables: dict[str, Any]) -> None:
+    place = path.as_posix()
+    console.table(["store", "records", "patients", "train", "val", "test", "set aside"],
+                  [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
+                    sum(counts["quarantined"].values())]])
+    for reason, number in counts["quarantined"].items():
+        console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
+    _say_faults(place, counts, tables)
     if unused := counts.get("with_unused_signals"):
         console.note(f"{unused} records hold signals that are none of the twelve leads; {place}/card.md names them")
     if references:
