@@ -21,7 +21,7 @@ from emgecg_cli.core.emg.sections import split_sections
 from emgecg_cli.core.instructions.build import open_instructions
 from emgecg_cli.core.instructions.render import values_of
 from emgecg_cli.core.manifest import read_manifest
-from emgecg_cli.core.metrics.tokens import is_mostly_han
+from emgecg_cli.core.reports.scripts import script_of
 from emgecg_cli.core.store import open_store
 
 SIZES = {"train": (90, 10), "validation": (2, 2), "test": (6, 6)}  # healthy and not; 50 values make a reference
@@ -111,7 +111,7 @@ def test_reports_are_chinese_and_scored_whole_and_by_section(form: str, whole: P
         f"test-{number}": (record["Findings"], record["Impression"]) for number, record in enumerate(told, 1)}
     written = [row["prediction"] for row in rows]
     assert len(written) == TEST and all(re.search("[一-鿿]", text) for text in written)
-    assert is_mostly_han("".join(written)) and "\ufffd" not in "".join(written)
+    assert script_of("".join(written)) == "Han" and "\ufffd" not in "".join(written)
     scores = json.loads((whole / "scores/tiny-etm.json").read_text())
     assert scores["languages"] == ["zh"] and scores["n"] == TEST
     model, *baselines = ({value["name"]: value for value in system["values"]} for system in scores["systems"])
@@ -119,7 +119,7 @@ def test_reports_are_chinese_and_scored_whole_and_by_section(form: str, whole: P
         for section in ("", "findings", "impression"):
             name = f"{metric} ({section})" if section else metric
             signature = model[name]["signature"].split("|")
-            assert "tok:char(sacrebleu-zh,nfkc)" in signature and "lang:zh" in signature
+            assert "tok:char-2(sacrebleu-zh,nfkc)" in signature and "lang:zh" in signature
             assert [one for one in signature if one.startswith("section:")] == [f"section:{section}"] * bool(section)
             assert model[name]["value"] is not None
             assert len(baselines) == 2 and all(baseline[name]["value"] > 0 for baseline in baselines)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from emgecg_cli.core.config import CLEANING
-from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.text import RULES, clean_report, parse_rules
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.language import detect_language
 
 CASES = [
     ("nan", "nan. Sinus rhythm. nan", "Sinus rhythm."),

@@ -14,7 +14,10 @@ from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.errors import MedReportError
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
-                                               help="Whose train reports make baselines; else the predictions' own.")]
+                                               help="The store predictions are held against, whose train reports make "
+                                                    "baselines; else the predictions' own.")]
+ForeignOpt = Annotated[bool, typer.Option("--foreign", help="The file is someone else's: records and references that "
+                                                            "are not the store's are counted, not refused.")]
 ModelOpt = Annotated[Path | None, typer.Option("--bertscore-model", metavar="PATH", show_default=False,
                                                help="A local folder of weights; without it BERTScore is left out.")]
 LayersOpt = Annotated[int | None, typer.Option("--bertscore-layers", metavar="N", show_default=False,
@@ -25,7 +28,8 @@ LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="en|de|zh
                                                  help="Language of all reports; else each row's own.")]
 SegmentationOpt = Annotated[str | None, typer.Option("--segmentation", metavar="char|jieba", show_default=False,
                                                      autocompletion=words("char", "jieba"),
-                                                     help="How Chinese is cut into tokens; it must be said.")]
+                                                     help="How text without blanks between words (Chinese, "
+                                                          "Japanese, Thai, …) is cut; it must be said.")]
 SectionOpt = Annotated[str, typer.Option("--section", metavar="all|findings|impression",
                                          autocompletion=words("all", "findings", "impression"),
                                          help="What of a report is scored; all: the whole and each section.")]
@@ -37,6 +41,7 @@ ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, 
 
 
 def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: StoreOpt = None,
+          foreign: ForeignOpt = False,
           bertscore_model: ModelOpt = None, bertscore_layers: LayersOpt = None, bertscore_baseline: BaselineOpt = None,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
@@ -56,7 +61,7 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
     if piped and sys.stdin is None:
         raise MedReportError("stdin is closed", "pipe predictions into it")
     scores = score_file(sys.stdin if piped else Path(source), target, store_path=store,
-                        likely_store=_only_store() if piped and store is None else None, page=page,
+                        likely_store=_only_store() if piped and store is None else None, foreign=foreign, page=page,
                         examples=ScoreDefaults.examples if examples is None else examples,
                         metrics=metric, bertscore_model=bertscore_model,
                         bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
@@ -80,7 +85,9 @@ def _only_store() -> Path | None:
 
 
 def show_scores(scores: Any) -> None:
-    """Print the table, values down and systems across, then signatures and notes on stderr."""
+    """Print what was scored and what limits it, the table, values down and systems across, then signatures and notes on
+    stderr."""
+    _show_head(scores)
     names = [value.name for value in scores.systems[0].values]
     cells = {(system.name, value.name): value for system in scores.systems for value in system.values}
     rows = [[name, *(_cell(cells.get((system.name, name))) for system in scores.systems)] for name in names]
@@ -93,6 +100,20 @@ def show_scores(scores: Any) -> None:
     for signature, of in signatures.items():
         if signature:
             console.note(f"{', '.join(of)}: {signature}")
+
+
+def _show_head(scores: Any) -> None:
+    """What was scored, above the table; a banner first where the signal shown was not the record's own."""
+    from dataclasses import asdict
+
+    from emgecg_cli.core.metrics.about import head_rows
+
+    about = asdict(scores.about) if scores.about else {}
+    rows = [["WARNING", about["banner"]]] if about.get("banner") else []
+    rows += head_rows(about)
+    rows += [["note", caveat] for caveat in scores.caveats]
+    if rows:
+        console.table(["scored", ""], rows)
 
 
 def _cell(value: Any) -> str:

@@ -17,7 +17,8 @@ from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
-from emgecg_cli.core.manifest import input_of
+from emgecg_cli.core.manifest import input_of, read_manifest
+from emgecg_cli.core.metrics.about import about_of
 from emgecg_cli.core.metrics.inputs import page_examples, train_reports
 from emgecg_cli.core.metrics.page import write_page
 from emgecg_cli.core.metrics.score import MODEL, Scores, System, score_predictions, write_scores
@@ -76,7 +77,11 @@ def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: i
     first = next(iter(scored.values()))
     models = [System(name, scores.systems[0].values, scores.systems[0].texts) for name, scores in scored.items()]
     baselines = [system for system in first.systems if system.name != MODEL]
-    scores = replace(first, systems=[*models, *baselines])
+    real = next(iter(predictions))
+    about = about_of(rows[real], predictions=predictions[real],
+                     manifest=read_manifest(predictions[real], "predictions"), store=store)
+    scores = replace(first, systems=[*models, *baselines],
+                     about=replace(about, predictions=None, signal="as each column says"))
     scores_path, page = folder / "scores/demo.json", folder / "report.html"
     inputs = {name: input_of(path, scores_path) for name, path in (predictions | {"store": store_path}).items()}
     write_scores(scores_path, scores, inputs=inputs, arguments={})

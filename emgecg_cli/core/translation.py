@@ -18,10 +18,10 @@ from pathlib import Path
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
-from emgecg_cli.core.datasets.language import UNDETERMINED, detect_language
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import json_hash
+from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 
 SOURCES = ("ptb-xl", "wfdb")
 LANGUAGES = {"en": "English"}

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.language import detect_language
 from emgecg_cli.core.datasets.tables import (
     file_hash,
     first_row,
@@ -23,6 +22,7 @@ from emgecg_cli.core.datasets.tables import (
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.language import detect_language
 
 TABLE = "ptbxl_database.csv"
 FOLDERS = {100: "records100", 500: "records500"}

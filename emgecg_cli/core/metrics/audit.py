@@ -9,10 +9,18 @@ from dataclasses import dataclass, replace
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.metrics.tokens import count_words, is_chinese, is_mostly_han, normalise, primary_language
+from emgecg_cli.core.metrics.tokens import (
+    count_words,
+    is_chinese,
+    lacks_blanks,
+    language_name,
+    normalise,
+    primary_language,
+)
+from emgecg_cli.core.reports.language import UNDETERMINED
+from emgecg_cli.core.reports.scripts import JAPANESE, LANGUAGE_OF, LATIN, SPACELESS, script_of
 
-# Japanese is written with the same characters.
-_HAN_TOO = frozenset(("ja", "jpn"))
+_HAN = "Han"
 _CHAT_TAG = re.compile(r"<\|[A-Za-z_]+\|>|</?s>|\[/?INST\]|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|```")
 
 
@@ -31,7 +39,7 @@ class TextSummary:
 def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[PredictionRow]:
     """Rows with normalised text and a primary language each; raises MedReportError for a set that cannot be scored.
 
-    A row that names no language is Chinese if its reference is mostly in Chinese characters, else English.
+    A row that names no language has that of its script, where one language is written in it; in Latin script English.
     """
     if not rows:
         raise MedReportError("no predictions to score", "run `medreport generate` first, or check the input")
@@ -42,37 +50,73 @@ def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[Pred
             raise MedReportError(f"record {row.record_id}: predicted twice (predictions {seen[key]} and {number})",
                                  "score one run at a time, one prediction per record")
         seen[key] = number
-        if not row.reference.strip():
-            raise MedReportError(f"record {row.record_id}: its reference is empty",
-                                 "leave out records without a report, e.g. by `prepare --min-words 1`")
-    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference),
-                       language=_language(language or row.language, row.reference)) for row in rows]
-    wrong = next((row for row in checked if not is_chinese(row.language) and row.language not in _HAN_TOO
-                  and is_mostly_han(row.reference)), None)
-    if wrong is not None:
-        raise MedReportError(f"record {wrong.record_id}: its reference is in Chinese, its language is given as "
-                             f"'{wrong.language}'", "score it as Chinese with --language zh --segmentation char")
+    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference)) for row in rows]
+    empty = next((row for row in checked if not row.reference.strip()), None)
+    if empty is not None:
+        raise MedReportError(f"record {empty.record_id}: its reference is empty",
+                             "leave out records without a report, e.g. by `prepare --min-words 1`")
+    japanese = _is_japanese([row.reference for row in checked if _tag(language or row.language) is None])
+    checked = [replace(row, language=_language(language or row.language, row.reference, japanese)) for row in checked]
+    for row in checked:
+        _check_script(row)
     return checked
 
 
+def _check_script(row: PredictionRow) -> None:
+    """Refuse a reference in a script in which the tokenizers of its language find no words; raises MedReportError."""
+    script, said = script_of(row.reference), str(row.language)
+    where = f"record {row.record_id}: its reference is in"
+    if script in SPACELESS and not lacks_blanks(said, "") and lacks_blanks(LANGUAGE_OF[script], ""):
+        own = LANGUAGE_OF[script]
+        raise MedReportError(f"{where} {language_name(own)}, its language is given as '{said}'",
+                             f"score it as {language_name(own)} with --language {own} --segmentation char")
+    if said == "en" and script not in (LATIN, None, *SPACELESS):
+        own = LANGUAGE_OF.get(str(script), "ru" if script == "Cyrillic" else UNDETERMINED)
+        raise MedReportError(f"{where} {script} script, its language is given as 'en'",
+                             f"give the language it is in, e.g. --language {own}")
+
+
 def check_tokens(rows: Sequence[PredictionRow], segmentation: str | None) -> None:
-    """Refuse Chinese reports for which no segmentation was chosen; raises MedReportError."""
-    chinese = next((row for row in rows if is_chinese(row.language)), None)
-    if chinese is not None and segmentation is None:
-        raise MedReportError(f"record {chinese.record_id}: its report is Chinese, in which the words of the default "
-                             "tokenizers, made for English, cannot be found",
-                             "add --segmentation char (each character a token) or --segmentation jieba (words)")
+    """Refuse reports without blanks between words for which no segmentation was chosen, or one that is not made for
+    them; raises MedReportError."""
+    dense = [row for row in rows if lacks_blanks(row.language, row.reference)]
+    if dense and segmentation is None:
+        name = language_name(str(dense[0].language))
+        jieba = " or --segmentation jieba (words)" if is_chinese(dense[0].language) else ""
+        raise MedReportError(f"record {dense[0].record_id}: its report is {name}, written without blanks between "
+                             "words, so that the default tokenizers find none",
+                             f"add --segmentation char (each character a token){jieba}")
+    other = next((row for row in dense if not is_chinese(row.language)), None)
+    if other is not None and segmentation == "jieba":
+        raise MedReportError(f"record {other.record_id}: its report is {language_name(str(other.language))}, and jieba "
+                             "cuts Chinese only", "add --segmentation char in its place")
 
 
-def _language(tag: str | None, reference: str) -> str:
-    """The primary language of a row; "zh" for Chinese however it was tagged."""
-    if tag is None or not tag.strip():
-        return "zh" if is_mostly_han(reference) else "en"
+def _tag(tag: str | None) -> str | None:
+    """The primary language a row names, if it names one; "zh" for Chinese however it was tagged."""
+    if tag is None or not tag.strip() or primary_language(tag) == UNDETERMINED:
+        return None
     return "zh" if is_chinese(tag) else primary_language(tag)
 
 
+def _language(tag: str | None, reference: str, japanese: bool) -> str:
+    """The primary language of a row."""
+    if named := _tag(tag):
+        return named
+    script = script_of(reference)
+    if script in (LATIN, None):
+        return UNDETERMINED if tag and tag.strip() else "en"
+    return "ja" if script == _HAN and japanese else LANGUAGE_OF.get(str(script), UNDETERMINED)
+
+
+def _is_japanese(references: Sequence[str]) -> bool:
+    """Whether reports in Chinese characters are Japanese: single ones may do without kana, all of them never do."""
+    joined = "".join(text for text in references if script_of(text) in (JAPANESE, _HAN))
+    return script_of.__wrapped__(joined) == JAPANESE
+
+
 def summarise(predictions: Sequence[str], references: Sequence[str]) -> TextSummary:
-    """Count what is empty, repeated or leaked. Words are cut at blanks; a Chinese character is one."""
+    """Count what is empty, repeated or leaked. Words are cut at blanks; without blanks a character is one."""
     tags = Counter(tag for text in predictions for tag in set(_CHAT_TAG.findall(text)))
     return TextSummary(
         n=len(predictions),
@@ -97,13 +141,6 @@ def text_notes(rows: Sequence[PredictionRow], summary: TextSummary) -> list[str]
     leaked = sum(bool(_CHAT_TAG.search(row.reference)) for row in rows)
     if leaked:
         notes.append(f"{leaked} references hold a chat tag: what both sides share inflates every score")
-    han = sum(is_mostly_han(row.prediction) and not is_chinese(row.language) for row in rows)
-    if han:
-        notes.append(f"{han} of {summary.n} predictions are in Chinese, their references are not")
-    foreign = sum(is_chinese(row.language) and bool(row.prediction.strip()) and not is_mostly_han(row.prediction)
-                  for row in rows)
-    if foreign:
-        notes.append(f"{foreign} of {summary.n} predictions are not in Chinese, their references are")
     broken = sum("\ufffd" in row.prediction or "\ufffd" in row.reference for row in rows)
     if broken:
         notes.append(f"{broken} of {summary.n} pairs hold undecodable characters (U+FFFD)")
@@ -114,12 +151,19 @@ def language_notes(rows: Sequence[PredictionRow], checked: Sequence[PredictionRo
     """Sentences on languages that were assumed or mixed."""
     notes = []
     unnamed = [row for row, own in zip(checked, rows, strict=True) if not own.language] if language is None else []
-    for name, count in sorted(Counter("Chinese" if is_chinese(row.language) else "English" for row in unnamed).items()):
+    for name, count in sorted(Counter(map(_taken_as, unnamed)).items()):
         notes.append(f"{count} of {len(rows)} records name no language and are taken as {name} (--language LANG)")
     counts = Counter(row.language or "en" for row in checked)
     if len(counts) > 1:
         mixture = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        how = ("Chinese is scored apart" if any(map(is_chinese, counts)) else
-               "scored together: compare with the same mixture only")
+        apart = sorted({str(row.language) for row in checked if lacks_blanks(row.language, row.reference)})
+        how = (f"{' and '.join(map(language_name, apart))} {'is' if len(apart) == 1 else 'are'} scored apart" if apart
+               else "scored together: compare with the same mixture only")
         notes.append(f"languages are mixed ({mixture}) and {how}")
     return notes
+
+
+def _taken_as(row: PredictionRow) -> str:
+    if row.language != UNDETERMINED:
+        return language_name(str(row.language))
+    return f"one written in {script_of(row.reference) or 'no'} script"

@@ -14,10 +14,12 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.metrics import Metric
 from emgecg_cli.core.metrics.bootstrap import cluster_sums, percentile_interval, resample_sums
-from emgecg_cli.core.metrics.chinese import chinese_tokens
+from emgecg_cli.core.metrics.segmentation import segmented_tokens
 from emgecg_cli.core.metrics.slices import Slice
+from emgecg_cli.core.metrics.tokens import TEXT_FORM
 
-# These compare tokens; BERTScore has its model's own. None of the five is pooled over Chinese and other languages.
+# These compare tokens; BERTScore has its model's own. None of the five is pooled over languages that are segmented and
+# others.
 TOKEN_METRICS = ("bleu", "meteor", "rouge", "cider")
 TEXT_METRICS = (*TOKEN_METRICS, "bertscore")
 # Sums of floats may differ in their last bits between machines; the written digits should not.
@@ -66,14 +68,14 @@ def idf_of(part: Slice, rows: Sequence[PredictionRow], reports: Sequence[str]) -
 
 def build_metrics(wanted: Sequence[str], languages: list[str], settings: Mapping[str, dict[str, Any]], part: Slice,
                    segmentation: str | None) -> list[Metric]:
-    """Metric objects in the order of the table; those that read text are told the languages, and for Chinese how it is
-    cut into tokens: METEOR by character always, as no words are matched but equal ones."""
+    """Metric objects in the order of the table; those that read text are told the languages, and without blanks between
+    words how these are cut into tokens: METEOR by character always, as no words are matched but equal ones."""
     arguments: dict[str, dict[str, Any]] = {name: dict(settings.get(name, {})) for name in wanted}
     classes = {name: names.resolve("metric", name) for name in wanted}
     for name in {*wanted} & {*TEXT_METRICS}:
         arguments[name]["languages"] = languages
-        if part.chinese and segmentation is not None and name in TOKEN_METRICS:
-            arguments[name]["tokens"] = chinese_tokens("char" if name == "meteor" else segmentation)
+        if part.group and segmentation is not None and name in TOKEN_METRICS:
+            arguments[name]["tokens"] = segmented_tokens("char" if name == "meteor" else segmentation)
     return [classes[name](**arguments[name]) for name in names.choices("metric") if name in classes]
 
 
@@ -134,6 +136,8 @@ def _values(task: Task, metric: Metric, block: np.ndarray, drawn: np.ndarray | N
     """The values of one metric, slice and system, with their intervals; a draw without a row of the slice is left out.
     """
     part, signature = task.slice, metric.signature()
+    if metric.name in TEXT_METRICS:
+        signature += f"|text:{TEXT_FORM}"
     if part.section != "all":
         signature += f"|section:{part.section}"
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
-from emgecg_cli.core.metrics.page import PageExample
+from emgecg_cli.core.metrics.about import perturbed_records
+from emgecg_cli.core.metrics.caveats import not_own
+from emgecg_cli.core.metrics.page import PageExample, Shown
 from emgecg_cli.core.metrics.statements import Tables
 from emgecg_cli.core.store import Store, open_store
 
@@ -24,13 +28,14 @@ def store_of(predictions: Path) -> Path | None:
         return None
 
 
-def open_store_for(rows: Sequence[PredictionRow], path: Path) -> Store:
-    """Open the store whose train reports are to be the baselines; raises MedReportError when it is of other data."""
+def open_store_for(rows: Sequence[PredictionRow], path: Path, foreign: bool = False) -> Store:
+    """Open the store whose train reports are to be the baselines; raises MedReportError when it is of other data than
+    predictions that are not `foreign`."""
     store = open_store(path)
     others = sorted({row.dataset for row in rows if row.dataset} - {store.dataset})
-    if others:
+    if others and not foreign:
         raise MedReportError(f"{path}: holds {store.dataset}, the predictions are of {', '.join(others)}",
-                             "give their own store with --store")
+                             "give their own store with --store, or --foreign if the file is someone else's")
     return store
 
 
@@ -64,13 +69,32 @@ def tables_of(store: Store, rows: Sequence[PredictionRow]) -> Tables | None:
 def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], count: int) -> list[PageExample]:
     """The first `count` recordings, in store order, that every system wrote about; `rows` by name of the system."""
     texts = {name: {row.record_id: row for row in given} for name, given in rows.items()}
+    index = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
+    perturbed = perturbed_records(store)
     examples: list[PageExample] = []
-    for index, record_id in enumerate(store.column("record_id").to_list()):
+    for record_id in index:
         if len(examples) == count:
             break
         if all(record_id in known for known in texts.values()):
-            reference = next(iter(texts.values()))[record_id].reference
-            signal = None if has_tables(store) else store.signal(index)
-            examples.append(PageExample(record_id, signal, store.fs, reference,
-                                        {name: known[record_id].prediction for name, known in texts.items()}))
+            own = {name: known[record_id] for name, known in texts.items()}
+            shown = {name: found for name, row in own.items() if (found := _shown(store, index, row)) is not None}
+            examples.append(PageExample(record_id, _drawn(store, index.get(record_id)), store.fs,
+                                        next(iter(own.values())).reference,
+                                        {name: row.prediction for name, row in own.items()}, shown,
+                                        perturbed.get(record_id)))
     return examples
+
+
+def _shown(store: Store, index: Mapping[str, int], row: PredictionRow) -> Shown | None:
+    """What a report was written from, where it was not the record's own signal."""
+    kind = not_own(row)
+    if kind is None or row.signal_from is None:
+        return None if kind is None else Shown(kind)
+    at = index.get(row.signal_from)
+    what = "values" if has_tables(store) else "ECG"
+    absent = ", which is not in the store" if at is None else ""
+    return Shown(f"the {what} of record {row.signal_from}{absent}", _drawn(store, at))
+
+
+def _drawn(store: Store, index: int | None) -> np.ndarray | None:
+    return None if index is None or has_tables(store) else store.signal(index)

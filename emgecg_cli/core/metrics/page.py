@@ -1,15 +1,14 @@
 """The report page: scores, and a few ECGs on paper beside what was written about them. One HTML file, nothing loaded.
 
-The page works without scripts, prints, and escapes every text. What it shows of a score is what the score says of
-itself: value, confidence interval, signature.
+The page works without scripts, prints, and escapes every text. It begins with what was scored. What it shows of a score
+is what the score says of itself: value, confidence interval, signature.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,23 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core.files import write_atomically
+from emgecg_cli.core.metrics.about import head_rows
 from emgecg_cli.core.pages import DISCLAIMER, POLICY, document
+from emgecg_cli.core.reports.scripts import around_words
 from emgecg_cli.core.signals.paper import draw_ecg
 
-__all__ = ["DISCLAIMER", "POLICY", "PageExample", "compare_words", "write_page"]
+__all__ = ["DISCLAIMER", "POLICY", "PageExample", "Shown", "compare_words", "write_page"]
 # no value of these is marked as the best
 LOWER_IS_BETTER = ("findings-unread", "statements-unread", "statements-unread-references", "contradictions",
                    "contradictions-per-report", "contradictions-per-reference")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report was written from, in words, and its recording as int16 microvolts (12, L) if it has one."""
+
+    what: str
+    signal: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class PageExample:
     """One recording on the page: int16 microvolts (12, L) at `fs` Hz, its report, and what each system wrote. `signal`
     is None for a record without a recording.
 
-    `hypotheses` maps the name of a system ("real signal", "shuffled signal", …) to its report, in the order shown.
+    `hypotheses` maps the name of a system ("real signal", "shuffled signal", …) to its report, in the order shown;
+    `shown` what a system was shown, where that was not this recording. `perturbed` says what was done to it.
     """
 
     record_id: str
@@ -39,6 +49,8 @@ class PageExample:
     fs: int
     reference: str
     hypotheses: Mapping[str, str]
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+    perturbed: str | None = None
 
 
 def write_page(path: Path, *, examples: Sequence[PageExample], scores: Mapping[str, Any],
@@ -46,11 +58,25 @@ def write_page(path: Path, *, examples: Sequence[PageExample], scores: Mapping[s
     """Write the page, atomically; the same input gives the same bytes.
 
     `scores` is what `scores.json` holds: `systems`, each a `name` and `values` of `name`, `value` (None: could not be
-    computed), `ci_low`, `ci_high`, `signature`, `n`; and `notes`, a list of sentences.
+    computed), `ci_low`, `ci_high`, `signature`, `n`; `about`, what was scored; `caveats` and `notes`, lists of
+    sentences.
     """
-    body = "\n".join([_scores(scores), _examples(examples), _signatures(scores)])
+    body = "\n".join([_head(scores), _scores(scores), _examples(examples), _signatures(scores)])
     page = document(title, body)
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
+
+
+def _head(scores: Mapping[str, Any]) -> str:
+    """What was scored, a banner where the signal was not the record's own, and what limits the scores."""
+    about: Mapping[str, Any] = scores.get("about") or {}
+    facts = "".join(f"<tr><th scope=row>{word}</th><td>{escape(fact)}</td></tr>" for word, fact in head_rows(about))
+    banner = f"<p class=warning><b>{escape(str(about['banner']))}</b></p>" if about.get("banner") else ""
+    caveats = "".join(f"<li>{escape(str(caveat))}</li>" for caveat in scores.get("caveats") or [])
+    caveats = f"<ul class=caveats>{caveats}</ul>" if caveats else ""
+    if not facts + caveats:
+        return ""
+    table = f"<table class=\"facts record\"><tbody>{facts}</tbody></table>" if facts else ""
+    return f"<section><h2>What was scored</h2>{banner}{table}{caveats}</section>"
 
 
 def _scores(scores: Mapping[str, Any]) -> str:
@@ -113,13 +139,20 @@ def _examples(examples: Sequence[PageExample]) -> str:
 
 
 def _example(example: PageExample) -> str:
-    figure = "" if example.signal is None else \
-        f"<figure>{draw_ecg(example.signal, example.fs, label=f'12-lead ECG of record {example.record_id}')}</figure>"
+    perturbed = f"<p class=key>perturbed: {escape(example.perturbed)}</p>" if example.perturbed else ""
+    figure = perturbed + _figure(example.signal, example.fs, f"12-lead ECG of record {example.record_id}")
     texts = [_text("reference", _reference(example.reference, example.hypotheses))]
     for name, hypothesis in example.hypotheses.items():
         texts.append(_text(name, compare_words(example.reference, hypothesis)[1]))
+        if (shown := example.shown.get(name)) is not None:
+            texts[-1] += (f"<div class=shown><p class=warning>{escape(name)} was shown {escape(shown.what)}</p>"
+                          f"{_figure(shown.signal, example.fs, shown.what)}</div>")
     return (f"<article><h3>Record {escape(example.record_id)}</h3>{figure}"
             f"<div class=texts>{''.join(texts)}</div></article>")
+
+
+def _figure(signal: np.ndarray | None, fs: int, label: str) -> str:
+    return "" if signal is None else f"<figure>{draw_ecg(signal, fs, label=label)}</figure>"
 
 
 def _reference(reference: str, hypotheses: Mapping[str, str]) -> str:
@@ -148,7 +181,7 @@ def compare_words(reference: str, hypothesis: str) -> tuple[str, str]:
 
 def _bare(word: str) -> str:
     """A word as it is compared; a token of punctuation alone stays as it is."""
-    return re.sub(r"^\W+|\W+$", "", word.lower()) or word
+    return around_words().sub("", word.lower()) or word
 
 
 def _marked(words: Sequence[str], kind: str) -> str:

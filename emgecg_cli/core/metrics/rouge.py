@@ -22,7 +22,7 @@ class Rouge:
         self.languages = tuple(languages)
         english = set(languages) <= {"en"}
         self.tokens = tokens or (Tokens(ascii_words, "rouge-score") if english else
-                                 Tokens(unicode_words, "unicode-words"))
+                                 Tokens(unicode_words, "unicode-words-2"))
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""

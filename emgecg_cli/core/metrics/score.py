@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from emgecg_cli.core.claims import claim
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
+from emgecg_cli.core.metrics.about import About
 from emgecg_cli.core.metrics.audit import TextSummary, check_rows, check_tokens, language_notes, summarise, text_notes
 from emgecg_cli.core.metrics.baselines import baseline_predictions
-from emgecg_cli.core.metrics.chinese import check_segmentation
+from emgecg_cli.core.metrics.caveats import caveats_of
 from emgecg_cli.core.metrics.compute import (
     TEXT_METRICS,
     TOKEN_METRICS,
@@ -29,9 +30,10 @@ from emgecg_cli.core.metrics.compute import (
     languages_of,
 )
 from emgecg_cli.core.metrics.findings import Findings, per_finding_table
-from emgecg_cli.core.metrics.slices import Slice, per_language, section_notes, token_slices, whole_slice
+from emgecg_cli.core.metrics.segmentation import check_segmentation
+from emgecg_cli.core.metrics.slices import Slice, groups_of, per_language, section_notes, token_slices, whole_slice
 from emgecg_cli.core.metrics.statements import Statements, Tables, statement_notes
-from emgecg_cli.core.metrics.tokens import is_chinese, normalise
+from emgecg_cli.core.metrics.tokens import normalise
 
 MODEL = "model"
 
@@ -47,12 +49,15 @@ class System:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `scores.json` holds. `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are.
+    """What `scores.json` holds. `about` is what was scored and `caveats` what limits it, to be read before any value.
+    `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are.
 
     `per_finding` says of the model which findings it misses: precision, recall, F1 and support by code, where a labeler
     reads the reports.
     """
 
+    about: About | None = field(default=None, kw_only=True)
+    caveats: list[str] = field(default_factory=list, kw_only=True)
     n: int
     languages: list[str]
     seed: int
@@ -82,13 +87,14 @@ def score_predictions(
 ) -> Scores:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
-    Text is compared after Unicode NFC and nothing else: what the model wrote is what is scored. `metrics` are names of
-    `names.METRICS`, None for all; `train_reports` also weigh CIDEr-D; `language` overrides that of every row. Chinese
-    needs a `segmentation`, "char" or "jieba", and is scored apart from other languages. Reports with findings and
-    impression are scored whole and by section, or on the `section` asked for alone; `tables` are what statements are
-    held against. Intervals are percentile bootstrap, by patient where rows have a `subject_id`. Raises MedReportError
-    for no rows, a record given twice, an empty reference, Chinese without a segmentation or called another language, an
-    unknown metric, or when no metric can be computed.
+    Texts are compared after `scripts.same_letters` and nothing else: what the model wrote is what is scored. `metrics`
+    are names of `names.METRICS`, None for all; `train_reports` also weigh CIDEr-D; `language` overrides that of every
+    row. Languages without blanks between words need a `segmentation`, "char", or "jieba" for Chinese, and are scored
+    apart from each other and from all others. Reports with findings and impression are scored whole and by section, or
+    on the `section` asked for alone; `tables` are what statements are held against. Intervals are percentile bootstrap,
+    by patient where rows have a `subject_id`. Raises MedReportError for no rows, a record given twice, an empty
+    reference, a language without blanks that has no segmentation or is called another one, an unknown metric, or when
+    no metric can be computed.
     """
     checked = check_rows(rows, language)
     asked = list(metrics) if metrics is not None else names.choices("metric")
@@ -120,8 +126,8 @@ def score_predictions(
     clusters, clustered_by = clusters_of(checked)
     notes = text_notes(checked, systems[0].texts) + language_notes(rows, checked, language)
     notes += section_notes(checked, section)
-    if segmentation is not None and not any(is_chinese(row.language) for row in checked):
-        notes.append(f"--segmentation {segmentation} changed nothing: no report is Chinese")
+    if segmentation is not None and not any(groups_of(checked)):
+        notes.append(f"--segmentation {segmentation} changed nothing: all reports have blanks between words")
     notes += [f"{name} not computed: {reason}" for name, reason in reasons.items()]
     readable = {metric.name for metric in whole.metrics} - whole.reasons().keys()
     if Statements.name in readable:
@@ -131,7 +137,7 @@ def score_predictions(
         notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
     return Scores(len(checked), languages_of(checked), seed, resamples, clustered_by, len(set(clusters)), len(reports),
                   systems, notes, per_finding_table(whole.hypotheses[MODEL], whole.rows)
-                  if Findings.name in readable else None)
+                  if Findings.name in readable else None, caveats=caveats_of(checked))
 
 
 def _bootstrap_notes(rows: Sequence[PredictionRow], unit: str, n_clusters: int, resamples: int, seed: int) -> list[str]:

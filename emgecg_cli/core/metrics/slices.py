@@ -1,7 +1,7 @@
 """The parts of a set that are scored by themselves: languages that must not be mixed, and the sections of reports.
 
-What compares tokens is never pooled over Chinese and another language. Reports of findings and impression are scored
-whole, and each section against its own.
+What compares tokens is never pooled over a language without blanks between words and another one. Reports of findings
+and impression are scored whole, and each section against its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.emg.sections import split_sections
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.metrics.tokens import is_chinese, is_mostly_han, language_label
+from emgecg_cli.core.metrics.tokens import fits_group, lacks_blanks, language_label
 
 SECTIONS = ("all", "findings", "impression")
 
@@ -24,14 +24,14 @@ SECTIONS = ("all", "findings", "impression")
 class Slice:
     """Rows of a set, `index` (m,) among all n, and which section of their texts ("all": the text as it is).
 
-    `chinese` says how their texts are cut into tokens. `label` stands behind the names of the values; the slice that
-    is the whole set has none.
+    `group` is the language of texts that have to be segmented, "" of those with blanks between words. `label` stands
+    behind the names of the values; the slice that is the whole set has none.
     """
 
     label: str
     index: np.ndarray
     section: str
-    chinese: bool
+    group: str
 
     def named(self, name: str) -> str:
         """The name of a value of this slice."""
@@ -43,7 +43,7 @@ class Slice:
 
     def reports(self, reports: Sequence[str]) -> list[str]:
         """The section of those of some reports that are in the language of the slice, blank ones left out."""
-        found = (self.text(report) for report in reports if is_mostly_han(report) == self.chinese)
+        found = (self.text(report) for report in reports if fits_group(report, self.group))
         return [text for text in found if text.strip()]
 
 
@@ -60,20 +60,25 @@ def whole_slice(rows: Sequence[PredictionRow], section: str) -> Slice:
     if not len(index):
         raise MedReportError("no reference has both sections, findings and impression",
                              "leave --section out: these reports are scored whole")
-    return Slice("" if section == "all" else section, index, section, all(is_chinese(row.language) for row in rows))
+    groups = set(groups_of(rows))
+    return Slice("" if section == "all" else section, index, section, groups.pop() if len(groups) == 1 else "")
+
+
+def groups_of(rows: Sequence[PredictionRow]) -> list[str]:
+    """What each row is scored with: its language where that has to be segmented, else "" for all others together."""
+    without = {row.language for row in rows if lacks_blanks(row.language, row.reference)}
+    return [(row.language or "") if row.language in without else "" for row in rows]
 
 
 def token_slices(rows: Sequence[PredictionRow], section: str) -> list[Slice]:
     """The slices for metrics that compare tokens, in the order in which they are shown: per language group the whole,
     then findings and impression of the reports whose references have both; or the one section asked for.
     """
-    chinese = np.array([is_chinese(row.language) for row in rows])
+    groups = groups_of(rows)
     both = _sectioned(rows)
     slices = []
-    for group in (False, True):
-        index = np.flatnonzero(chinese == group)
-        if not len(index):
-            continue
+    for group in sorted(set(groups)):
+        index = np.array([i for i, its in enumerate(groups) if its == group], dtype=np.int64)
         mixed = len(index) < len(rows)
         language = [language_label([rows[i].language or "en" for i in index.tolist()])] * mixed
         parts = np.intersect1d(index, both)
@@ -94,14 +99,14 @@ def per_language(rows: Sequence[PredictionRow], reports: Sequence[str],
     Where no report is in the language of the rows, all of them serve.
     """
     texts: dict[str, list[str]] = {}
-    for group in (False, True):
-        index = [i for i, row in enumerate(rows) if is_chinese(row.language) == group]
-        same = [report for report in reports if is_mostly_han(report) == group] or reports
-        if index:
-            for name, written in write([rows[i] for i in index], same).items():
-                column = texts.setdefault(name, [""] * len(rows))
-                for i, text in zip(index, written, strict=True):
-                    column[i] = text
+    groups = groups_of(rows)
+    for group in sorted(set(groups)):
+        index = [i for i, its in enumerate(groups) if its == group]
+        same = [report for report in reports if fits_group(report, group)] or reports
+        for name, written in write([rows[i] for i in index], same).items():
+            column = texts.setdefault(name, [""] * len(rows))
+            for i, text in zip(index, written, strict=True):
+                column[i] = text
     return texts
 
 

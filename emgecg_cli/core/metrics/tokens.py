@@ -6,10 +6,11 @@ Every tokenizer here is pure; callers tokenise each different text once.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from emgecg_cli.core.reports.scripts import LANGUAGE_OF, SPACELESS, dense_letters, marks, same_letters, script_of, word
 
 Tokenizer = Callable[[str], Sequence[str]]
 
@@ -19,19 +20,27 @@ class Tokens:
     """How a set is cut into tokens: the tokenizer, and its name in signatures.
 
     Every metric that compares tokens has its own for languages with blanks between words, and takes another in its
-    place; `chinese.chinese_tokens` makes those for Chinese.
+    place; `segmentation.segmented_tokens` makes those for Chinese, Japanese, Thai and the like.
     """
 
     tokenize: Tokenizer
     name: str
 
 
+# What texts have gone through before they are cut, as signatures say it.
+TEXT_FORM = "same-letters-1"
 CHINESE = frozenset({"zh", "zho", "chi", "cmn", "yue", "chinese"})
 _ENGLISH = frozenset({"en", "eng", "english"})
+# Other names of languages that are written without blanks between words.
+_ALIASES = {"jpn": "ja", "japanese": "ja", "tha": "th", "thai": "th", "lao": "lo", "khm": "km", "khmer": "km",
+            "mya": "my", "bur": "my", "burmese": "my", "bod": "bo", "tib": "bo", "tibetan": "bo"}
+_WITHOUT_BLANKS = frozenset(("zh", "ja", "th", "lo", "km", "my", "bo"))
+_NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "th": "Thai", "lo": "Lao", "km": "Khmer",
+          "my": "Burmese", "bo": "Tibetan", "ko": "Korean", "el": "Greek", "he": "Hebrew", "de": "German",
+          "sv": "Swedish", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch"}
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _WIDE_MARK = re.compile(r"[\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
-_UNICODE_WORD = re.compile(r"\w+")
 
 # A last period with what may stand after it; what may stand before a first letter.
 _SENTENCE_END = re.compile(r"[.?!][)\]}>\"'»”’]*(?=\s)")
@@ -48,7 +57,12 @@ _ABBREVIATIONS = frozenset((
 def primary_language(tag: str | None) -> str:
     """The primary subtag of a language tag in lower case (`de-AT` -> `de`); None is taken as English."""
     primary = re.split(r"[-_]", (tag or "en").strip().lower())[0]
-    return "en" if primary in _ENGLISH or not primary else primary
+    return "en" if primary in _ENGLISH or not primary else _ALIASES.get(primary, primary)
+
+
+def language_name(language: str) -> str:
+    """The English name of a primary language, where there is one here."""
+    return _NAMES.get(language, f"in the language '{language}'")
 
 
 def language_label(languages: Sequence[str]) -> str:
@@ -56,27 +70,44 @@ def language_label(languages: Sequence[str]) -> str:
     return "+".join(sorted(set(languages)))
 
 
-def is_mostly_han(text: str) -> bool:
-    """Whether more than 30 % of the characters, blanks not counted, are Chinese ones."""
-    n_han = len(_HAN.findall(text))
-    return n_han > 0 and n_han > 0.3 * len("".join(text.split()))
-
-
 def is_chinese(tag: str | None) -> bool:
     """Whether a language tag is one of Chinese (`zh`, `zh-Hans`, `cmn`)."""
     return tag is not None and primary_language(tag) in CHINESE
 
 
+def lacks_blanks(language: str | None, text: str) -> bool:
+    """Whether words are not set apart by blanks, by the language a text is said to be in, or by its script."""
+    return language in _WITHOUT_BLANKS or is_chinese(language) or script_of(text) in SPACELESS
+
+
+def fits_group(text: str, group: str) -> bool:
+    """Whether a text may stand for those of a language without blanks (`group`), or, of "", for all others. Japanese
+    may be written with Chinese characters alone."""
+    script = script_of(text)
+    if script not in SPACELESS:
+        return not group
+    return LANGUAGE_OF[script] == group or (group == "ja" and script == "Han")
+
+
+@lru_cache(maxsize=1)
+def _dense() -> re.Pattern[str]:
+    return re.compile(rf"[{dense_letters()}][{marks()}]*")
+
+
 def count_words(text: str) -> int:
-    """Words between blanks, of which a Chinese character is one by itself."""
-    return len(text.split()) if text.isascii() else len(_HAN.sub(" x ", _WIDE_MARK.sub(" ", text)).split())
+    """Words between blanks, of which a character of a script without blanks is one by itself."""
+    if text.isascii():
+        return len(text.split())
+    plain = _HAN.sub(" x ", _WIDE_MARK.sub(" ", text))
+    return len((_dense().sub(" x ", plain) if script_of(text) in SPACELESS else plain).split())
 
 
 def normalise(text: str) -> str:
-    """Unicode NFC, and U+FFFD for each half of a broken surrogate pair, which no tokenizer can encode."""
+    """One code for each letter and digit (`scripts.same_letters`), and U+FFFD for each half of a broken surrogate pair,
+    which no tokenizer can encode."""
     if text.isascii():
         return text
-    return unicodedata.normalize("NFC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return same_letters(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 @lru_cache(maxsize=1)
@@ -97,8 +128,8 @@ def ascii_words(text: str) -> list[str]:
 
 
 def unicode_words(text: str) -> list[str]:
-    """Runs of letters, digits and underscores of any script, case folded."""
-    return _UNICODE_WORD.findall(text.casefold())
+    """Runs of letters and digits with their marks, of any script, case folded."""
+    return word().findall(text.casefold())
 
 
 def split_sentences(text: str) -> list[str]:

@@ -13,6 +13,9 @@ p { margin: 0 0 .6rem; }
 .warning { margin: 0; padding: .5rem .8rem; border-left: 4px solid #b3541e; background: #fdf4ee; }
 .key, .notes { color: var(--soft); font-size: .875rem; }
 .key mark { margin-right: .6rem; }
+.caveats { margin: .6rem 0; padding-left: 1.2rem; }
+.shown { grid-column: 1 / -1; }
+.shown figure { margin: .4rem 0 0; }
 .notes { padding-left: 1.2rem; }
 .scroll { overflow-x: auto; margin-bottom: .6rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 100%; }

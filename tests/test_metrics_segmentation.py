@@ -22,13 +22,13 @@ from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 from test_metrics_cider import plain_cider
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.metrics import chinese
+from emgecg_cli.core.metrics import segmentation
 from emgecg_cli.core.metrics.bertscore import BertScore
 from emgecg_cli.core.metrics.bleu import Bleu
-from emgecg_cli.core.metrics.chinese import characters, chinese_tokens, jieba_words, plain
 from emgecg_cli.core.metrics.cider import CiderD
 from emgecg_cli.core.metrics.meteor import Meteor
 from emgecg_cli.core.metrics.rouge import Rouge
+from emgecg_cli.core.metrics.segmentation import characters, jieba_words, plain, segmented_tokens
 from emgecg_cli.core.metrics.tokens import count_words, is_chinese
 
 TEXT = """左侧 右侧 双侧 正中神经 尺神经 腓总神经 运动传导 感觉传导 远端潜伏期 波幅 速度 轻度 中度 重度 延长 降低 减慢
@@ -75,12 +75,13 @@ def test_characters_are_those_of_sacrebleu() -> None:
     for text in [*odd, *(side for pair in PAIRS for side in pair)]:
         assert characters(text) == zh(plain(text).lower()).split()
     everything = [chr(code) for code in range(0x80, 0xFFFF, 3) if not 0xD800 <= code < 0xE000]
-    assert [one for one in everything if re.match(chinese._APART, one)] == [*filter(zh._is_chinese_char, everything)]
+    apart = [one for one in everything if re.match(segmentation._APART, one)]
+    assert apart == [*filter(zh._is_chinese_char, everything)]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_bleu_equals_sacrebleu(way: str) -> None:
-    metric = Bleu(["zh"], chinese_tokens(way))
+    metric = Bleu(["zh"], segmented_tokens(way))
     values = metric.aggregate(metric.segment_statistics(*columns(PAIRS), ROWS).sum(axis=0))
     given = [[" ".join(cut(way)(text)) for text in side] for side in columns(PAIRS)]
     for n in (1, 2, 3, 4):
@@ -98,7 +99,7 @@ def test_rouge_equals_rouge_score_and_plain_counting(way: str) -> None:
         def tokenize(self, text: str) -> list[str]:
             return cut(way)(text)
 
-    got = Rouge(["zh"], chinese_tokens(way)).segment_statistics(*columns(PAIRS), ROWS)
+    got = Rouge(["zh"], segmented_tokens(way)).segment_statistics(*columns(PAIRS), ROWS)
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=Own())
     for (hypothesis, reference), row in zip(PAIRS, got, strict=True):
         expected = [score.fmeasure for score in scorer.score(reference, hypothesis).values()]
@@ -110,10 +111,10 @@ def test_rouge_equals_rouge_score_and_plain_counting(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_cider_equals_plain_python(way: str) -> None:
-    metric = CiderD(["zh"], tokens=chinese_tokens(way))
+    metric = CiderD(["zh"], tokens=segmented_tokens(way))
     got = metric.segment_statistics(*columns(PAIRS), ROWS)[:, 0]
     np.testing.assert_allclose(got, plain_cider(PAIRS, [reference for _, reference in PAIRS], cut(way)), atol=1e-9)
-    assert f"tok:{chinese_tokens(way).name}|lang:zh" in metric.signature()
+    assert f"tok:{segmented_tokens(way).name}|lang:zh" in metric.signature()
 
 
 def test_meteor_equals_nltk_on_characters() -> None:
@@ -124,19 +125,19 @@ def test_meteor_equals_nltk_on_characters() -> None:
         def synsets(self, word: str) -> list[str]:
             return []
 
-    metric = Meteor(["zh"], chinese_tokens("char"))
+    metric = Meteor(["zh"], segmented_tokens("char"))
     got = metric.segment_statistics(*columns(PAIRS), ROWS)[:, 0]
     expected = [meteor_score([characters(reference)], characters(hypothesis), stemmer=Nothing(), wordnet=Nothing())
                 for hypothesis, reference in PAIRS]
     assert got.tolist() == pytest.approx(expected)
-    assert "match:exact-only|tok:char(" in metric.signature()
+    assert "match:exact-only|tok:char-2(" in metric.signature()
 
 
 def test_words_of_jieba_are_named_with_their_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jieba")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    chinese._jieba.cache_clear()
-    assert chinese_tokens("jieba").name == "jieba-0.42.1@7197c3211ddd(hmm,nfkc)"
+    segmentation._jieba.cache_clear()
+    assert segmented_tokens("jieba").name == "jieba-0.42.1@7197c3211ddd(hmm,nfkc)"
     assert jieba_words("左侧正中神经 运动传导，ＡＰＢ 4.2ms") == [
         "左侧", "正中", "神经", "运动", "传导", ",", "apb", "4.2", "ms"]
     assert not list(tmp_path.iterdir())  # no cache, which anyone could have written
@@ -144,13 +145,13 @@ def test_words_of_jieba_are_named_with_their_dictionary(tmp_path: Path, monkeypa
 
 def test_without_jieba_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jieba", None)
-    chinese._jieba.cache_clear()
+    segmentation._jieba.cache_clear()
     with pytest.raises(MedReportError, match="needs jieba") as caught:
-        chinese_tokens("jieba")
+        segmented_tokens("jieba")
     assert caught.value.hint == "pip install 'medreport[zh]'"
-    assert chinese_tokens("char").tokenize("窦性") == ["窦", "性"]
+    assert segmented_tokens("char").tokenize("窦性") == ["窦", "性"]
     with pytest.raises(MedReportError, match="no segmentation 'word'"):
-        chinese_tokens("word")
+        segmented_tokens("word")
 
 
 def test_which_languages_are_chinese_and_what_counts_as_a_word() -> None:

@@ -1,0 +1,118 @@
+"""A small deterministic guess at the language of a report: by its script, and of Latin script by telling words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+
+from emgecg_cli.core.reports.scripts import LANGUAGE_OF, LATIN, same_letters, script_of, word
+
+UNDETERMINED = "und"
+
+_DIGIT = re.compile(r"\d")
+# Words that tell the three apart in ECG reports; what German and English share (normal, abnormal, block) is left out.
+_WORDS = {language: frozenset(words.split()) for language, words in {
+    "de": """
+        aber ableitungen abnorm abnorme abnormes achse akut alt alter angehoben auf auszuschliessen
+        auszuschließen bei bericht bestimmbare das der die ein ekg erregungsrückbildungsstörung extrasystolen flach
+        flattern für fuer grad grenzbefund hebung im infarkt ischämie ischaemie kein keine lagetyp
+        leitungsstörung leitungsstoerung linksbelastung linkshypertrophie linksschenkelblock linkstyp llt mit
+        mögl möglich moeglich nach nicht niederspannung normales oder ohne periphere rechtsschenkelblock
+        rechtstyp rhythmus schwierig senkung sinusbradykardie sinusrhythmus sinustachykardie sonst spannung
+        steiltyp und unbest unbestätigter ueberdrehter überdrehter unspezifisches unspezifische verdacht
+        verlängerung vorhofflimmern wahrscheinlich zustand arrhythmie bradykardie tachykardie pathologisch
+        myokardschaden inferiorer anteriorer lateraler anteroseptaler""",
+    "en": """
+        abnormality age an and are arrhythmia atrial axis be beat beats block borderline bradycardia branch but
+        bundle cannot changes chest consider consistent contraction deviation due ecg enlargement fibrillation
+        findings flat flutter heart high hypertrophy incomplete infarction inferior interval inverted is
+        ischaemia ischemia lead leads left limb low may no non of old or otherwise pacemaker possible premature
+        probable prolonged rate report rhythm right segment segments sinus specific suggest suggesting
+        tachycardia the this to trace tracing only requested unconfirmed ventricular voltage wave waves with""",
+    "sv": """
+        avvikande axel axelställning bedömning ej ekg ektopi ektopisk elställning för förändring förändringar
+        förmaksflimmer förmaksfladder förmaks grenblock hjärtfrekvens hypertrofi höger inga ischemi kammar kan
+        lågvoltage med möjlig normalt och ospecifik ospecifika patologisk patologiskt sannolik
+        sannolikt sinusbradykardi sinusrytm sinustakykardi som såsom takykardi bradykardi
+        uttalad bör övervägas myokardskada vid vänster vänsterkammarhypertrofi ålder är""",
+}.items()}
+
+
+# Words of reports in languages that are told apart for a comparison of two texts only; none of them is English or an
+# abbreviation that reports in other languages use.
+_MORE_WORDS = {language: frozenset(words.split()) for language, words in {
+    "fr": """
+        rythme sinusal normale normaux électrique aucune aucun anomalie anomalies bloc branche droite gauche droit
+        fibrillation auriculaire ventriculaire tachycardie hypertrophie une des les est avec sans ondes fréquence
+        cardiaque axe sus-décalage sous-décalage dérivations trouble troubles repolarisation ischémie infarctus ancien
+        tracé""",
+    "es": """
+        ritmo sinusal eje bloqueo rama derecha izquierda auricular fibrilación taquicardia hipertrofia ventricular con
+        sin una los las electrocardiograma frecuencia cardíaca cardiaca isquemia infarto antiguo onda ondas
+        derivaciones alteraciones repolarización dentro límites normales anormal desviación izquierdo derecho""",
+    "it": """
+        ritmo sinusale asse blocco branca destra sinistra atriale fibrillazione tachicardia ipertrofia ventricolare
+        con senza della nella frequenza cardiaca ischemia infarto onda onde derivazioni alterazioni ripolarizzazione
+        nei limiti normale anormale deviazione sinistro destro tracciato""",
+    "pt": """
+        ritmo sinusal eixo bloqueio ramo direito esquerdo fibrilação taquicardia hipertrofia ventricular com sem uma
+        dos das não frequência cardíaca isquemia infarto enfarte antigo onda ondas derivações alterações repolarização
+        dentro limites normais desvio esquerda direita""",
+    "nl": """
+        sinusritme normaal normale geen hartas rechter linker bundeltakblok boezemfibrilleren een het met zonder van
+        voor hartfrequentie geleidingsstoornis repolarisatiestoornissen ischemie afwijkingen
+        linkerventrikelhypertrofie onderwandinfarct voorwandinfarct""",
+}.items()}
+
+
+# A word -> the languages it tells of
+_TELLING = {one: tuple(language for language, known in _WORDS.items() if one in known)
+            for one in frozenset().union(*_WORDS.values())}
+_MORE = {one: tuple(language for language, known in _MORE_WORDS.items() if one in known)
+         for one in frozenset().union(*_MORE_WORDS.values())}
+
+
+def detect_language(text: str) -> str:
+    """`de`, `en`, `sv`, the language of a script that one language is written in (`zh`, `ja`, `th`, …), or `und`.
+
+    In Latin script telling words decide. German and Swedish reports borrow English words (block, low voltage), so that
+    a tie with English goes to them.
+    """
+    text = same_letters(text)
+    if (script := script_of(text)) not in (LATIN, None):
+        return LANGUAGE_OF.get(str(script), UNDETERMINED)
+    return _leading(_votes(_words(text), _TELLING))
+
+
+@lru_cache(maxsize=1 << 16)
+def likely_language(text: str) -> str:
+    """`detect_language`, and French, Spanish, Italian, Portuguese or Dutch where two words or more tell of one of them
+    and fewer of any other language; for comparing two texts, not for naming the language of a report for good."""
+    text = same_letters(text)
+    if script_of(text) != LATIN:
+        return detect_language(text)
+    words = _words(text)
+    telling, more = _votes(words, _TELLING), _votes(words, _MORE).most_common(2)
+    if more and more[0][1] > max(1, *telling.values(), *(n for _, n in more[1:])):
+        return more[0][0]
+    return _leading(telling)
+
+
+def _words(text: str) -> list[str]:
+    """Words in lower case, without the digits in and around them."""
+    return [part for run in word().findall(text.lower()) for part in _DIGIT.split(run) if part]
+
+
+def _votes(words: list[str], telling: dict[str, tuple[str, ...]]) -> Counter[str]:
+    """How many of the words tell of each language."""
+    return Counter(language for one in words for language in telling.get(one, ()))
+
+
+def _leading(votes: Counter[str]) -> str:
+    """The language of most words; one that is tied with English goes first."""
+    best = max(votes.values(), default=0)
+    leading = [language for language, n in votes.items() if n == best]
+    if len(leading) == 2 and "en" in leading:
+        leading.remove("en")
+    return leading[0] if len(leading) == 1 else UNDETERMINED
