@@ -68,10 +68,9 @@ def read_ncv(reading: Reading, rows: Sequence[Mapping[str, object]]) -> tuple[li
 
 def decimal_marks(rows: Sequence[Mapping[str, object]]) -> dict[str, str | None]:
     """The decimal mark of each column of numbers in which there is a comma, from the rows of one table."""
-    cells = {column: [row.get(column) for row in rows] for column in VALUE_COLUMNS}
-    if not any(isinstance(cell, str) and "," in cell for column in cells.values() for cell in column):
+    if not any(isinstance(cell, str) and "," in cell for row in rows for cell in row.values()):
         return {}
-    return decide({column: weigh(texts) for column, texts in cells.items()})
+    return decide({column: weigh(row.get(column) for row in rows) for column in VALUE_COLUMNS})
 
 
 def _ncv_row(reading: Reading, number: int, row: Mapping[str, object], above: Placed | None,

@@ -93,8 +93,10 @@ def part_side(reading: Reading, kind: str, value: object) -> tuple[str | None, s
 
 def _glued(reading: Reading, kind: str, text: str) -> tuple[str | None, str]:
     """A side written to a name without a mark between, as in "RMedian" or "LAPB"."""
-    if len(text) > SHORTEST_GLUED and _known(reading, kind, text) is None:
-        head, tail = _GLUED.get(text[0]), _GLUED.get(text[-1])
+    if len(text) <= SHORTEST_GLUED:
+        return None, text
+    head, tail = _GLUED.get(text[0]), _GLUED.get(text[-1])
+    if (head or tail) and _known(reading, kind, text) is None:
         if head and _known(reading, kind, text[1:]):
             return head, text[1:]
         if tail and text[-2].islower() and _known(reading, kind, text[:-1]):
@@ -110,7 +112,7 @@ def column_side(reading: Reading, table: str, number: int, value: object) -> str
     """The side that the column `side` tells, as "R", "右侧" or "right arm"; a text that tells none is flagged."""
     text = cell_text(value)
     side, _ = find_side(text)
-    if text and side is None and text not in ("-", "/", "nan", "NaN"):
+    if side is None and text and text not in ("-", "/", "nan", "NaN"):
         reading.flag(table, number, "side", "unknown side", f"'{text}' is neither left nor right")
     return side
 
