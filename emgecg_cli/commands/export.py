@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import JsonOpt, RunArg, find_one, words
+from emgecg_cli.commands.options import JsonOpt, MovedOpt, RunArg, find_one, words
 
 ToOpt = Annotated[Path | None, typer.Option("--to", "--out", "-o", metavar="DIR", show_default=False,
                                             help="The folder to write; exports/NAME if not given.")]
@@ -17,12 +17,13 @@ PrecisionOpt = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf1
                                            help="Precision of the merged weights; auto: as the run was trained.")]
 
 
-def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto", as_json: JsonOpt = False) -> None:
+def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto", backbone: MovedOpt = None,
+           as_json: JsonOpt = False) -> None:
     """Merge a run into one folder: backbone in Hugging Face's format, signal weights, a model card."""
     run = run or find_one("run")
     from emgecg_cli.core.export import export_run
 
-    result = export_run(run, to or Path("exports") / run.resolve().name, precision)
+    result = export_run(run, to or Path("exports") / run.resolve().name, precision, backbone)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:

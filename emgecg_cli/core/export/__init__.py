@@ -56,10 +56,11 @@ class ExportResult:
     already_finished: bool = False
 
 
-def export_run(run: Path, out: Path, precision: str = "auto") -> ExportResult:
+def export_run(run: Path, out: Path, precision: str = "auto", backbone: Path | None = None) -> ExportResult:
     """Write the run's backbone, its adapter merged, with tokenizer, signal weights and model card to the folder `out`.
 
-    `precision` is fp32, bf16, or "auto", as the run was trained. A run trained in 4 bits (qlora) is merged into those
+    `precision` is fp32, bf16, or "auto", as the run was trained. `backbone` is where the folder of the run's backbone
+    lies, if it was moved. A run trained in 4 bits (qlora) is merged into those
     same weights, dequantised, and not into the backbone's own, beside which it was not trained.
     Raises MedReportError when the run is not finished, or something else is there.
     """
@@ -77,10 +78,10 @@ def export_run(run: Path, out: Path, precision: str = "auto") -> ExportResult:
         return ExportResult(out, settings["precision"], _size(out, done), already_finished=True)
     with claim(out, plan) as claimed:
         check_files(run, manifest)
-        if manifest.details["model"]["tuning"] != "full":
-            backbone_name(run, manifest)  # whose folder must still be there
+        if manifest.details["model"]["tuning"] != "full" or backbone:
+            backbone_name(run, manifest, backbone)  # whose folder must still be there
         claimed.begin()
-        written = _write(run, manifest, out, settings["precision"])
+        written = _write(run, manifest, out, settings["precision"], backbone)
         details = manifest.details | {
             "model": manifest.details["model"] | {"tuning": MERGED, "trained_by": manifest.details["model"]["tuning"]},
             "trained_with": manifest.versions, "files": file_hashes(out, written)}
@@ -102,7 +103,7 @@ def _repointed(run: Path, manifest: Manifest, out: Path) -> dict[str, dict[str, 
             for role, named in manifest.inputs.items() if role in ("store", "instructions", "references")}
 
 
-def _write(run: Path, manifest: Manifest, out: Path, precision: str) -> list[str]:
+def _write(run: Path, manifest: Manifest, out: Path, precision: str, moved: Path | None) -> list[str]:
     """All files but the manifest, aside first; returns their names."""
     aside = out / ".export.tmp"
     shutil.rmtree(aside, ignore_errors=True)
@@ -110,7 +111,7 @@ def _write(run: Path, manifest: Manifest, out: Path, precision: str) -> list[str
     try:
         tokenizer = load_tokenizer(run)
         backbone = load_run_backbone(run, manifest, tokenizer, torch.bfloat16 if precision == "bf16" else torch.float32,
-                                     dequantised=True)
+                                     dequantised=True, moved=moved)
         if manifest.details["model"]["tuning"] in ADAPTED:
             backbone = backbone.merge_and_unload(safe_merge=True)
     except LOADING as error:

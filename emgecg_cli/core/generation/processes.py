@@ -24,20 +24,20 @@ LOOK = 0.5  # seconds between two looks at the parts
 
 def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *, store_path: Path | None = None,
                 instructions_path: Path | None = None, references_path: Path | None = None,
-                progress: Progress | None = None) -> int:
+                backbone: Path | None = None, progress: Progress | None = None) -> int:
     """Have `processes` writers write the parts of `out`, and wait; `generate_reports` puts them together afterwards.
 
     Returns the exit status of the first writer that failed, which has said why, or 0. Raises MedReportError for what
     can be refused before they start, and when one of them is killed.
     """
-    task = open_task(run, out, config, store_path, instructions_path, references_path)
+    task = open_task(run, out, config, store_path, instructions_path, references_path, backbone)
     if is_finished(out):
         return 0
     check_place(out)
     check_plan(out, task.plan)
     environment = _environment(task.plan["machine"]["device"], processes)
     total = len(chosen_records(task.store, config))
-    arguments = _arguments(run, out, config, store_path, instructions_path, references_path)
+    arguments = _arguments(run, out, config, store_path, instructions_path, references_path, backbone)
     status = launch(arguments, processes, environment, quiet=True, tick=_watch(out, total, progress))
     if status > 128:
         raise MedReportError(f"a writer was killed by signal {status - 128}",
@@ -46,9 +46,11 @@ def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *,
 
 
 def _arguments(run: Path, out: Path, config: GenerateConfig, store_path: Path | None,
-               instructions_path: Path | None, references_path: Path | None = None) -> list[str]:
+               instructions_path: Path | None, references_path: Path | None = None,
+               backbone: Path | None = None) -> list[str]:
     """The command line of a writer; which one it is stands in its environment."""
-    given = {"out": out, "store": store_path, "instructions": instructions_path, "references": references_path}
+    given = {"out": out, "store": store_path, "instructions": instructions_path, "references": references_path,
+             "backbone": backbone}
     given |= {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
     options = [word for key, value in given.items() if value is not None
                for word in (f"--{key.replace('_', '-')}", str(value))]

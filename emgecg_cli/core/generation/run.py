@@ -32,7 +32,7 @@ from emgecg_cli.core.manifest import (
     write_manifest,
 )
 from emgecg_cli.core.models.backbones import machine_at_hand
-from emgecg_cli.core.models.run_files import load_run, load_tokenizer
+from emgecg_cli.core.models.run_files import check_moved, load_run, load_tokenizer
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.inputs import (
     Inputs,
@@ -75,6 +75,7 @@ class Task:
     inputs: dict[str, dict[str, str]]
     plan: dict[str, Any]
     limit: Limit
+    backbone: Path | None = None
 
     def job(self) -> Job:
         """Records and batches; the tokenizer alone decides them."""
@@ -85,7 +86,7 @@ class Task:
         machine = self.plan["machine"]
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
-        model, tokenizer, manifest = load_run(self.run, device, dtype)
+        model, tokenizer, manifest = load_run(self.run, device, dtype, self.backbone)
         longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
         new = self.limit.within(model.backbone, longest, model.encoder_decoder)
         return Reporter(model, tokenizer, turn_of(manifest.details, tokenizer),
@@ -93,12 +94,15 @@ class Task:
 
 
 def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
-              instructions_path: Path | None = None, references_path: Path | None = None) -> Task:
+              instructions_path: Path | None = None, references_path: Path | None = None,
+              backbone: Path | None = None) -> Task:
     """Open run, store and instructions; raises MedReportError when they do not fit each other.
 
     The task's config is the one given with its `max_new_tokens` resolved.
     """
     manifest = read_manifest(run, "run", made_by="train")
+    if backbone:
+        check_moved(run, manifest, backbone)
     limit = limit_of(run, manifest, config.max_new_tokens)
     config = replace(config, max_new_tokens=limit.tokens)
     store = open_store(store_path or input_path(run, manifest, "store"))
@@ -112,7 +116,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
     shown = _shown(store, instructions, manifest, config, file)
-    return Task(run, store, instructions, config, shown, inputs, plan, limit)
+    return Task(run, store, instructions, config, shown, inputs, plan, limit, backbone)
 
 
 def _shown(store: Store, instructions: Instructions, manifest: Manifest, config: GenerateConfig,
@@ -143,14 +147,16 @@ def _trained_with(run: Path, manifest: Manifest) -> Path | None:
 
 def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, store_path: Path | None = None,
                      instructions_path: Path | None = None, references_path: Path | None = None,
-                     writer: tuple[int, int] | None = None, progress: Progress | None = None) -> GenerateResult:
+                     writer: tuple[int, int] | None = None, backbone: Path | None = None,
+                     progress: Progress | None = None) -> GenerateResult:
     """Generate a report for each record of a split and write them to `out`, a `.jsonl` file or an open text stream.
 
     `writer` (R, W), 1 <= R <= W, makes this the R-th of W processes that share the work: it writes only its part, and
     ends when that is done. Without it, what parts hold already is taken, the rest is written, and the file finished.
     Store and instructions default to those the run was trained on; `references_path` are another hospital's, in place
-    of the store's, or of those it was trained with. Raises MedReportError when they do not fit the run,
-    when `out` belongs to other settings, or when another process writes it.
+    of the store's, or of those it was trained with; `backbone` is the folder of the run's backbone, if it was moved.
+    Raises MedReportError when they do not fit the run, when `out` belongs to other settings, or when another
+    process writes it.
     """
     if isinstance(out, Path) and out.suffix != ".jsonl":
         raise MedReportError(f"{out}: predictions are written to a .jsonl file", f"give --out {out}.jsonl")
@@ -159,7 +165,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     if writer and not isinstance(out, Path):
         raise MedReportError("several writers need a file they share", "give --out NAME.jsonl, or leave --writer out")
     task = open_task(run, out if isinstance(out, Path) else None, config, store_path, instructions_path,
-                     references_path)
+                     references_path, backbone)
     if not isinstance(out, Path):
         return _stream(out, task, progress)
     if is_finished(out):

@@ -90,18 +90,20 @@ def _sort_lists(config: Path) -> None:
     write_atomically(config, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
 
 
-def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[ReportModel, Any, Manifest]:
+def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32,
+             moved: Path | None = None) -> tuple[ReportModel, Any, Manifest]:
     """Model (in evaluation mode, on `device`), tokenizer and manifest of a finished run, exported or not.
 
-    A backbone that was trained in 4 bits (qlora) is loaded in 4 bits again, computing in `dtype`: its adapter corrects
-    what quantising does to it. Raises MedReportError when a file is missing or does not fit the others.
+    `moved` is where the folder of the backbone lies now, if no longer where the run says. A backbone that was trained
+    in 4 bits (qlora) is loaded in 4 bits again, computing in `dtype`: its adapter corrects what quantising does to it.
+    Raises MedReportError when a file is missing or does not fit the others.
     """
     manifest = read_manifest(run, "run", made_by="train")
     check_files(run, manifest)
     settings = manifest.details["model"]
     try:
         tokenizer = load_tokenizer(run)
-        backbone = load_run_backbone(run, manifest, tokenizer, dtype, device)
+        backbone = load_run_backbone(run, manifest, tokenizer, dtype, device, moved=moved)
         model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings}, seed=0)
         weights = load_file(run / SIGNAL_FILE)
         expected = model.signal_parts()
@@ -130,10 +132,11 @@ def load_tokenizer(run: Path) -> Any:
 
 
 def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torch.dtype,
-                      device: torch.device | None = None, dequantised: bool = False) -> Any:
+                      device: torch.device | None = None, dequantised: bool = False, moved: Path | None = None) -> Any:
     """The backbone of a run as it was trained, with its adapter beside the weights, if it has one.
 
-    `dequantised` gives a backbone that was trained in 4 bits the same weights in `dtype`, so that they can be merged.
+    `moved` is the folder of the backbone, if it is no longer where the run says. `dequantised` gives a backbone that
+    was trained in 4 bits the same weights in `dtype`, so that they can be merged.
     """
     settings = manifest.details["model"]
     if settings["tuning"] == MERGED:
@@ -141,7 +144,7 @@ def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torc
     elif settings["tuning"] == "full":
         backbone = load_model(_folder(run / "backbone"), dtype, device=device)
     else:
-        backbone, before = load_backbone(backbone_name(run, manifest), dtype, revision=settings["revision"],
+        backbone, before = load_backbone(backbone_name(run, manifest, moved), dtype, revision=settings["revision"],
                                          four_bit=settings["tuning"] == "qlora", device=device)
         if dequantised and settings["tuning"] == "qlora":
             backbone = backbone.dequantize()
@@ -167,17 +170,41 @@ def cannot_load(run: Path, error: Exception) -> MedReportError:
                           "a file of the run is missing or damaged; train it again")
 
 
-def backbone_name(run: Path, manifest: Manifest) -> str:
-    """The name or hub id of the backbone a run was trained on, or its folder: the same, not a namesake."""
+def backbone_name(run: Path, manifest: Manifest, moved: Path | None = None) -> str:
+    """The name or hub id of the backbone a run was trained on, or its folder: the same, not a namesake.
+
+    `moved` is where the folder lies now. Raises MedReportError when it is not there, or not the one.
+    """
     named = manifest.inputs.get("backbone")
+    if moved is not None:
+        check_moved(run, manifest, moved)
+        return f"./{moved}" if not moved.is_absolute() else str(moved)
     if named is None:
         return manifest.details["model"]["backbone"]
     folder = path_at(run, named["path"])
     if not folder.is_dir():
-        raise MedReportError(f"{run}: its backbone {folder} is not there", "put the folder back")
+        raise MedReportError(f"{run}: its backbone {folder} is not there",
+                             "put the folder back, or say where it is now: --backbone FOLDER")
     if fingerprint(folder) != named["hash"]:
-        raise MedReportError(f"{run}: its backbone {folder} has changed since", "put the old one back, or train again")
+        raise MedReportError(f"{run}: its backbone {folder} has changed since",
+                             "put the old one back, give its place with --backbone FOLDER, or train again")
     return f"./{folder}" if not folder.is_absolute() else str(folder)
+
+
+def check_moved(run: Path, manifest: Manifest, moved: Path) -> None:
+    """Raise MedReportError unless the folder `moved` is the backbone a run was trained on, by its hash."""
+    settings, named = manifest.details["model"], manifest.inputs.get("backbone")
+    if settings["tuning"] in ("full", MERGED):
+        raise MedReportError(f"--backbone {moved}: {run} holds its backbone itself", "leave --backbone out")
+    if named is None:
+        raise MedReportError(f"--backbone {moved}: {run} was trained on {settings['backbone']} of the hub, not on a "
+                             "folder", "leave --backbone out: what the cache holds is used without a network")
+    if not moved.is_dir():
+        raise MedReportError(f"--backbone {moved}: no such folder", f"give the folder that {settings['backbone']} "
+                                                                    "was moved to")
+    if fingerprint(moved) != named["hash"]:
+        raise MedReportError(f"--backbone {moved}: not the backbone that {run} was trained on "
+                             f"({settings['backbone']}), by its hash", "give that one's folder, unchanged")
 
 
 def _folder(path: Path) -> Path:
