@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import wfdb
 from ptbxl_fixture import table_row, twelve_leads, write_record, write_table
+from wfdb_files import Signal, write
 
 from emgecg_cli.core.datasets.tables import iterate_rows, read_columns
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
@@ -22,7 +23,7 @@ from emgecg_cli.core.signals.leads import LEADS
 
 N_HEADERS, N_SIGNALS, N_TABLES = 2400, 600, 2000
 SIG_LEN = 50
-NAMES = ("a", "m", "b", "two", "many")
+NAMES = ("a", "m", "b", "two", "many", "frames", "layout")
 HEADER_WORDS = (b"0", b"-1", b"1e999", b"nan", b"-inf", b"99999999999999999999", b"16x1+24", b"212", b"16:3", b"16x4",
                 b"516", b"8", b"~", b"-", b"../a.dat", b"/etc/passwd", b"a\\b", b"a.dat", b"m.mat", b"pipe.dat",
                 b"away.dat", b"0(0)/mV", b"/mV", b"200(5)/uV", b"1000.0(99999999999)/mV", b"#", b"\n", b"\r\n", b"\r",
@@ -88,6 +89,11 @@ def records(tmp_path: Path) -> Path:
     (root / "h.dat").write_bytes(signal[:6].T.astype("<i2").tobytes())
     (root / "two.hea").write_text("\n".join([f"two 12 100 {SIG_LEN}", *other, *text]) + "\n")
     (root / "many.hea").write_text(f"many/2 12 100 {2 * SIG_LEN}\na {SIG_LEN}\na {SIG_LEN}\n")
+    leads = [Signal(name, row, 10) if name[0] == "V" else Signal(name, row[::2], 5)
+             for name, row in zip(LEADS, signal, strict=True)]
+    write(root, "frames", leads, 10)
+    (root / "names.hea").write_text("names 2 10 0\n~ 0x10 1000 16 0 0 0 0 I\n~ 0x10 1000 16 0 0 0 0 V6\n")
+    (root / "layout.hea").write_text("layout/4 2 10 9\nnames 0\n~ 2\nframes 3\nframes\t4\n")
     write_record(tmp_path / "away", signal, 100)
     (root / "away.dat").symlink_to(tmp_path / "away.dat")
     os.mkfifo(root / "pipe.dat")

@@ -9,12 +9,14 @@ import pytest
 from ptbxl_fixture import twelve_leads, write_record
 from store_helpers import prepare
 
+from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.derived_leads import can_derive, derive_leads
 from emgecg_cli.core.signals.lead_names import lead_of, lead_rows
 from emgecg_cli.core.signals.leads import LEADS, MISSING
 from emgecg_cli.core.store import Store
+from emgecg_cli.core.store.prepare import settings_for
 from emgecg_cli.core.store.reader import open_store
 from emgecg_cli.core.view import check_lines
 
@@ -171,3 +173,8 @@ def test_the_files_that_were_got_wrong(shared_data: Path, tmp_path: Path) -> Non
         for i in range(len(store)):
             limb = store.signal(i)[:6].astype(int)
             assert np.abs(limb[2] - (limb[1] - limb[0])).max() <= 2 and np.abs(limb).max() > 500
+
+
+def test_tables_have_no_leads_to_derive() -> None:
+    with pytest.raises(MedReportError, match="--derive-leads has no effect on tables"):
+        settings_for("tables", PrepareConfig(derive_leads=True))

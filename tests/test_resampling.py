@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from emgecg_cli.core.datasets.wfdb_headers import find_records, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.signals import resampling
 from emgecg_cli.core.signals.leads import MISSING, to_int16_uv
-from emgecg_cli.core.signals.resampling import resample, resampled_length
+from emgecg_cli.core.signals.resampling import resample, resampled_length, resampling_ratio
 
 
 def sine(frequency: float, fs: int, seconds: float = 10, amplitude: float = 1000, offset: float = 0) -> np.ndarray:
@@ -143,3 +144,23 @@ def test_a_rate_pair_without_a_matrix_gives_the_same(monkeypatch: pytest.MonkeyP
 def test_a_rate_that_is_none_is_refused(rates: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="rates must be positive"):
         resample(np.zeros((1, 10), np.int16), *rates)
+
+
+@pytest.mark.parametrize("fs_from, fs_to, expected", [
+    ("256.5", 100, "200/513"), ("249.999872", 100, "2/5"), ("249.999872", 500, "2"), ("62.4999999", 500, "8"),
+    ("249.89", 500, "15909/7951"), ("99.9999999", 100, "1"), ("1000.123", 100, "813/8131"), ("0.5", 100, "200"),
+    ("333.333333333", 500, "3/2")])
+def test_rates_that_are_not_whole_take_the_nearest_fraction(fs_from: str, fs_to: int, expected: str) -> None:
+    rate = Fraction(fs_from)
+    assert str(resampling_ratio(rate, fs_to)) == expected
+    signal = np.random.default_rng(0).integers(-900, 900, (2, 1200)).astype(np.int16)
+    up, down = Fraction(expected).as_integer_ratio()
+    length = resampled_length(1200, rate, fs_to)
+    whole = signal.astype(float) if up == down else resample_poly(signal.astype(float), up, down, axis=1,
+                                                                  padtype="line")
+    assert np.array_equal(resample(signal, rate, fs_to)[0], np.rint(whole[:, :length]))
+    assert resample(signal, rate, fs_to)[0].shape[1] == round(1200 * up / down)
+
+
+def test_whole_rates_are_resampled_as_they_are() -> None:
+    assert str(resampling_ratio(99_991, 500)) == "500/99991" and str(resampling_ratio(12_347, 12_343)) == "12343/12347"

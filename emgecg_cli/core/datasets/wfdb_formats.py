@@ -53,7 +53,7 @@ def count_frames(header: Header) -> int:
     RecordError."""
     if header.sig_len is not None:
         return header.sig_len
-    lengths = {_frames_in(header.root, file) for file in signal_files(header)}
+    lengths = {_frames_in(header.root, file) for file in signal_files(header) if file.fmt != NULL}
     if len(lengths) > 1:
         raise RecordError("wrong length", "the files of the record differ in length")
     if not lengths or 0 in lengths:
