@@ -25,8 +25,8 @@ from emgecg_cli.core.signals import delineation
 from emgecg_cli.core.signals.delineation import measure
 
 FS = 500
-STAGES = {"filter": "filter_recording", "R peaks": "find_peaks", "median beat": "median_beat", "QRS": "find_qrs",
-          "T wave": "find_t", "P wave": "find_p", "axes, ST, quality": "wave_fields"}
+STAGES = {"filter": "filter_recording", "R peaks": "find_peaks", "shapes": "find_shapes", "median beat": "median_beat",
+          "QRS": "find_qrs", "T wave": "find_t", "P wave": "find_p", "axes, ST, quality": "wave_fields"}
 
 
 def read_signals(ludb: Path | None, n: int) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.signals.delineation import Delineation, delineate, measure
 
 # name -> largest median absolute error, |mean| and |median| of the error, 90th percentile; milliseconds
-GATES = {"pr_ms": (5.5, 2.5, 18), "qrs_ms": (5.5, 2.5, 16), "qt_ms": (6.0, 2.5, 24), "p_ms": (8.0, 4.0, 24)}
+GATES = {"pr_ms": (5.5, 2.5, 18), "qrs_ms": (5.5, 2.5, 14), "qt_ms": (6.0, 2.5, 24), "p_ms": (8.0, 4.0, 24)}
 WITHOUT_P = {"8", "34", "35", "38", "44", "45", "51", "52", "74", "83", "88", "90", "93", "95", "96"}
 
 
@@ -142,8 +142,11 @@ def test_the_findings_of_the_simulated_cohort_are_seen():
     records = list(source.read(list(source.listing())))
     found = [measure(record.signal, record.fs) for record in records]
     beats = draw_block(7, 0, "core").beats
-    difference = np.abs([one.heart_rate_bpm - rate for one, rate in zip(found, beats.rate, strict=True)])
-    assert np.median(difference) < 0.1
+    difference = np.abs([one.heart_rate_bpm - rate for one, rate in zip(found, beats.rate, strict=True)
+                         if one.heart_rate_bpm is not None])
+    assert np.median(difference) < 0.1 and len(difference) >= 190
+    records, found = zip(*((record, one) for record, one in zip(records, found, strict=True) if one.n_beats),
+                         strict=True)
     for code, (looks, with_it, without_it) in LOOKS.items():
         shares = [np.mean([looks(one) for one, record in zip(found, records, strict=True)
                            if (code in record.codes) is has]) for has in (True, False)]

@@ -15,19 +15,25 @@ import numpy as np
 from emgecg_cli.core.artifacts import Measurements
 from emgecg_cli.core.signals.delineation.atria import PWave, find_p
 from emgecg_cli.core.signals.delineation.beats import BEAT_FS, MedianBeat, median_beat
-from emgecg_cli.core.signals.delineation.filters import GRID_FS, filter_recording
+from emgecg_cli.core.signals.delineation.filters import GRID_FS, Filtered, filter_recording
 from emgecg_cli.core.signals.delineation.intervals import rhythm_fields, wave_fields
+from emgecg_cli.core.signals.delineation.missed import are_none
+from emgecg_cli.core.signals.delineation.pacing import after_spike, find_pacing
 from emgecg_cli.core.signals.delineation.quantiles import median
-from emgecg_cli.core.signals.delineation.rhythm import find_rhythm
+from emgecg_cli.core.signals.delineation.rhythm import Rhythm, find_rhythm
 from emgecg_cli.core.signals.delineation.rpeaks import find_peaks
+from emgecg_cli.core.signals.delineation.shapes import Shapes, find_shapes
 from emgecg_cli.core.signals.delineation.ventricles import Qrs, TWave, find_qrs, find_t
+from emgecg_cli.core.signals.delineation.waves import low_quantile
 from emgecg_cli.core.signals.leads import LEADS
 
 __all__ = ["BEAT_FS", "Delineation", "PWave", "Qrs", "TWave", "delineate", "measure"]
 
 FS_RANGE = (100, 1000)
+_FEWEST_BEATS = 2
+_NINE_OF_TEN = 0.1
 _LEAST_LIKENESS = 0.5
-_SPIKES_OF_A_PACEMAKER = 3
+_NO_P_RR_S = 0.35  # above 170 beats per minute nothing tells a P wave from the T wave it lies on
 
 
 @dataclass(frozen=True)
@@ -70,30 +76,45 @@ def delineate(signal: np.ndarray, fs: int) -> Delineation:
     filtered = filter_recording(signal, fs)
     if filtered is None:
         return _nothing(fs)
-    peaks = find_peaks(filtered.beats, filtered.detection, filtered.gap)
-    rhythm = find_rhythm(peaks.r, filtered.gap)
-    if rhythm is None:
+    found = _find_beats(filtered)
+    if found is None:
         return _nothing(fs)
-    beat = median_beat(filtered.beats, peaks.r, filtered.gap)
-    likeness = 0.0 if beat is None else median(beat.likeness)
-    if not peaks.are_beats(likeness):
-        return _nothing(fs)
-    fields: dict[str, Any] = {"n_beats": len(peaks.r)}
-    fields |= rhythm_fields(rhythm, peaks.contrast, likeness)
-    r_peaks = np.minimum(np.rint(peaks.r * fs / GRID_FS).astype(np.int64), signal.shape[1] - 1)
+    shapes, rhythm, contrast = found
+    likeness = median(shapes.best)
+    fields: dict[str, Any] = {"n_beats": len(shapes.r)}
+    fields |= rhythm_fields(rhythm, contrast, likeness)
+    r_peaks = np.minimum(np.rint(shapes.r * fs / GRID_FS).astype(np.int64), signal.shape[1] - 1)
+    beat = median_beat(filtered.beats, shapes, filtered.gap)
     if beat is None or likeness < _LEAST_LIKENESS:
         return Delineation(fs, r_peaks, np.zeros(len(r_peaks), bool), np.zeros(0, np.int64), None, 0, None, None, None,
                            Measurements(**fields))
 
-    qrs = find_qrs(beat.median, beat.r)
-    t = find_t(beat.median, beat.r, qrs.off_ms, rhythm.typical_rr_s)
+    pacing = find_pacing(filtered.spikes, beat)
+    qrs = after_spike(find_qrs(beat.median, beat.r), pacing)
+    t = find_t(beat, qrs.off_ms, rhythm.typical_rr_s)
     candidate = find_p(beat, qrs.on_ms, None if t is None else t.end_ms, rhythm.typical_rr_s)
-    strict = rhythm.regular is False or filtered.n_spikes >= _SPIKES_OF_A_PACEMAKER
-    p_present = None if candidate is None else candidate.is_present(strict)
-    fields |= wave_fields(beat, filtered.leads, rhythm, qrs, t, candidate, p_present)
+    strict = rhythm.regular is False or pacing is not None
+    p_present = None if candidate is None or rhythm.typical_rr_s < _NO_P_RR_S else candidate.is_present(strict)
+    fields |= wave_fields(beat, filtered.leads, rhythm, qrs, t, candidate, p_present, pacing)
     beat_at = np.rint(beat.at * fs / GRID_FS).astype(np.int64)
     return Delineation(fs, r_peaks, beat.used, beat_at, _all_leads(beat, filtered.leads), beat.r, qrs, t,
                        candidate if p_present else None, Measurements(**fields))
+
+
+def _find_beats(filtered: Filtered) -> tuple[Shapes, Rhythm, float] | None:
+    """The beats, their rhythm, and how far they stand out; None where there are none, or not surely all of them."""
+    peaks = find_peaks(filtered.beats, filtered.detection, filtered.gap)
+    if len(peaks.r) < _FEWEST_BEATS:
+        return None
+    shapes = find_shapes(filtered.beats, peaks.r)
+    shapes = shapes.without(are_none(filtered.beats, shapes, peaks.height, peaks.contrast))
+    rhythm = find_rhythm(shapes, filtered.gap)
+    if rhythm is None:
+        return None
+    least = low_quantile(shapes.best[None], _NINE_OF_TEN).item()
+    longest = 1.0 if rhythm.regular is False else rhythm.longest
+    are_beats = peaks.are_beats(median(shapes.best), least, longest)
+    return (shapes, rhythm, peaks.contrast) if are_beats else None
 
 
 def _all_leads(beat: MedianBeat, leads: np.ndarray) -> np.ndarray:

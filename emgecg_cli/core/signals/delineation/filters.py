@@ -31,21 +31,22 @@ _MAINS_WIDTH_HZ = 0.5
 _SPIKE_UV = 60.0
 _SPIKE_RATIO = 1.25
 _SPIKE_SPAN_S = 0.008
+_LONE_S, _LONE_RATIO = 0.014, 9.0
 _MOST_SPIKY = 0.1  # of all samples: more is noise and not a pacemaker
-_SPIKE_BEFORE_S, _SPIKE_AFTER_S = 0.006, 0.016
+SPIKE_BEFORE_S, SPIKE_AFTER_S = 0.006, 0.016
 
 
 @dataclass(frozen=True)
 class Filtered:
     """A recording on the grid. `leads` are the rows of `LEADS` in use; `beats` (C, n) float32 microvolts at GRID_FS,
     0.5 to 45 Hz; `detection` (C, n / 2) at DETECTION_FS, 6 to 22 Hz; `gap` (n,) bool, where no lead has a signal;
-    `n_spikes` pacing spikes were taken out."""
+    `spikes` (s,) places of the pacing spikes that were taken out, in samples of the grid."""
 
     leads: np.ndarray
     beats: np.ndarray
     detection: np.ndarray
     gap: np.ndarray
-    n_spikes: int
+    spikes: np.ndarray
 
 
 def filter_recording(signal: np.ndarray, fs: int) -> Filtered | None:
@@ -62,9 +63,9 @@ def filter_recording(signal: np.ndarray, fs: int) -> Filtered | None:
         missing = missing[leads]
         _interpolate(values, missing)
     gap = _gaps(signal[leads], missing, fs)
-    values, n_spikes = _remove_spikes(values, fs)
+    values, spikes = _remove_spikes(values, fs)
     beats, detection = _to_grid(values, fs)
-    return Filtered(leads, beats, detection, _on_grid(gap, fs, beats.shape[1]), n_spikes)
+    return Filtered(leads, beats, detection, _on_grid(gap, fs, beats.shape[1]), spikes * (GRID_FS / fs))
 
 
 def _leads_in_use(signal: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
@@ -111,28 +112,47 @@ def _on_grid(gap: np.ndarray | None, fs: int, n: int) -> np.ndarray:
     return gap[np.minimum(np.arange(n) * fs // GRID_FS, len(gap) - 1)]
 
 
-def _remove_spikes(values: np.ndarray, fs: int) -> tuple[np.ndarray, int]:
-    """Replace pacing spikes by straight lines; a spike bends more in one sample than the QRS complex does in 8 ms."""
+def _remove_spikes(values: np.ndarray, fs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Replace pacing spikes by straight lines; a spike bends more in one sample than the QRS complex does in 8 ms.
+
+    (C, L) -> (C, L), and where the spikes were.
+    """
+    none = np.zeros(0, np.int64)
     span = round(_SPIKE_SPAN_S * fs)
     if span < 2:
-        return values, 0
+        return values, none
     slope = np.diff(values, axis=1)
     sharp = _rms(slope[:, 1:] - slope[:, :-1])
     if np.partition(sharp, -3)[-3] < _SPIKE_UV:
-        return values, 0
+        return values, none
     smooth = _rms(values[:, 2 * span:] - 2 * values[:, span:-span] + values[:, :-2 * span])
+    lone = _lone(sharp, fs)
+    if lone.size:
+        reach = round(_LONE_S * fs)
+        beside = (lone - (span - 1))[:, None] + np.arange(-reach, reach + 1)
+        smooth = np.delete(smooth, np.unique(beside[(beside >= 0) & (beside < len(smooth))]))
     rank = max(1, len(smooth) // 100)
     limit = max(_SPIKE_UV, _SPIKE_RATIO * float(np.partition(smooth, -rank)[-rank]))
     at = np.flatnonzero(sharp > limit) + 1
     if not 0 < len(at) < _MOST_SPIKY * len(sharp):
-        return values, 0
+        return values, none
     at = at[np.diff(at, prepend=-fs) > 0.02 * fs]
-    before, after = int(_SPIKE_BEFORE_S * fs), int(_SPIKE_AFTER_S * fs)
+    before, after = int(SPIKE_BEFORE_S * fs), int(SPIKE_AFTER_S * fs)
     for i in at.tolist():
         start, end = max(1, i - before), min(values.shape[1] - 1, i + after)
         line = np.linspace(0, 1, end - start + 2, dtype=np.float32)[1:-1]
         values[:, start:end] = values[:, start - 1:start] * (1 - line) + values[:, end:end + 1] * line
-    return values, len(at)
+    return values, at
+
+
+def _lone(sharp: np.ndarray, fs: int) -> np.ndarray:
+    """Where a signal bends without bending to either side: frequent or broad spikes must not pass for the QRS complexes
+    that they are held against."""
+    at = np.flatnonzero(sharp > _SPIKE_UV)
+    near, half = round(_LONE_S * fs), round(_LONE_S * fs) // 2
+    beside = np.arange(near - half, near + half + 1)
+    around = sharp[np.clip(at[:, None] + np.concatenate((-beside, beside)), 0, len(sharp) - 1)].max(axis=1)
+    return at[sharp[at] > _LONE_RATIO * around]
 
 
 def _rms(rows: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from emgecg_cli.core.signals.delineation.filters import GRID_FS
 from emgecg_cli.core.signals.delineation.quantiles import median
+from emgecg_cli.core.signals.delineation.shapes import Shapes
 
 # Median deviation from the median RR interval, as a part of it: 0.11 to 0.20 in atrial fibrillation, at most 0.075 in
 # 85 recordings with P waves, sinus arrhythmia and single ectopic beats among them.
@@ -29,8 +30,10 @@ class Rhythm:
     longest: float
 
 
-def find_rhythm(peaks: np.ndarray, gap: np.ndarray) -> Rhythm | None:
-    """Rhythm of R peaks in samples of the grid; RR intervals over a gap in the signal are not counted."""
+def find_rhythm(shapes: Shapes, gap: np.ndarray) -> Rhythm | None:
+    """Rhythm of the beats; RR intervals over a gap in the signal are not counted, nor those to a first or last beat
+    that the recording cuts, whose place is not known."""
+    peaks = _whole(shapes)
     rr = np.diff(peaks) / GRID_FS
     if gap.any():
         missing = np.concatenate(([0], np.cumsum(gap)))[np.rint(peaks).astype(np.int64)]
@@ -43,3 +46,10 @@ def find_rhythm(peaks: np.ndarray, gap: np.ndarray) -> Rhythm | None:
         return Rhythm(mean, typical, None, None, len(rr), longest)
     deviation = median(np.abs(rr - typical)) / typical
     return Rhythm(mean, typical, float(rr.std()) / mean, deviation <= REGULAR, len(rr), longest)
+
+
+def _whole(shapes: Shapes) -> np.ndarray:
+    known = np.flatnonzero(~shapes.lost)
+    if len(known) < _FEWEST_FOR_REGULARITY:
+        return shapes.r
+    return shapes.r[known[0]:known[-1] + 1]

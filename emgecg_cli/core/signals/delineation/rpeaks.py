@@ -7,17 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from emgecg_cli.core.signals.delineation.filters import DETECTION_FS, FLAT_UV, GRID_FS
+from emgecg_cli.core.signals.delineation.missed import add_missed
 from emgecg_cli.core.signals.delineation.quantiles import median
 
 # Noise in 12 leads reaches a contrast of 1.7, in one lead 3.6; 100 real recordings have 10 and more, 7 in lead II
 # alone. Between the two it is beats if they are like each other, which single-lead noise is to 0.83.
 _LEAST_CONTRAST, _CLEAR_CONTRAST = 1.6, 4.0
-_ALIKE = 0.9
+_ALIKE, _ALL_ALIKE, _MISSED = 0.9, 0.8, 1.7
 # Over how many samples a slope is taken: wide complexes without sharp edges stand out of noise over 32 ms only.
 _SHARP, _WIDE = 1, 4
 _QUIET_QUANTILE = 0.25
 _ENERGY_S = 0.07
 _EDGE_S = 0.06
+_HIDDEN_S = 0.14
 _REFRACTORY_S = 0.27
 _THRESHOLD = 0.34
 _LEVEL_S = 2.0
@@ -33,34 +35,48 @@ _LEAST_SCALE_UV = 0.01
 
 @dataclass(frozen=True)
 class Peaks:
-    """`r` (n,) R peaks in samples of the grid, with fractions; `contrast` of their energy to the quiet quarter's."""
+    """`r` (n,) R peaks in samples of the grid, with fractions, and `height` (n,) their energy; `contrast` of the energy
+    to that of the quiet quarter."""
 
     r: np.ndarray
+    height: np.ndarray
     contrast: float
 
-    def are_beats(self, likeness: float) -> bool:
-        """Whether these are heart beats and not noise; `likeness` is their median correlation with each other."""
-        return self.contrast >= _CLEAR_CONTRAST or likeness >= _ALIKE
+    def are_beats(self, likeness: float, least: float, longest: float) -> bool:
+        """Whether these are heart beats, and all of them, and not noise. `likeness` is the median correlation of the
+        beats with the commonest two shapes, `least` that which nine of ten beats reach, `longest` the longest RR
+        interval of a regular rhythm as a multiple of the typical: a beat may be missing."""
+        return self.contrast >= _CLEAR_CONTRAST or (likeness >= _ALIKE and least >= _ALL_ALIKE and longest < _MISSED)
 
 
 def find_peaks(beats: np.ndarray, detection: np.ndarray, gap: np.ndarray) -> Peaks:
     """Find the R peaks of a recording on the grid; none where nothing stands out."""
-    at, contrast = _candidates(detection, gap, _SHARP)
+    at, energy, contrast, n_hidden = _candidates(detection, gap, _SHARP)
     if contrast < _CLEAR_CONTRAST:
-        wide, of_wide = _candidates(detection, gap, _WIDE)
-        if of_wide > contrast:
-            at, contrast = wide, of_wide
+        wide = _candidates(detection, gap, _WIDE)
+        if wide[2] > contrast:
+            at, energy, contrast, n_hidden = wide
     if contrast < _LEAST_CONTRAST:
-        return Peaks(np.zeros(0), contrast)
-    r, height = _refine(beats, at * (GRID_FS // DETECTION_FS))
-    return Peaks(r if median(height) > FLAT_UV else np.zeros(0), contrast)
+        return Peaks(np.zeros(0), np.zeros(0), contrast)
+    step = GRID_FS // DETECTION_FS
+    r, size = _refine(beats, at * step)
+    if median(size) <= FLAT_UV:
+        return Peaks(np.zeros(0), np.zeros(0), contrast)
+    more = add_missed(detection, r) if n_hidden or contrast < _CLEAR_CONTRAST else r
+    if len(more) > len(r):
+        more = more[~gap[np.rint(more).astype(np.int64)]]
+        r, _ = _refine(beats, np.rint(more).astype(np.int64))
+        r = r if (np.diff(r) > 0).all() else more
+    return Peaks(r, energy[np.rint(r / step).astype(np.int64).clip(0, len(energy) - 1)], contrast)
 
 
-def _candidates(detection: np.ndarray, gap: np.ndarray, lag: int) -> tuple[np.ndarray, float]:
+def _candidates(detection: np.ndarray, gap: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """Places of the beats, the energy they stand out of, how much, and how many peaks between them were left out."""
     energy = _energy(detection, lag)
-    at = _select(energy)
+    at, high = _select(energy)
+    n_hidden = int((np.abs(high[:, None] - at).min(axis=1) > _HIDDEN_S * DETECTION_FS).sum()) if at.size else 0
     at = at[~gap[np.minimum(at * (GRID_FS // DETECTION_FS), len(gap) - 1)]]
-    return at, median(energy[at]) / (_quiet(energy) + 1e-9) if at.size else 0.0
+    return at, energy, median(energy[at]) / (_quiet(energy) + 1e-9) if at.size else 0.0, n_hidden
 
 
 def _quiet(energy: np.ndarray) -> float:
@@ -85,8 +101,9 @@ def _energy(detection: np.ndarray, lag: int) -> np.ndarray:
     return energy
 
 
-def _select(energy: np.ndarray) -> np.ndarray:
-    """The local maxima that are beats: highest first, none within the refractory time of a higher one."""
+def _select(energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The local maxima that are beats: highest first, none within the refractory time of a higher one; and all that
+    are as high as a beat."""
     peaks = np.flatnonzero((energy[1:-1] > energy[:-2]) & (energy[1:-1] >= energy[2:])) + 1
     span = int(_LEVEL_S * DETECTION_FS)
     starts = range(0, max(1, len(energy) - span // 2), span)
@@ -107,7 +124,7 @@ def _select(energy: np.ndarray) -> np.ndarray:
     strong = np.diff(at[height > _NEIGHBOUR_RATIO * level])
     after = min(_T_AFTER_S * DETECTION_FS, _T_AFTER_SHARE * median(strong)) if strong.size else 0.0
     weak[1:] |= (distance < after) & (height[1:] < _NEIGHBOUR_RATIO * height[:-1])
-    return at[~weak]
+    return at[~weak], peaks
 
 
 def _refine(beats: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emgecg_cli.core.signals.delineation.beats import MedianBeat
 from emgecg_cli.core.signals.delineation.quantiles import median
 from emgecg_cli.core.signals.delineation.waves import (
     MS,
@@ -36,16 +37,18 @@ _NOISE_BEFORE_S, _NOISE_AFTER_S = (0.20, 0.05), (0.06, 0.30)
 _NOISE_QUANTILE, _NOISE_FACTOR = 0.20, 3.8
 _HOLD_S = 0.018
 _TOGETHER_ON, _TOGETHER_OFF = 0.071, 0.09  # thresholds, parts of the largest velocity
+_TOGETHER_LOW, _TOGETHER_HIGH = (0.04, 0.05), (0.11, 0.13)
 _SINGLE_ON, _SINGLE_OFF = 0.25, 0.06
 # A notch may be as quiet as what lies outside: the walks start from the outermost places that are as fast as this.
 _STRONG, _WITHIN_S = 0.4, (0.08, 0.10)
+_FALL_S = (-0.004, 0.010)
 _LONGEST_ONSET_S, _LONGEST_QRS_S = 0.14, 0.22
 _USUAL_ONSET_S = 0.05
 
 _T_AFTER_QRS_S, _T_SLOPE_AFTER_S = 0.04, 0.10
 _T_SMOOTH_S, _T_TANGENT_SMOOTH_S = 0.035, 0.020
 _T_LATEST_S, _T_LATEST_SHARE, _T_EARLIEST_LIMIT_S = 0.56, 0.565, 0.28
-_T_FAST_RR_S, _T_FAST_GAP_S = 0.75, 0.20
+_T_FAST_RR_S, _T_FAST_GAP_S, _T_BEFORE_NEXT_S = 0.75, 0.20, 0.06
 _T_EXPECTED_S, _T_EARLY_SD_S, _T_LATE_SD_S, _T_LONGEST_RR_S = 0.286, 0.13, 0.20, 1.4
 _T_LAST_STRONG = 0.58
 _T_REACH_S = 0.18
@@ -55,25 +58,30 @@ _T_LEAST_UV = 8.0
 
 @dataclass(frozen=True)
 class Qrs:
-    """Onset and end in milliseconds from R; `doubt_ms` is how far the two estimates disagree; `noise` is the velocity
-    outside the complex as a part of the largest inside; `guessed` where an edge was not found and stands at a usual
-    place."""
+    """Onset and end in milliseconds from R; `doubt_ms` is how far the two estimates disagree, `slack_ms` how much
+    longer the complex is with low thresholds than with high ones; `fall` is by how much the velocity falls at the end
+    and `noise` what it is outside, both as parts of the largest inside; `guessed` where an edge was not found and
+    stands at a usual place."""
 
     on_ms: float
     off_ms: float
     doubt_ms: float
+    slack_ms: float
+    fall: float
     noise: float
     guessed: bool
 
 
 @dataclass(frozen=True)
 class TWave:
-    """Peak and end in milliseconds from R. `spread_ms` is the interquartile range of the ends in single leads, `late`
-    the largest velocity after the end as a part of that at the last slope, `amplitude_uv` the size of that slope."""
+    """Peak and end in milliseconds from R. `spread_ms` is the interquartile range of the ends in single leads,
+    `scatter_ms` that of the ends in single beats over the root of their number, `late` the largest velocity after the
+    end as a part of that at the last slope, `amplitude_uv` the size of that slope."""
 
     peak_ms: float
     end_ms: float
     spread_ms: float
+    scatter_ms: float
     late: float
     amplitude_uv: float
 
@@ -84,7 +92,8 @@ def find_qrs(beat: np.ndarray, r: int) -> Qrs:
     part = beat[:, start:r + samples(_AROUND_S[1])]
     r -= start
     velocity = difference(smooth(part, 0.014), samples(0.004))
-    rows = np.concatenate((rms_of_leads(velocity)[None], np.abs(velocity)))
+    together = rms_of_leads(velocity)
+    rows = np.concatenate((np.stack([together] * 3), np.abs(velocity)))
     rows = smooth(rows, 0.010)
     near = samples(_PEAK_S)
     top = r - near + rows[:, r - near:r + near].argmax(axis=1)
@@ -92,7 +101,7 @@ def find_qrs(beat: np.ndarray, r: int) -> Qrs:
     before = low_quantile(rows[:, r - samples(_NOISE_BEFORE_S[0]):r - samples(_NOISE_BEFORE_S[1])], _NOISE_QUANTILE)
     after = low_quantile(rows[:, r + samples(_NOISE_AFTER_S[0]):r + samples(_NOISE_AFTER_S[1])], _NOISE_QUANTILE)
     share = np.full((len(rows), 2), (_SINGLE_ON, _SINGLE_OFF))
-    share[0] = _TOGETHER_ON, _TOGETHER_OFF
+    share[:3] = (_TOGETHER_ON, _TOGETHER_OFF), _TOGETHER_LOW, _TOGETHER_HIGH
     hold = samples(_HOLD_S)
     inside = slice(r - samples(_WITHIN_S[0]), r + samples(_WITHIN_S[1]))
     strong = rows[:, inside] >= _STRONG * largest
@@ -107,14 +116,17 @@ def find_qrs(beat: np.ndarray, r: int) -> Qrs:
     if guessed_off:
         window = slice(r + samples(0.03), r + samples(0.16))
         last = window.start + int(rows[0, window].argmin())
-    single_on, single_off = _usual(on[1:], first), _usual(off[1:], last)
+    single_on, single_off = _usual(on[3:], first), _usual(off[3:], last)
     if single_off - single_on > samples(_LONGEST_QRS_S):
         single_on, single_off = first, last
     doubt = abs(single_on - first - _ON_BIAS / MS) + abs(single_off - last)
     noise = float(max(before[0, 0], after[0, 0]) / (largest[0, 0] + 1e-9))
-    return Qrs(float(0.5 * (first + single_on) - r) * MS - _ON_BIAS,
-               float(0.5 * (last + single_off) - r) * MS - _OFF_BIAS, float(doubt) * MS, noise,
-               bool(guessed_on or guessed_off))
+    slack = np.nan_to_num(on[2] - on[1] + off[1] - off[2], nan=np.inf)
+    end = 0.5 * (last + single_off)
+    before_end, after_end = (int(end) + samples(shift) for shift in _FALL_S)
+    fall = float((rows[0, before_end] - rows[0, after_end]) / (largest[0, 0] + 1e-9))
+    return Qrs(float(0.5 * (first + single_on) - r) * MS - _ON_BIAS, float(end - r) * MS - _OFF_BIAS,
+               float(doubt) * MS, float(slack) * MS, fall, noise, bool(guessed_on or guessed_off))
 
 
 def _usual(values: np.ndarray, otherwise: float) -> float:
@@ -122,11 +134,13 @@ def _usual(values: np.ndarray, otherwise: float) -> float:
     return median(found) if 2 * len(found) >= len(values) else otherwise
 
 
-def find_t(beat: np.ndarray, r: int, qrs_off_ms: float, rr_s: float) -> TWave | None:
+def find_t(median_beat: MedianBeat, qrs_off_ms: float, rr_s: float) -> TWave | None:
     """Peak and end of the T wave; None where the beat leaves no room for one or nothing moves there."""
+    beat, r = median_beat.median, median_beat.r
     start = r + round(qrs_off_ms / MS) + samples(_T_AFTER_QRS_S)
     latest = rr_s - _T_FAST_GAP_S if rr_s < _T_FAST_RR_S else _T_LATEST_SHARE * rr_s
-    end = min(beat.shape[1] - 2, r + samples(min(_T_LATEST_S, max(latest, _T_EARLIEST_LIMIT_S))))
+    latest = min(_T_LATEST_S, max(latest, _T_EARLIEST_LIMIT_S), rr_s - _T_BEFORE_NEXT_S)
+    end = min(beat.shape[1] - 2, r + samples(latest))
     if end - start <= samples(0.10):
         return None
     origin = start - samples(0.06)
@@ -144,7 +158,8 @@ def find_t(beat: np.ndarray, r: int, qrs_off_ms: float, rr_s: float) -> TWave | 
     score = size[at] * np.exp(-0.5 * (late / np.where(late > 0, _T_LATE_SD_S, _T_EARLY_SD_S)) ** 2)
     steepest = int(at[score >= _T_LAST_STRONG * score.max()][-1])
 
-    trace = _along(velocity[:, steepest]) @ waves
+    direction = _along(velocity[:, steepest])
+    trace = direction @ waves
     last = part.shape[1] - 2
     reach = min(last, steepest + samples(_T_REACH_S), max(end, steepest + samples(0.06)))
     by_area = trapezium(trace, steepest, reach)
@@ -162,8 +177,8 @@ def find_t(beat: np.ndarray, r: int, qrs_off_ms: float, rr_s: float) -> TWave | 
     t_end = 0.5 * (by_area + by_tangent)
     after = size[int(t_end) + samples(0.016):int(t_end) + samples(0.12)]
     moves_on = float(after.max() / size[steepest]) if after.size else 0.0
-    return TWave((peak - r) * MS, (t_end - r) * MS - _T_END_BIAS, _spread(waves, velocity, steepest), moves_on,
-                 amplitude)
+    return TWave((peak - r) * MS, (t_end - r) * MS - _T_END_BIAS, _spread(waves, velocity, steepest),
+                 _scatter(median_beat.beats, direction, (origin + steepest) // 2), moves_on, amplitude)
 
 
 def _spread(waves: np.ndarray, velocity: np.ndarray, steepest: int) -> float:
@@ -171,13 +186,35 @@ def _spread(waves: np.ndarray, velocity: np.ndarray, steepest: int) -> float:
     near, reach = samples(0.03), samples(_T_REACH_S)
     start = max(0, steepest - near)
     own = start + np.abs(velocity[:, start:steepest + near + 1]).argmax(axis=1)
+    ends = own + _longest_area(waves, own, reach)
+    return _middle_half(ends) * MS
+
+
+def _scatter(beats: np.ndarray, direction: np.ndarray, steepest: int) -> float:
+    """Standard error in milliseconds of the end, from the ends the trapezium finds in single beats (n, C, t)."""
+    reach = min(samples(_T_REACH_S) // 2, beats.shape[2] - 3 - steepest)
+    half = samples(_T_SMOOTH_S) // 4
+    start = steepest - half
+    if len(beats) < 2 or reach < 2 or start < 0:
+        return float("inf")
+    traces = np.einsum("nct,c->nt", beats[:, :, start:steepest + reach + half + 1], direction.astype(beats.dtype))
+    total = np.cumsum(traces, axis=1)
+    smoothed = total[:, 2 * half:] - np.concatenate((np.zeros((len(total), 1)), total[:, :-2 * half - 1]), axis=1)
+    ends = _longest_area(smoothed, np.zeros(len(smoothed), np.int64), reach)
+    return _middle_half(ends) * 2 * MS / len(beats) ** 0.5
+
+
+def _longest_area(rows: np.ndarray, start: np.ndarray, reach: int) -> np.ndarray:
+    """The trapezium's corner after its `start` in each row, at most `reach` samples away."""
     offset = np.arange(reach + 1)
-    row = np.arange(len(waves))[:, None]
-    y = waves[row, np.minimum(own[:, None] + offset, waves.shape[1] - 2)]
-    ends = own + np.abs((y[:, :1] - y) * (2 * reach - offset)).argmax(axis=1)
-    ends.sort()
-    n = len(ends)
-    return float(ends[(3 * n) // 4] - ends[n // 4]) * MS
+    y = rows[np.arange(len(rows))[:, None], np.minimum(start[:, None] + offset, rows.shape[1] - 1)]
+    return np.abs((y[:, :1] - y) * (2 * reach - offset)).argmax(axis=1)
+
+
+def _middle_half(values: np.ndarray) -> float:
+    ordered = np.sort(values)
+    n = len(ordered)
+    return float(ordered[(3 * n) // 4] - ordered[n // 4])
 
 
 def _along(direction: np.ndarray) -> np.ndarray:
