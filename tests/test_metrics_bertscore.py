@@ -128,6 +128,46 @@ def test_chunks_order_and_repeats_do_not_matter(roberta: Path, monkeypatch: pyte
     np.testing.assert_allclose(swapped[:, :3], whole[:, [1, 0, 2]], atol=2e-6, rtol=0)
 
 
+@pytest.fixture(scope="module")
+def negative(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """States of four numbers, so that a token may be like none of the other side: best similarities are negative."""
+    import shutil
+
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "negative"
+    shutil.copytree(bert, folder)
+    torch.manual_seed(3)
+    sizes = SIZES | {"hidden_size": 4, "num_attention_heads": 1, "initializer_range": 1.0}
+    config = BertConfig.from_pretrained(bert)
+    BertModel(BertConfig(vocab_size=config.vocab_size, max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def test_a_pair_has_one_value_whatever_stands_beside_it(negative: Path) -> None:
+    pairs = [pair for pair in random_pairs(80, 5, longest=3) if pair[0].strip()]
+    long = random_pairs(1, 6, longest=25)[0]
+    alone = np.concatenate([scores(negative, [pair])[:, :3] for pair in pairs])
+    beside = np.concatenate([scores(negative, [pair, (long[1], long[1])])[:1, :3] for pair in pairs])
+    np.testing.assert_allclose(beside, alone, atol=1e-5, rtol=0)
+    theirs = np.concatenate([library(negative, [pair], 64) for pair in pairs])
+    np.testing.assert_allclose(alone, theirs, atol=1e-5, rtol=0)
+    padded = np.concatenate([library(negative, [pair, (long[1], long[1])], 64)[:1] for pair in pairs])
+    dependent = np.abs(padded - theirs).max(axis=1) > 1e-5
+    assert 5 < dependent.sum() < len(pairs)  # the library's values of these depend on the batch
+    np.testing.assert_allclose(beside[~dependent], padded[~dependent], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("chunk", [7, 512])
+def test_a_set_has_the_same_numbers_in_any_order(roberta: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(bertscore, "_CHUNK", chunk)
+    pairs = random_pairs(60, 9)
+    whole, rng = scores(roberta, pairs), np.random.default_rng(0)
+    for _ in range(3):
+        order = rng.permutation(len(pairs))
+        assert np.array_equal(scores(roberta, [pairs[i] for i in order]), whole[order])
+
+
 def test_a_baseline_rescales(bert: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.tsv"
     path.write_text("LAYER,P,R,F\n0,0.1,0.1,0.1\n2,0.5,0.4,0.2\n")

@@ -29,7 +29,8 @@ from emgecg_cli.core.metrics.cider import CiderD
 from emgecg_cli.core.metrics.meteor import Meteor
 from emgecg_cli.core.metrics.rouge import Rouge
 from emgecg_cli.core.metrics.segmentation import characters, jieba_words, plain, segmented_tokens
-from emgecg_cli.core.metrics.tokens import count_words, is_chinese
+from emgecg_cli.core.metrics.tokens import is_chinese
+from emgecg_cli.core.reports.scripts import count_words
 
 TEXT = """左侧 右侧 双侧 正中神经 尺神经 腓总神经 运动传导 感觉传导 远端潜伏期 波幅 速度 轻度 中度 重度 延长 降低 减慢
 未引出 ， 、 。 ； 4.2ms ＡＰＢ F-wave F波 50% （CMAP） ４．２ V4 窦性心律 窦性心动过缓 1.5，2.0 ≥ “ ” … EMG："""

@@ -14,9 +14,9 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.metrics.page import compare_words
 from emgecg_cli.core.metrics.score import Scores, score_predictions
 from emgecg_cli.core.metrics.segmentation import characters
-from emgecg_cli.core.metrics.tokens import TEXT_FORM, count_words, unicode_words
+from emgecg_cli.core.metrics.tokens import TEXT_FORM, unicode_words
 from emgecg_cli.core.reports.language import detect_language, likely_language
-from emgecg_cli.core.reports.scripts import same_letters, script_of
+from emgecg_cli.core.reports.scripts import count_words, same_letters, script_of
 
 # Two different reports in each script, of at least four words or characters.
 DENSE = {

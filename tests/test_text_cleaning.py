@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,12 +12,18 @@ from emgecg_cli.core.config import CLEANING
 from emgecg_cli.core.datasets.text import RULES, clean_report, parse_rules
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.reports.language import detect_language
+from emgecg_cli.core.store.rows import SetAside, clean_text
 
 CASES = [
     ("nan", "nan. Sinus rhythm. nan", "Sinus rhythm."),
     ("nan", "Sinus rhythm. NaN. Normal ECG", "Sinus rhythm. Normal ECG"),
     ("nan", "sinus nan rhythm", "sinus rhythm"),
     ("nan", "nan", ""),
+    ("nan", "nan。窦性心律。nan", "窦性心律。"), ("nan", "窦性nan心律", "窦性心律"),
+    ("nan", "正常です。NaN", "正常です。"),
+    ("nan", "nan\u0303o, an nan\u0301", "nan\u0303o, an nan\u0301"),
+    ("numeric", "窦性心律。４．４６。正常", "窦性心律。正常"), ("numeric", "洞調律。72／分。", "洞調律。72／分。"),
+    ("numeric", "सामान्य। ७२। लय", "सामान्य। लय"), ("numeric", "طبيعي؛ ٧٢٫٥؛ نظم", "طبيعي؛ نظم"),
     ("nan", "nanosecond, renan, nan-like", "nanosecond, renan, nan-like"),
     ("numeric", "Sinus rhythm. 4.46. Normal", "Sinus rhythm. Normal"),
     ("numeric", "12 34. 5/6; Sinus rhythm", "Sinus rhythm"),
@@ -51,6 +58,16 @@ def test_the_default_pipeline_and_its_order() -> None:
     assert rules == ("nan", "numeric", "ekg", "stars", "lower")
     assert clean_report("*** Abnormal EKG. nan. 12. ***", rules) == ("abnormal ecg.", list(rules))
     assert clean_report("Ekg", ("lower", "ekg"))[0] == "ecg" and clean_report("Ekg", ("ekg", "lower"))[0] == "ekg"
+
+
+@pytest.mark.parametrize(("text", "words"), [("sinus rhythm", 2), ("窦性心律", 4), ("正常です。", 4), ("หัวใจ", 4),
+                                             ("सामान्य लय", 2)])
+def test_words_are_counted_in_any_script(text: str, words: int) -> None:
+    recording = SimpleNamespace(ref=SimpleNamespace(record_id="1", source="s"), report=text)
+    assert clean_text(recording, (), words) == (text, [])  # type: ignore[arg-type]
+    with pytest.raises(SetAside) as caught:
+        clean_text(recording, (), words + 1)  # type: ignore[arg-type]
+    assert caught.value.row.detail == f"{words} words, fewer than {words + 1}"
 
 
 def test_no_rule_leaves_all_but_the_blanks_around() -> None:

@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.names import unknown_name
+from emgecg_cli.core.reports.scripts import dense_letters, marks
 
-# A sentence with the blanks after it; the point in "0.12" ends none.
-_SENTENCE = re.compile(r".+?(?:[.;](?:\s+|$)|\n+|$)", re.DOTALL)
-_NAN = re.compile(r"(?<![\w-])nan(?![\w-])", re.IGNORECASE)
-_NUMERIC = re.compile(r"[\s\d.,;:%+/-]*\d[\s\d.,;:%+/-]*")
+# A sentence with the blanks after it; the point in "0.12" ends none. Full-width marks need no blank behind them.
+_SENTENCE = re.compile(r".+?(?:[.;\u0964\u0965\u06d4\u061f\u061b\u1362\u104b\u17d4](?:\s+|$)|[。｡；！？]\s*|\n+|$)",
+                       re.DOTALL)
+_SIGNS = r"[\s\d.,;:%+/\-\u0964\u06d4\u061b\u060c\u066a-\u066c\u1362\u104b\u17d4。｡；！？，、：％＋／．－]*"
+_NUMERIC = re.compile(rf"{_SIGNS}\d{_SIGNS}")
+
+
+@lru_cache(maxsize=1)
+def _nan() -> re.Pattern[str]:
+    """The word nan; next to a letter of a script without blanks between words it is a word too."""
+    dense = dense_letters()
+    return re.compile(rf"(?:(?<![\w{marks()}-])|(?<=[{dense}]))nan(?:(?![\w{marks()}-])|(?=[{dense}]))", re.IGNORECASE)
 
 
 def _drop_nan(text: str) -> str:
-    if not _NAN.search(text):
+    if "nan" not in text.lower() or not _nan().search(text):
         return text
     kept = []
     for sentence in _SENTENCE.findall(text):
-        without = _NAN.sub("", sentence)
+        without = _nan().sub("", sentence)
         if without == sentence:
             kept.append(sentence)
         elif re.search(r"\w", without):

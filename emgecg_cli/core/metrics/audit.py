@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.metrics.tokens import (
-    count_words,
     is_chinese,
     lacks_blanks,
     language_name,
@@ -18,7 +17,7 @@ from emgecg_cli.core.metrics.tokens import (
     primary_language,
 )
 from emgecg_cli.core.reports.language import UNDETERMINED
-from emgecg_cli.core.reports.scripts import JAPANESE, LANGUAGE_OF, LATIN, SPACELESS, script_of
+from emgecg_cli.core.reports.scripts import JAPANESE, LANGUAGE_OF, LATIN, SPACELESS, count_words, script_of
 
 _HAN = "Han"
 _CHAT_TAG = re.compile(r"<\|[A-Za-z_]+\|>|</?s>|\[/?INST\]|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|```")

@@ -45,19 +45,16 @@ class Encoder:
                 embedded[texts[index]] = (ids[index], row[:len(ids[index])].clone())
         return embedded
 
-    def pad(self, side: Sequence[tuple[list[int], Any]]) -> tuple[Any, Any, Any]:
-        """One side of B pairs for bert-score: states (B, T, E), mask (B, T), weights (B, T).
+    def stack(self, side: Sequence[tuple[list[int], Any]]) -> tuple[Any, Any, Any]:
+        """One side of B pairs of T tokens each for bert-score: states (B, T, E), mask (B, T), weights (B, T).
 
         The special tokens may be matched, but have no weight of their own.
         """
         import torch
-        from torch.nn.utils.rnn import pad_sequence
 
         special = {self.tokenizer.cls_token_id, self.tokenizer.sep_token_id}
-        weights = [torch.tensor([0.0 if token in special else 1.0 for token in ids]) for ids, _ in side]
-        return (pad_sequence([states for _, states in side], batch_first=True, padding_value=2.0),
-                pad_sequence([torch.ones(len(ids), dtype=torch.bool) for ids, _ in side], batch_first=True),
-                pad_sequence(weights, batch_first=True))
+        weights = torch.tensor([[0.0 if token in special else 1.0 for token in ids] for ids, _ in side])
+        return torch.stack([states for _, states in side]), torch.ones_like(weights, dtype=torch.bool), weights
 
 
 def load_encoder(folder: Path, layers: int) -> Encoder:

@@ -1,8 +1,10 @@
 """BERTScore (Zhang et al. 2020) with a model given by a local path; nothing is ever downloaded.
 
-The matching is bert-score's own. Loading and encoding are not, because bert-score 0.3.13 under transformers 5 loses the
-prefix blank of RoBERTa's first word, fails on empty text and on tokenizers without a length limit, and keeps the
-embeddings of the whole set in memory. Weights are read from safetensors only.
+The matching is bert-score's own, on pairs without padding: in a padded batch it lets a token that is like none of the
+other side match the padding, so that the value of a pair depends on its neighbours. Loading and encoding are not its,
+because bert-score 0.3.13 under transformers 5 loses the prefix blank of RoBERTa's first word, fails on empty text and
+on tokenizers without a length limit, and keeps the embeddings of the whole set in memory. Weights are read from
+safetensors only.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from emgecg_cli.core.metrics.ngrams import unique_pairs
 from emgecg_cli.core.metrics.tokens import CHINESE, language_label
 
 _VALUES = ("BERTScore-P", "BERTScore-R", "BERTScore-F1")
-# Pairs per chunk, whose embeddings are in memory together, and per matrix product.
-_CHUNK, _BATCH = 512, 32
+# Pairs per chunk, whose embeddings are in memory together.
+_CHUNK = 512
 
 
 class BertScore:
@@ -79,9 +81,13 @@ class BertScore:
         if self.model not in self._encoders:
             self._encoders[self.model] = load_encoder(self.model, self.layers)
         encoder = self._encoders[self.model]
-        chunks = [score_chunk(encoder, hypotheses[start:start + _CHUNK], references[start:start + _CHUNK])
-                  for start in range(0, len(hypotheses), _CHUNK)]
-        return np.concatenate([np.zeros((0, 3)), *chunks])
+        # One order of the pairs, whatever order they come in: batches, and with them the last digits, are the same.
+        order = sorted(range(len(hypotheses)), key=lambda i: (len(references[i]), references[i], hypotheses[i]))
+        found = np.zeros((len(order), 3))
+        for start in range(0, len(order), _CHUNK):
+            chunk = order[start:start + _CHUNK]
+            found[chunk] = score_chunk(encoder, [hypotheses[i] for i in chunk], [references[i] for i in chunk])
+        return found
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """`BERTScore-P`, `-R`, `-F1`, and the same rescaled where a baseline file was given."""
@@ -94,8 +100,8 @@ class BertScore:
             return "model:none"
         scale = f"{self.baseline.name}@{file_hash([self.baseline])}" if self.baseline is not None else "none"
         weights = file_hash(sorted(self.model.glob("*.safetensors")))
-        return (f"model:{self.model.name}@{weights}|layers:{self.layers}|idf:no|baseline:{scale}|empty:0|precision:fp32"
-                f"|lang:{language_label(self.languages)}|bert-score:{version('bert-score')}"
+        return (f"model:{self.model.name}@{weights}|layers:{self.layers}|idf:no|baseline:{scale}|empty:0|padding:none"
+                f"|precision:fp32|lang:{language_label(self.languages)}|bert-score:{version('bert-score')}"
                 f"|transformers:{version('transformers')}")
 
 
@@ -105,9 +111,12 @@ def score_chunk(encoder: Encoder, hypotheses: list[str], references: list[str]) 
     from bert_score.utils import greedy_cos_idf
 
     embedded = encoder.embed(list(dict.fromkeys(references + hypotheses)))
-    rows = []
-    for start in range(0, len(hypotheses), _BATCH):
+    shapes: dict[tuple[int, int], list[int]] = {}
+    for i, (hypothesis, reference) in enumerate(zip(hypotheses, references, strict=True)):
+        shapes.setdefault((len(embedded[reference][0]), len(embedded[hypothesis][0])), []).append(i)
+    found = np.zeros((len(hypotheses), 3))
+    for alike in shapes.values():
         sides = [part for texts in (references, hypotheses)
-                 for part in encoder.pad([embedded[text] for text in texts[start:start + _BATCH]])]
-        rows.append(torch.nan_to_num(torch.stack(greedy_cos_idf(*sides), dim=-1)))
-    return torch.cat(rows).double().numpy()
+                 for part in encoder.stack([embedded[texts[i]] for i in alike])]
+        found[alike] = torch.nan_to_num(torch.stack(greedy_cos_idf(*sides), dim=-1)).double().numpy()
+    return found

@@ -9,18 +9,17 @@ response is absent.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import Case, Item
+from emgecg_cli.core.emg.reader import reader_version
 from emgecg_cli.core.emg.sections import split_sections
 from emgecg_cli.core.emg.statements import (
     Counts,
@@ -44,9 +43,6 @@ _COLUMNS = ("tp", "fp", "fn", "graded", "same_grade", "needle_tp", "needle_fp", 
 _WITHOUT_TABLE = 12
 # What a reference must name before the reader is asked: it is slow, and most sets are of other reports.
 _OF_NERVES = re.compile(r"神经|nerve|\bNC[VS]\b|\bEMG\b|肌电", re.I)
-
-# Beside the files named statement…, those whose words and rules decide what is read.
-_READER = ("needle_read.py", "sections.py", "terms.py", "words.py")
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ class Statements:
         return values
 
     def signature(self) -> str:
-        """What the values depend on; `reader` changes with the words that the reader knows, and how it reads them."""
+        """What the values depend on; `reader` is its version, and a hash of the words and patterns it reads with."""
         text = f"unit:nerve,side,type,measure,direction|read:findings|reader:{reader_version()}|average:micro"
         if self.tables and self.tables.references:
             limits = self.tables.references
@@ -184,15 +180,6 @@ def statement_notes(hypotheses: Sequence[str], rows: Sequence[PredictionRow], ta
         if found < len(rows):
             notes.append(f"statements: {len(rows) - found} of {len(rows)} records have no table in the store")
     return notes
-
-
-@lru_cache(maxsize=1)
-def reader_version() -> str:
-    """The beginning of the SHA-256 of the reader's code and words: two scores with the same one were read alike."""
-    folder = files("emgecg_cli.core.emg")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".py")
-                   and (entry.name.startswith("statement") or entry.name in _READER))
-    return hashlib.sha256(b"\0".join(folder.joinpath(name).read_bytes() for name in names)).hexdigest()[:12]
 
 
 def _said(read: ReadStatements) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from emgecg_cli.core.reports.scripts import LANGUAGE_OF, SPACELESS, dense_letters, marks, same_letters, script_of, word
+from emgecg_cli.core.reports.scripts import LANGUAGE_OF, SPACELESS, same_letters, script_of, word
 
 Tokenizer = Callable[[str], Sequence[str]]
 
@@ -38,8 +38,6 @@ _WITHOUT_BLANKS = frozenset(("zh", "ja", "th", "lo", "km", "my", "bo"))
 _NAMES = {"en": "English", "zh": "Chinese", "ja": "Japanese", "th": "Thai", "lo": "Lao", "km": "Khmer",
           "my": "Burmese", "bo": "Tibetan", "ko": "Korean", "el": "Greek", "he": "Hebrew", "de": "German",
           "sv": "Swedish", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch"}
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
-_WIDE_MARK = re.compile(r"[\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]")
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 # A last period with what may stand after it; what may stand before a first letter.
@@ -87,19 +85,6 @@ def fits_group(text: str, group: str) -> bool:
     if script not in SPACELESS:
         return not group
     return LANGUAGE_OF[script] == group or (group == "ja" and script == "Han")
-
-
-@lru_cache(maxsize=1)
-def _dense() -> re.Pattern[str]:
-    return re.compile(rf"[{dense_letters()}][{marks()}]*")
-
-
-def count_words(text: str) -> int:
-    """Words between blanks, of which a character of a script without blanks is one by itself."""
-    if text.isascii():
-        return len(text.split())
-    plain = _HAN.sub(" x ", _WIDE_MARK.sub(" ", text))
-    return len((_dense().sub(" x ", plain) if script_of(text) in SPACELESS else plain).split())
 
 
 def normalise(text: str) -> str:

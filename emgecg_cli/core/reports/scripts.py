@@ -36,6 +36,8 @@ LANGUAGE_OF = {script: language for script, (_, language) in _WITHOUT_BLANKS.ite
 _SHARE, _KANA = 0.3, 0.05
 _GREEK_WORD = re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]{2,}")
 
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+_WIDE_MARK = re.compile(r"[\u3000-\u303f\uff01-\uff0f\uff1a-\uff20]")
 # Invisible, or a stretch of the line: soft hyphen, joiners and other zero-width characters, marks of the direction,
 # selectors of a variant, tatweel.
 _INVISIBLE = re.compile("[\u00ad\u034f\u0640\u061c\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
@@ -153,6 +155,19 @@ def dense_letters() -> str:
     low = [code for code in range(0xE00, 0x20000) if unicodedata.category(chr(code))[0] == "L"
            and _script(chr(code)) in _WITHOUT_BLANKS]
     return _class([*low, *range(0x20000, 0x323B0)])
+
+
+@lru_cache(maxsize=1)
+def _dense() -> re.Pattern[str]:
+    return re.compile(rf"[{dense_letters()}][{marks()}]*")
+
+
+def count_words(text: str) -> int:
+    """Words between blanks, of which a character of a script without blanks is one by itself."""
+    if text.isascii():
+        return len(text.split())
+    plain = _HAN.sub(" x ", _WIDE_MARK.sub(" ", text))
+    return len((_dense().sub(" x ", plain) if script_of(text) in SPACELESS else plain).split())
 
 
 @lru_cache(maxsize=1)

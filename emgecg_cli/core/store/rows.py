@@ -17,6 +17,7 @@ from emgecg_cli.core.datasets.text import clean_report
 from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.reports.language import detect_language
+from emgecg_cli.core.reports.scripts import count_words
 from emgecg_cli.core.signals.derived_leads import derive_leads
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING
@@ -55,7 +56,7 @@ def clean_sections(examination: Examination, rules: tuple[str, ...],
 def _check_text(recording: Recording | Examination, raw: str, report: str, min_words: int) -> None:
     if not report:
         raise SetAside(recording, "empty report", "nothing left after cleaning" if raw.strip() else "no text")
-    n_words = len(report.split())
+    n_words = count_words(report)
     if n_words < min_words:
         raise SetAside(recording, "short report", f"{n_words} words, fewer than {min_words}")
 
