@@ -55,7 +55,11 @@ def pretrain(store: StoreArg = None, objective: ObjectiveOpt = None, encoder: En
     store = store or find_one("store")
     path = out or Path(ENCODERS) / f"{config.encoder}-{config.objective}-{store.resolve().name}"
     run_in_group(num_processes)
+    from emgecg_cli.core.models.backbones import slow_here
     from emgecg_cli.core.training.pretrain import pretrain as pretrain_encoder
+    slow = slow_here(config.precision)
+    if slow and launch.is_main():
+        console.warn(slow)
 
     with console.progress("pretrain", unit="steps") as progress:
         result = pretrain_encoder(store, path, config, on_start=_show_parts, progress=progress)

@@ -50,7 +50,11 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
     instructions = instructions or find_one("instructions")
     path = out or Path(RUNS) / f"{Path(split_revision(backbone)[0]).name}-{instructions.resolve().name}"
     run_in_group(num_processes)
+    from emgecg_cli.core.models.backbones import slow_here
     from emgecg_cli.core.training.run import train as train_run
+    slow = slow_here(config.precision)
+    if slow and launch.is_main():
+        console.warn(slow)
 
     with console.progress("train", unit="steps") as progress:
         result = train_run(instructions, path, config, store_path=store, on_start=_show_parts, progress=progress)

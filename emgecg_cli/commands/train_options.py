@@ -96,7 +96,8 @@ EncoderLossOpt = _option(LOSS, "--encoder-loss", str, "Supervise the encoder dir
 EncoderWeightOpt = _option(LOSS, "--encoder-loss-weight", float, "Weight of that loss.")
 AugmentOpt = _option(LOSS, "--augment", str, "none, or any of roll,gain,noise.", ("none", "roll,gain,noise"))
 
-PrecisionOpt = _option(MACHINE, "--precision", str, "auto, fp32 or bf16.", ("auto", "fp32", "bf16"))
+PrecisionOpt = _option(MACHINE, "--precision", str, "auto, fp32 or bf16 (slow on a processor without bf16 units).",
+                       ("auto", "fp32", "bf16"))
 CheckpointingOpt = _option(MACHINE, "--gradient-checkpointing", bool, "Trade time for memory.")
 CompileOpt = _option(MACHINE, "--compile", bool,
                      "Compile the backbone's layers; pays on a GPU over thousands of steps.")

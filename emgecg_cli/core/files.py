@@ -68,6 +68,16 @@ def tree_reaches_the_disk(folder: Path) -> None:
         reach_the_disk(Path(place))
 
 
+def give_usual_modes(place: Path) -> None:
+    """Give a file, or all files below a folder, the mode that the umask leaves a new file: some libraries write for
+    their owner alone (safetensors: 0600), and a group that shares a folder could not read a run."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    for path in (place.rglob("*") if place.is_dir() else [place]):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
+
+
 def errno_of(error: BaseException) -> int | None:
     """The code of the operating system behind an error, whichever library tells it, in its causes too."""
     seen: BaseException | None = error

@@ -14,7 +14,8 @@ from transformers import GenerationConfig
 
 from emgecg_cli.core.claims import claim, confirm_finished
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.export.card import write_card
+from emgecg_cli.core.export.card import public, write_card
+from emgecg_cli.core.files import give_usual_modes
 from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -83,7 +84,8 @@ def export_run(run: Path, out: Path, precision: str = "auto", backbone: Path | N
         claimed.begin()
         written = _write(run, manifest, out, settings["precision"], backbone)
         details = manifest.details | {
-            "model": manifest.details["model"] | {"tuning": MERGED, "trained_by": manifest.details["model"]["tuning"]},
+            "model": manifest.details["model"] | {"tuning": MERGED, "trained_by": manifest.details["model"]["tuning"],
+                                                  "backbone": public(manifest.details["model"]["backbone"])},
             "trained_with": manifest.versions, "files": file_hashes(out, written)}
         made = Manifest("run", "export", settings, manifest.seed, manifest.counts, inputs, details)
         write_manifest(out, made)
@@ -128,6 +130,7 @@ def _write(run: Path, manifest: Manifest, out: Path, precision: str, moved: Path
         shutil.copyfile(run / name, aside / name)
     kind = "AutoModelForSeq2SeqLM" if backbone.config.is_encoder_decoder else "AutoModelForCausalLM"
     (aside / CARD).write_text(write_card(run, manifest, precision, kind), encoding="utf-8")
+    give_usual_modes(aside)
     written = sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file())
     for made in sorted(aside.iterdir()):
         if (out / made.name).is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from emgecg_cli.core import names
@@ -61,10 +61,19 @@ def write_card(run: Path, manifest: Manifest, precision: str, kind: str) -> str:
                                    [(row["part"], row["tuning"], f"{row['parameters']:,}", f"{row['trainable']:,}")
                                     for row in details["trains"]]),
         _table(("measure", "value"), _losses(run, manifest)),
-        "Settings:\n\n" + _table(("setting", "value"), manifest.arguments.items()),
+        "Settings:\n\n" + _table(("setting", "value"), ((key, public(value)) for key, value in
+                                                          manifest.arguments.items())),
         "Versions:\n\n" + _table(("package", "version"), manifest.versions.items()),
         LOADING.format(folder="FOLDER", kind=kind)]
     return "\n".join(section.strip("\n") + "\n" for section in sections if section)
+
+
+def public(value: Any) -> Any:
+    """A setting as it may be passed on: of a path on this machine its last name only."""
+    if not isinstance(value, str) or not (value.startswith("~") or PurePosixPath(value).is_absolute()
+                                          or PureWindowsPath(value).is_absolute()):
+        return value
+    return PureWindowsPath(value).name or PurePosixPath(value).name
 
 
 def _header(settings: Mapping[str, Any]) -> str:
@@ -78,7 +87,7 @@ def _header(settings: Mapping[str, Any]) -> str:
 
 
 def _what(manifest: Manifest, settings: Mapping[str, Any], precision: str) -> str:
-    text = (f"# Reports from 12-lead ECGs: {settings['backbone']} on {manifest.details['dataset']}\n\n"
+    text = (f"# Reports from 12-lead ECGs: {public(settings['backbone'])} on {manifest.details['dataset']}\n\n"
             f"A language model that drafts the report of a 12-lead ECG of {manifest.details['sig_len']} samples at "
             f"{manifest.details['fs']} Hz. The signal goes through the encoder `{settings['encoder']}` and the "
             f"projector `{settings['projector']}`, and enters the backbone as {settings['signal_tokens']} signal "
@@ -95,8 +104,9 @@ def _backbone(manifest: Manifest, settings: Mapping[str, Any]) -> str:
     where = known.hub_id if known else "a folder" if "backbone" in manifest.inputs else stem
     revision = f", commit `{settings['revision']}`" if settings.get("revision") else ""
     accepted = ", which must be accepted on the Hugging Face hub" if known and known.gated else ""
-    return (f"## Backbone and licence\n\n`{settings['backbone']}`: {where}{revision}. These weights are derived from "
-            f"it, so its licence holds for them{accepted}: read it before you use or share them.")
+    name = public(settings["backbone"])
+    return (f"## Backbone and licence\n\n`{name}`: {where}{revision}. These weights are derived from it, so its "
+            f"licence holds for them{accepted}: read it before you use or share them.")
 
 
 def _data(manifest: Manifest) -> str:

@@ -34,6 +34,15 @@ def machine_at_hand() -> dict[str, str]:
     return {"device": device, "precision": "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"}
 
 
+def slow_here(precision: str) -> str | None:
+    """Why a precision makes training slower here than another would; None where it does not, or nobody knows."""
+    if precision != "bf16" or torch.cuda.is_available() or not hasattr(torch.cpu, "get_capabilities"):
+        return None
+    units = any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return None if units else ("--precision bf16: this processor has no bf16 units and emulates them, several times "
+                               "slower than --precision fp32")
+
+
 def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None, four_bit: bool = False, *,
                   tuning: str | None = None, device: torch.device | None = None, shards: int = 1) -> tuple[Any, Any]:
     """Model and tokenizer of a known name, a hub id (both with `@revision` if asked) or a folder; only safetensors, no

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import write_atomically
+from emgecg_cli.core.files import give_usual_modes, write_atomically
 from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
 from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_backbone, load_model
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model
@@ -59,6 +59,7 @@ def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, s
         backbone.save_pretrained(aside / "backbone", state_dict=own)
     if tuning != "full" and (trained := _trained_embeddings(backbone)):
         _save({key: own[name] for key, name in trained.items()}, aside / EMBEDDINGS_FILE)
+    give_usual_modes(aside)
     written = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
     for made in sorted(aside.iterdir()):
         if (run / made.name).is_dir():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import give_usual_modes
 from emgecg_cli.core.training.parallel import Parallel
 
 CHECKPOINTS = "checkpoints"
@@ -39,6 +40,7 @@ def save_checkpoint(folder: Path, step: int, parallel: Parallel, objective: nn.M
     for rank, state in enumerate(random_states):
         save_file(state, temporary / f"random-{rank}.safetensors")
     (temporary / "state.json").write_text(json.dumps({"step": step, "processes": parallel.world}) + "\n")
+    give_usual_modes(temporary)
     for file in temporary.iterdir():
         _reach_the_disk(file)
     temporary.rename(final)
@@ -88,6 +90,7 @@ def save_state(file: Path, tensors: dict[str, Tensor]) -> None:
     temporary = file.with_name(f".{file.name}.tmp")
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, temporary)
+    give_usual_modes(temporary)
     _reach_the_disk(temporary)
     temporary.replace(file)
 
