@@ -200,6 +200,7 @@ def test_whole_and_other_rates_in_one_store(tmp_path: Path) -> None:
     assert [store.row(i).resampled_from for i in range(3)] == [250, None, 256.5]
     assert isinstance(store.row(0).resampled_from, int)
     assert store.scan().collect()["resampled_from"].to_list() == [250.0, None, 256.5]
+    assert store.manifest.details["honesty"]["resampled_by_fraction"] == {"256.5 Hz by 200/513": 1}
     card = (tmp_path / "store" / "card.md").read_text()
     assert all(f"    {rate} Hz " in card for rate in ("100", "250", "256.5"))
 

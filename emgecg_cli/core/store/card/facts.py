@@ -228,7 +228,9 @@ def facts_for_manifest(facts: CardFacts) -> dict[str, Any]:
     """The honesty checks as JSON values: how many, and the first records of each kind with their evidence."""
     checks = {one.kind: {"found": one.n, "first": [asdict(finding) for finding in one.first]}
               for one in facts.findings}
-    return {"checks": checks,
+    fractions = facts.tallies.get("fractions")
+    said = {"resampled_by_fraction": dict(fractions.rows)} if fractions and fractions.rows else {}
+    return {"checks": checks, **said,
             "residuals": {name: asdict(facts.quantiles[name]) for name in RESIDUALS},
             "reports": {"distinct": facts.n_distinct_reports, "records_sharing_one": facts.n_sharing_report,
                         "test_records_with_a_train_report": facts.test_reports_in_train}}
