@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -136,6 +137,79 @@ def test_other_shapes_are_refused(shape, fs):
         draw_ecg(np.zeros(shape, np.int16), fs)
 
 
+def assert_apart(page: Page) -> None:
+    """No trace leaves the paper or the room between the rows above and below, and no name lies on a trace."""
+    rows: dict[float, list[float]] = {}
+    for x, y in page.traces:
+        base = next(mark_y[0] for mark_x, mark_y in page.marks if mark_x[0] == 3 and len(mark_x) == 6
+                    and abs(mark_y[0] - np.nanmedian(y)) < 3)
+        rows.setdefault(base, []).extend([np.nanmin(y), np.nanmax(y)])
+        for text in (text for text in page.texts if text.bold and text.size == 3.6):
+            under = (x >= text.x - 0.3) & (x <= text.x + 3.6 * len(text.text) + 0.3)
+            assert not ((y[under] > text.y - 2.8) & (y[under] < text.y + 0.3)).any(), text.text
+    spans = [(min(ends), max(ends)) for _, ends in sorted(rows.items())]
+    assert spans[0][0] >= page.top and spans[-1][1] <= page.bottom
+    assert all(above[1] <= below[0] for above, below in pairwise(spans))
+
+
+def beats(millivolts: dict[str, float], fs: int = 250, at: float = 0.15) -> np.ndarray:
+    """Narrow triangles of that height, the first at `at` seconds."""
+    signal = np.zeros((12, 10 * fs))
+    for name in LEADS:
+        for place in np.arange(at, 10, 0.8):
+            n = round(place * fs)
+            signal[LEADS.index(name), n - 3:n + 4] = millivolts.get(name, 0.5) * 1000 * np.array(
+                [0.2, 0.5, 0.8, 1, 0.8, 0.5, 0.2])[:signal.shape[1] - n + 3]
+    return np.rint(signal).astype(np.int16)
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+@pytest.mark.parametrize("tall", [{"II": 2.75}, {"V2": -4.1, "V3": 3.3, "V5": 3.9}, {"aVL": -2.0, "III": -2.9},
+                                  dict.fromkeys(LEADS, 1.6)], ids=["2.75 mV", "chest", "down", "all"])
+def test_a_page_grows_with_its_traces(layout, tall):
+    signal = beats(tall)
+    page = lay_out(signal, 250, layout=layout)
+    assert_apart(page)
+    gain = float(re.search(r"([\d.]+) mm/mV", page.texts[-1].text)[1])
+    assert "cut" not in page.texts[-1].text and page.height <= 430
+    names = [text.text for text in page.texts if text.bold]
+    for name, (_, y) in zip(names, page.traces, strict=True):
+        assert np.ptp(y) == pytest.approx(gain * abs(tall.get(name, 0.5)), abs=0.02)
+
+
+def test_an_ordinary_page_stays_as_it_is():
+    assert lay_out(beats({}), 250).height == 140 and lay_out(beats({}), 250, layout="6x2").height == 170
+
+
+def test_the_gain_is_halved_where_a_page_would_be_too_tall_and_is_taken_where_it_is_given():
+    signal = beats(dict.fromkeys(LEADS, 4.0))
+    assert "5 mm/mV" in lay_out(signal, 250, layout="12x1").texts[-1].text
+    assert "10 mm/mV" in lay_out(signal, 250).texts[-1].text
+    for gain in (2.5, 5.0, 20.0):
+        page = lay_out(beats({}), 250, gain=gain)
+        assert f"{gain:g} mm/mV" in page.texts[-1].text and np.ptp(page.traces[0][1]) == pytest.approx(0.5 * gain)
+        pulse = next(y for x, y in page.marks if len(x) == 6)
+        assert np.ptp(pulse) == gain
+        assert_apart(page)
+    with pytest.raises(ValueError, match="gain"):
+        lay_out(signal, 250, gain=0)
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_what_no_page_can_hold_is_cut_with_an_arrow_and_said(layout):
+    signal = beats({})
+    signal[LEADS.index("I"), 400:420] = -32767
+    signal[LEADS.index("V1"), 700:720] = 32767
+    signal[:, 1000:1004] = 30000
+    page = lay_out(signal, 250, layout=layout)
+    assert_apart(page)
+    said = " ".join(text.text for text in page.texts if text.note)
+    assert "cut at arrows" in said and "I -32.8 mV" in said and page.height <= 430
+    arrows = [(x, y) for x, y in page.marks if len(x) == 3]
+    assert arrows and all(page.top < y.min() and y.max() < page.bottom for _, y in arrows)
+    assert "cut" in " ".join(texts(page_svg(page, "x")))
+
+
 @pytest.mark.parametrize(("layout", "rows"), [("6x2", 6), ("12x1", 12)])
 def test_other_layouts_hold_each_lead_once(layout, rows):
     signal = np.zeros((12, 1000), np.int16)
@@ -146,8 +220,8 @@ def test_other_layouts_hold_each_lead_once(layout, rows):
     names = [text.text for text in page.texts if text.bold]
     heights = {name: round(float(np.ptp(y)), 6) for name, (_, y) in zip(names, page.traces, strict=True)}
     assert heights == {name: i + 1 for i, name in enumerate(LEADS)}
-    bases = sorted({round(float(np.median(y)), 6) for _, y in page.traces})
-    assert len(bases) == rows and len(set(np.round(np.diff(bases), 6))) == 1
+    assert len({round(float(np.median(y)), 6) for _, y in page.traces}) == rows
+    assert_apart(page)
 
 
 def test_a_later_start_shows_later_samples():
@@ -250,6 +324,7 @@ def test_gaps_and_what_leaves_the_page_are_not_drawn():
     signal[:, ::7] = 32767
     signal[:, 2000:2500] = MISSING
     pixels = png.page_pixels(lay_out(signal, 500, layout="12x1"), 100) % 32
+    pixels = pixels[:-round(20 / 25.4 * 100)]  # the line below the strips says what was cut
     left, right = (round((15 + 25 * seconds) / 25.4 * 100) for seconds in (4.05, 4.95))
     assert not pixels[:, left:right].any() and pixels[:, left - 40:left - 20].any()
 

@@ -118,6 +118,15 @@ def test_png_and_svg_files(store, tmp_path, capsys, layout):
     assert f">Record {name}</text>" in svg and "Measured: heart rate" in svg and "Report" in svg
 
 
+def test_a_gain_is_drawn_and_said_and_is_no_option_of_the_terminal(store, tmp_path):
+    for gain in ("5", "20"):
+        run(store.path, "--index", 1, "--out", tmp_path / "page.svg", "--gain", gain)
+        assert f"{gain} mm/mV" in (tmp_path / "page.svg").read_text()
+    with pytest.raises(MedReportError, match="--gain") as error:
+        run(store.path, "--index", 1, "--gain", "5")
+    assert "--out" in error.value.hint
+
+
 def test_svg_on_the_pipe(store, capsys):
     run(store.path, "--index", 1, "--out", "-")
     assert capsys.readouterr().out.startswith("<svg ")

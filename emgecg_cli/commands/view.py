@@ -31,9 +31,14 @@ OutOpt = Annotated[str | None, typer.Option("--out", "-o", metavar="FILE.png|FIL
                                             help="Write a page of ECG paper to a file; - writes SVG to stdout.")]
 DpiOpt = Annotated[int, typer.Option("--dpi", min=50, max=1200, help="Pixels per inch of a PNG, which is to scale.")]
 
+GainOpt = Annotated[float | None, typer.Option("--gain", metavar="MM/MV", min=0.5, max=40, show_default=False,
+                                               help="Millimetres per millivolt on the page; 10, or 5 or 2.5 where it "
+                                               "would grow too tall.")]
+
 
 def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = None, layout: LayoutOpt = "3x4",
-         start: StartOpt = 0.0, out: OutOpt = None, dpi: DpiOpt = 200, as_json: JsonOpt = False) -> None:
+         start: StartOpt = 0.0, out: OutOpt = None, dpi: DpiOpt = 200, gain: GainOpt = None,
+         as_json: JsonOpt = False) -> None:
     """Draw a record on ECG paper, with its report and measured intervals; in the terminal if no --out is given."""
     if store is not None and record is None and index is None and not Path(store).is_dir():
         store, record = None, store
@@ -42,6 +47,8 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     suffix = ".svg" if out == "-" else Path(out).suffix.lower() if out else ""
     if out and suffix not in (".png", ".svg"):
         raise MedReportError(f"{out}: a page is a .png or a .svg file", f"give --out {Path(out).stem or 'page'}.png")
+    if gain is not None and not out:
+        raise MedReportError("--gain is the scale of a page, and the terminal has its own", "add --out page.png")
     if out == "-" and as_json:
         raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
 
@@ -53,14 +60,14 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     if opened.modality == "tables":
         if out or (layout, start, dpi) != ("3x4", 0.0, 200):
             raise MedReportError(f"{opened.path}: a store of tables, which are not drawn on ECG paper",
-                                 "leave --out, --layout, --start and --dpi out")
+                                 "leave --out, --layout, --start, --dpi and --gain out")
         _show_tables(viewing.open_tables(opened, record, index), as_json)
         return
     viewed = viewing.open_record(opened, record, index)
     if out == "-":
-        sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi).decode())
+        sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi, gain).decode())
     elif out:
-        write_atomically(Path(out), viewing.draw_file(viewed, layout, start, suffix, dpi))
+        write_atomically(Path(out), viewing.draw_file(viewed, layout, start, suffix, dpi, gain))
         console.note(f"wrote {out}")
     if as_json:
         console.print_json(viewing.as_json(viewed))

@@ -198,16 +198,17 @@ def notes(view: Viewed) -> list[str]:
     return [*lines, f"Report{f' by {by}' if by else ''}: {view.row.report}"]
 
 
-def draw_page(view: Viewed, layout: str, start: float) -> Page:
-    """The record on paper with its words around it; raises MedReportError for an unknown layout or start."""
+def draw_page(view: Viewed, layout: str, start: float, gain: float | None = None) -> Page:
+    """The record on paper with its words around it, at `gain` mm per millivolt or at what fits; raises MedReportError
+    for an unknown layout or start."""
     _check(view, layout, start)
-    return lay_out(view.signal, view.row.fs, layout=layout, start=start,
+    return lay_out(view.signal, view.row.fs, layout=layout, start=start, gain=gain,
                    header=(f"Record {view.row.record_id}", facts_line(view)), notes=notes(view))
 
 
-def draw_file(view: Viewed, layout: str, start: float, suffix: str, dpi: int) -> bytes:
+def draw_file(view: Viewed, layout: str, start: float, suffix: str, dpi: int, gain: float | None = None) -> bytes:
     """The page as the bytes of a file with that suffix."""
-    page = draw_page(view, layout, start)
+    page = draw_page(view, layout, start, gain)
     if suffix == ".svg":
         svg = page_svg(page, f"12-lead ECG of record {view.row.record_id}")
         return svg.encode("utf-8", "backslashreplace") + b"\n"

@@ -15,7 +15,8 @@ def draw_ecg(signal: np.ndarray, fs: int, *, label: str = "12-lead ECG") -> str:
     """Draw the first ten seconds of a recording as a self-contained SVG, 3×4 above a rhythm strip of lead II.
 
     `signal` is int16 microvolts (12, L) in the order of `leads.LEADS`, missing samples = `leads.MISSING`; `fs` in Hz.
-    The line below the strips says so when there is more. Missing samples are gaps; a lead without samples is marked.
+    The page grows with tall traces. The line below the strips says at what gain it is drawn, and when there is more to
+    the recording. Missing samples are gaps; a lead without samples is marked.
     `label` is for screen readers and shows as a tooltip. Raises ValueError on another shape.
     """
     return page_svg(lay_out(signal, fs), label)

@@ -1,7 +1,7 @@
 """The page once, in millimetres: where every line, trace and text of a drawn ECG lies. SVG and PNG are written from it.
 
-Paper runs at 25 mm/s and 10 mm/mV with lines every 1 mm and 5 mm. Times on the page are those of the recording, so that
-a lead that stands in the third column of 3×4 is drawn from the fifth second on.
+Paper runs at 25 mm/s with lines every 1 mm and 5 mm, and at 10 mm/mV unless the traces are too tall for it. Times on
+the page are those of the recording, so that a lead in the third column of 3×4 is drawn from the fifth second on.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 
-from emgecg_cli.core.signals.leads import LEADS, to_float_uv
+from emgecg_cli.core.signals.leads import LEADS
+from emgecg_cli.core.signals.paper.rows import EDGE_MM, ROOM_FOR_NAMES_MM, Part, Row, cut_parts, fit_rows, name_up
 
 MM_PER_SECOND = 25
-MM_PER_MILLIVOLT = 10
 SECONDS = 10.0
 LEFT, RIGHT, TOP, BOTTOM = 15, 5, 10, 10
 WIDTH = LEFT + int(SECONDS * MM_PER_SECOND) + RIGHT
 STROKE = 0.3
 TEXT_MM, SMALL_MM, HEAD_MM = 3.6, 3.0, 4.6
+_ARROW_MM = 3.0  # nearer to each other, what is cut has one arrow
 _LINE = 1.45  # from one line of text to the next, in sizes
 # widths in sizes of letters unlike the others
 _EM = dict.fromkeys(" .,;:!|'ijlI()[]/ftr-", 0.42) | dict.fromkeys("mwMW%@", 1.0)
@@ -28,7 +30,8 @@ _EM = dict.fromkeys(" .,;:!|'ijlI()[]/ftr-", 0.42) | dict.fromkeys("mwMW%@", 1.0
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows of leads from top to bottom; the leads of a row share its ten seconds. `row_mm` is from row to row."""
+    """Rows of leads from top to bottom; the leads of a row share its ten seconds. `row_mm` is from row to row, where no
+    trace needs more."""
 
     rows: tuple[tuple[str, ...], ...]
     row_mm: int
@@ -71,82 +74,96 @@ class Page:
 
 
 def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 0.0, header: Sequence[str] = (),
-            notes: Sequence[str] = ()) -> Page:
+            notes: Sequence[str] = (), gain: float | None = None) -> Page:
     """The page of ten seconds of a recording, from `start` seconds on.
 
     `signal` is int16 microvolts (12, L) in the order of `leads.LEADS`, missing samples = `leads.MISSING`; `fs` in Hz.
-    Each lead is drawn around its own median, as a recorder without DC coupling would. `header` stands above the paper,
-    its first line large; the paragraphs of `notes` stand below it and are wrapped. Raises ValueError for another shape,
-    an unknown layout, or a start that is not in the recording.
+    Each lead is drawn around its own median, as a recorder without DC coupling would. `gain` is in mm per millivolt;
+    None takes 10, or less where the page would grow too tall. A row is as high as its traces; what is higher than a
+    page allows is cut, with an arrow, and said below the strips. `header` stands above the paper, its first line large;
+    the paragraphs of `notes` stand below it and are wrapped. Raises ValueError for another shape, an unknown layout, a
+    gain that is not positive, or a start that is not in the recording.
     """
     if signal.ndim != 2 or signal.shape[0] != len(LEADS) or fs <= 0:
         raise ValueError(f"needs an ECG of shape ({len(LEADS)}, L) at a positive rate, not {signal.shape} at {fs} Hz")
     if layout not in LAYOUTS:
         raise ValueError(f"no layout {layout!r}: {', '.join(LAYOUTS)}")
+    if gain is not None and not gain > 0:
+        raise ValueError(f"a gain of {gain:g} mm/mV draws nothing")
     first = round(start * fs)
     if first < 0 or (first and first >= signal.shape[1]):
         raise ValueError(f"start {start:g} s is not in a recording of {signal.shape[1] / fs:g} s")
-    rows, row_mm = LAYOUTS[layout].rows, LAYOUTS[layout].row_mm
+    chosen, length = LAYOUTS[layout], round(SECONDS * fs)
+    parts = cut_parts(signal[:, first:first + length], chosen.rows, fs, length)
+    used, rows = fit_rows(parts, chosen.row_mm, MM_PER_SECOND / fs, gain)
     head = _lines(header, WIDTH - 2 * RIGHT)
     top = head[-1].y + 3.0 if head else 0.0
-    bottom = top + TOP + len(rows) * row_mm + BOTTOM
+    bottom = top + TOP + ceil(sum(row.up + row.down for row in rows)) + BOTTOM
     page = Page(WIDTH, bottom, top, bottom, texts=head)
-    shown = signal[:, first:first + round(SECONDS * fs)]
-    values = to_float_uv(shown)
-    recorded = {name: bool((signal[i] != np.iinfo(np.int16).min).any()) for i, name in enumerate(LEADS)}
-    leads = dict(zip(LEADS, values, strict=True))
-    for number, names in enumerate(rows):
-        _draw_row(page, leads, recorded, names, fs, top + TOP + number * row_mm + row_mm / 2, row_mm)
-    page.texts.append(Text(LEFT, bottom - 3.5, _scale(signal.shape[1], fs, first / fs), SMALL_MM, note=True))
+    base, cut = top + TOP, []
+    for row in rows:
+        cut += _draw_row(page, row, fs, base + row.up, used, named_above=chosen.row_mm >= ROOM_FOR_NAMES_MM)
+        base += row.up + row.down
+    scale = _scale(signal.shape[1], fs, first / fs, used, cut)
+    lines = wrap(scale, WIDTH - LEFT - RIGHT, SMALL_MM) if cut else [scale]
+    for number, line in enumerate(lines):
+        page.texts.append(Text(LEFT, bottom - 3.5 - (len(lines) - 1 - number) * SMALL_MM * _LINE, line, SMALL_MM,
+                               note=True))
     below = _lines(notes, WIDTH - 2 * RIGHT, y=bottom + 1.5, head=False)
     page.texts.extend(below)
     page.height = below[-1].y + 4.0 if below else bottom
     return page
 
 
-def _draw_row(page: Page, leads: dict[str, np.ndarray], recorded: dict[str, bool], names: tuple[str, ...], fs: int,
-              base: float, row_mm: float) -> None:
-    """One row: the calibration pulse, then its leads one after the other in time."""
-    page.marks.append((np.array([3, 5, 5, 10, 10, 12.0]), base - MM_PER_MILLIVOLT * np.array([0, 0, 1, 1, 0, 0.0])))
-    length = round(SECONDS * fs)
-    for column, name in enumerate(names):
-        first, last = column * length // len(names), (column + 1) * length // len(names)
-        left = LEFT + first / fs * MM_PER_SECOND
-        if first:
+def _draw_row(page: Page, row: Row, fs: int, base: float, gain: float, *, named_above: bool) -> list[str]:
+    """One row: the calibration pulse, then its leads one after the other in time. What was cut is returned in words."""
+    pulse = np.array([3, 5, 5, 10, 10, 12.0]), base - np.minimum(gain, row.up) * np.array([0, 0, 1, 1, 0, 0.0])
+    page.marks.append(pulse)
+    cut = []
+    for part in row.parts:
+        left = LEFT + part.first / fs * MM_PER_SECOND
+        if part.first:
             for y in (base - 5, base + 3):
                 page.marks.append((np.array([left, left]), np.array([y, y + 2])))
         # narrow rows have no room above the trace: the name stands under the pulse
-        place = (left + 1.2, base - 7.8) if row_mm >= 20 else (3.0, base + 4.0)
-        page.texts.append(Text(*place, name, bold=True))
-        remark = _draw_lead(page, leads[name], recorded[name], first, last, fs, base)
-        if remark:
-            page.texts.append(Text(left + 1.2, base + 1.2, remark, note=True))
+        up = min(name_up(part, MM_PER_SECOND / fs, gain), row.up - TEXT_MM)
+        place = (left + 1.2, base - up) if named_above else (3.0, base + 4.0)
+        page.texts.append(Text(*place, part.name, bold=True))
+        if part.remark:
+            page.texts.append(Text(left + 1.2, base + 1.2, part.remark, note=True))
+            continue
+        cut += _draw_lead(page, part, row, left, fs, base, gain)
+    return cut
 
 
-def _draw_lead(page: Page, values: np.ndarray, recorded: bool, first: int, last: int, fs: int,
-               base: float) -> str | None:
-    """Draw one lead from sample `first` to `last` of what is shown; where there is nothing to draw, say why."""
-    if not recorded:
-        return "not recorded"
-    window = slice(first, min(last, len(values)))
-    present = np.isfinite(values)
-    if not present[window].any():
-        return "after the end of the recording" if first >= len(values) else "missing here"
-    millivolts = (values[window] - np.median(values[present])) / 1000
-    x = LEFT + np.arange(window.start, window.stop) / fs * MM_PER_SECOND
-    page.traces.append((x, base - millivolts * MM_PER_MILLIVOLT))
-    return None
+def _draw_lead(page: Page, part: Part, row: Row, left: float, fs: int, base: float, gain: float) -> list[str]:
+    """Draw one lead; where it leaves its row it stops at the edge, at an arrow."""
+    x = left + np.arange(len(part.millivolts)) / fs * MM_PER_SECOND
+    height = part.millivolts * gain
+    up, down = row.up - EDGE_MM, row.down - EDGE_MM
+    page.traces.append((x, base - np.clip(height, -down, up)))
+    said = []
+    for side, limit, outside in ((1, up, height > up), (-1, down, height < -down)):
+        places = x[outside]
+        for place in places[np.diff(places, prepend=-np.inf) > _ARROW_MM].tolist():
+            tip = base - side * limit
+            page.marks.append((place + np.array([-1.2, 0.0, 1.2]), tip + side * np.array([1.8, 0.0, 1.8])))
+        if outside.any():
+            most = part.millivolts[np.nanargmax(side * part.millivolts)]
+            said.append(f"{part.name} {most:+.1f} mV")
+    return said
 
 
-def _scale(sig_len: int, fs: int, start: float) -> str:
-    """Scale, rate, filter, and how much of the recording is shown."""
+def _scale(sig_len: int, fs: int, start: float, gain: float, cut: Sequence[str]) -> str:
+    """Scale, rate, filter, how much of the recording is shown, and what leaves the page."""
     seconds = sig_len / fs
     end = min(start + SECONDS, seconds)
     if start:
         shown = f"{start:g} s to {end:g} s of {seconds:.1f} s"
     else:
         shown = f"first {SECONDS:g} s of {seconds:.1f} s" if seconds > SECONDS else f"{seconds:.1f} s"
-    return f"{MM_PER_SECOND} mm/s   {MM_PER_MILLIVOLT} mm/mV   {fs} Hz   no filter   {shown}"
+    leaves = f"cut at arrows: {', '.join(dict.fromkeys(cut))}   " if cut else ""
+    return f"{MM_PER_SECOND} mm/s   {gain:g} mm/mV   {fs} Hz   no filter   {leaves}{shown}"
 
 
 def _lines(paragraphs: Sequence[str], width: float, y: float = 1.0, *, head: bool = True) -> list[Text]:
