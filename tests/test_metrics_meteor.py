@@ -15,6 +15,7 @@ from nltk.translate.meteor_score import meteor_score
 
 from emgecg_cli.core.metrics.meteor import Meteor, meteor
 from emgecg_cli.core.metrics.tokens import split_sentences, treebank_words
+from emgecg_cli.core.metrics.treebank import treebank_tokens
 from emgecg_cli.core.metrics.wordnet import synonyms
 
 TABLE = files("emgecg_cli").joinpath("data", "wordnet_synonyms.txt.gz")
@@ -157,3 +158,18 @@ def test_words_are_the_treebank_words_of_each_sentence() -> None:
         expected = [word.lower() for sentence in split_sentences(text) for word in NLTKWordTokenizer().tokenize(
             sentence.strip())]
         assert treebank_words(text) == expected
+
+
+PIECES = ["cannot", "gonna", "wanna", "lemme", "CANNOT", "st-t", "0.12", "1,000", "a.m", "e.g", "--", "...", ".", ","]
+PIECES += [":", "%", "(", ")", "]", "}", ">", "?", "!", "-", "–", "—", "µ", "ä", "心", "\u00a0", "\u2003", "\t", "\n"]
+PIECES += ["'", '"', "``", "don't", "it's", "’", "«", "»", "\x1c", "\x85", "\u2028", "\ufeff", "٣", "²"]
+
+
+@pytest.mark.parametrize("quotes", [True, False])
+def test_cutting_chunk_by_chunk_gives_the_tokens_of_nltk(quotes):
+    rng = random.Random(7)
+    cut = NLTKWordTokenizer().tokenize
+    pieces = PIECES if quotes else [piece for piece in PIECES if not set(piece) & set("'\"`’«»\x1c")]
+    for _ in range(5000):
+        sentence = "".join(rng.choice(pieces) + rng.choice(["", "", " ", "  "]) for _ in range(rng.randrange(9)))
+        assert treebank_tokens(sentence) == cut(sentence), repr(sentence)

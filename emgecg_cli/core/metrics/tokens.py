@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from emgecg_cli.core.metrics.treebank import treebank_tokens
 from emgecg_cli.core.reports.scripts import LANGUAGE_OF, SPACELESS, same_letters, script_of, word
 
 Tokenizer = Callable[[str], Sequence[str]]
@@ -140,21 +141,6 @@ def _is_abbreviated(before: str) -> bool:
     return (len(word) == 1 and word.isalpha()) or word.rsplit("-", 1)[-1] in _ABBREVIATIONS
 
 
-@lru_cache(maxsize=1 << 16)
-def _treebank(sentence: str) -> tuple[str, ...]:
-    return tuple(_treebank_tokenizer()(sentence))
-
-
-@lru_cache(maxsize=1)
-def _treebank_tokenizer() -> Callable[[str], list[str]]:
-    from nltk.tokenize.destructive import NLTKWordTokenizer
-
-    return NLTKWordTokenizer().tokenize
-
-
 def treebank_words(text: str) -> list[str]:
-    """Lower-cased Treebank tokens of NLTK's `word_tokenize`, sentences cut by `split_sentences`.
-
-    Reports repeat their sentences, and the Treebank expressions are slow: each different sentence is cut once.
-    """
-    return [token.lower() for sentence in split_sentences(text) for token in _treebank(sentence)]
+    """Lower-cased Treebank tokens of NLTK's `word_tokenize`, sentences cut by `split_sentences`."""
+    return [token.lower() for sentence in split_sentences(text) for token in treebank_tokens(sentence)]
