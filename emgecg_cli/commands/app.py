@@ -5,7 +5,6 @@ Nothing heavy is imported here; a command imports what it needs when it runs.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
@@ -24,6 +23,7 @@ from emgecg_cli.commands.completion import COMPLETE_VARIABLE, completion
 from emgecg_cli.commands.demo import demo
 from emgecg_cli.commands.doctor import doctor
 from emgecg_cli.commands.export import export
+from emgecg_cli.commands.failures import describe, let_stdout_go, open_standard_streams, reader_has_gone
 from emgecg_cli.commands.generate import generate
 from emgecg_cli.commands.leaks import leaks
 from emgecg_cli.commands.perturb import perturb
@@ -35,18 +35,9 @@ from emgecg_cli.commands.train import train
 from emgecg_cli.commands.verify import verify
 from emgecg_cli.commands.view import view
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import RESUME
 
 PIPELINE, AROUND = "The pipeline, in order", "Around it"
-RESUME = "run the same command again: it goes on where it stopped"
-
-_HINTS = {
-    errno.ENOSPC: f"free some space, then {RESUME}",
-    errno.EDQUOT: f"free some space, then {RESUME}",
-    errno.EACCES: "choose a place you may read and write",
-    errno.EPERM: "choose a place you may read and write",
-    errno.EROFS: "choose a place you may write to with --out",
-    errno.ENOENT: "check the path",
-}
 
 app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,6 +63,9 @@ def medreport(version: Annotated[bool, typer.Option("--version", callback=_print
 
 def main() -> None:
     """The console script: run what was typed and exit with its status."""
+    if not open_standard_streams():
+        console.error("stdout is closed", "send it somewhere: a file, a pipe, or /dev/null")
+        os._exit(2)  # the interpreter would fail to flush it
     # Two OpenMP threads that spin beside any other load wait for each other: a convolution takes 30 ms instead of 1.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -98,11 +92,11 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(_usage_message(error), f"see `{_help_command(arguments)}`")
     except (KeyboardInterrupt, typer.Abort):
         status = 130
-    except BrokenPipeError:
-        return _quiet()
-    except OSError as error:
-        return _fail(*_describe(error))
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_has_gone():
+            return _quiet()
+        if known := describe(error):
+            return _fail(*known)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         _fail(f"this is a bug in medreport: {what}; run again with MEDREPORT_DEBUG=1 to see where", None)
         return 1
@@ -120,12 +114,13 @@ def _fail(message: str, hint: str | None) -> int:
     if os.environ.get("MEDREPORT_DEBUG"):
         traceback.print_exc()
     console.error(message, hint)
+    let_stdout_go()
     return 2
 
 
 def _quiet() -> int:
-    """Whoever read our output has gone (`| head`); let the interpreter's last flush go nowhere instead of failing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """Whoever read our output has gone (`| head`)."""
+    let_stdout_go()
     return 0
 
 
@@ -141,11 +136,3 @@ def _help_command(arguments: Sequence[str]) -> str:
              for command in app.registered_commands}
     typed = arguments[0] if arguments and arguments[0] in known else ""
     return f"medreport {typed} --help".replace("  ", " ")
-
-
-def _describe(error: OSError) -> tuple[str, str | None]:
-    """An error of the operating system in one line, and what helps against the common ones."""
-    where = ", ".join(os.fspath(name) if isinstance(name, (str, os.PathLike)) else str(name)
-                      for name in (error.filename, error.filename2) if name is not None)
-    what = error.strerror or str(error) or type(error).__name__
-    return (f"{where}: {what}" if where else what), _HINTS.get(error.errno or 0)

@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -57,7 +57,8 @@ def _say(prefix: str, message: str, style: str) -> None:
     line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
     if prefix and is_terminal(sys.stderr) and "NO_COLOR" not in os.environ:
         prefix = f"\033[{style}m{prefix}\033[0m"
-    print(prefix + line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # hours of work do not end because nobody listens any more
+        print(prefix + line, file=sys.stderr, flush=True)
 
 
 def is_terminal(stream: IO[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from emgecg_cli.core.errors import MedReportError
 
 RESUME = "run the same command again: it goes on where it stopped"
-# what the disk, its quota, or a file system that became read-only says in the middle of the work
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+# what the disk, its quota, a file system that became read-only or the rights to a folder say of what is written
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM)
 _CODE = re.compile(r"\(os error (\d+)\)")
 _WORDS = {"No space left on device": errno.ENOSPC, "database or disk is full": errno.ENOSPC,
           "Disk quota exceeded": errno.EDQUOT}
@@ -29,13 +30,24 @@ def write_chunks_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     """Write one chunk after the other as `write_atomically` does; what cannot be written leaves nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with removed_on_failure(temporary):
+    with named(path), removed_on_failure(temporary):
         with temporary.open("wb") as stream:
             stream.writelines(chunks)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
     reach_the_disk(path.parent)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name this file in errors of the operating system that name none, as those of a full disk do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 @contextmanager
@@ -78,6 +90,32 @@ def give_usual_modes(place: Path) -> None:
             path.chmod(0o666 & ~mask)
 
 
+@contextmanager
+def made_aside(aside: Path) -> Iterator[Path]:
+    """An empty folder to write into; what is in it at the end is on the disk and lies in the folder around it.
+
+    What had these names is replaced. When writing fails, nothing of it is left. Raises MedReportError when the disk
+    refuses it.
+    """
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with writing(aside.parent):
+            aside.mkdir(parents=True)
+            yield aside
+            give_usual_modes(aside)
+            tree_reaches_the_disk(aside)
+            for made in sorted(aside.iterdir()):
+                target = aside.parent / made.name
+                if target.is_dir():
+                    shutil.rmtree(target)
+                made.rename(target)
+            aside.rmdir()
+            reach_the_disk(aside.parent)
+    except Exception:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
 def errno_of(error: BaseException) -> int | None:
     """The code of the operating system behind an error, whichever library tells it, in its causes too."""
     seen: BaseException | None = error
@@ -102,10 +140,10 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         code = errno_of(error)
-        if not isinstance(error, OSError) and code not in FULL:
+        if code not in REFUSALS:
             raise
-        reason = os.strerror(code) if code else str(error)
-        raise MedReportError(f"{path}: cannot be written ({reason})",
+        where = getattr(error, "filename", None) or path
+        raise MedReportError(f"{where}: cannot be written ({os.strerror(code)})",
                              f"free or mend the disk, then {RESUME}") from None
 
 

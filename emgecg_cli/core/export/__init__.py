@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 from emgecg_cli.core.claims import claim, confirm_finished
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.export.card import public, write_card
-from emgecg_cli.core.files import give_usual_modes
+from emgecg_cli.core.files import made_aside
 from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -107,9 +107,6 @@ def _repointed(run: Path, manifest: Manifest, out: Path) -> dict[str, dict[str, 
 
 def _write(run: Path, manifest: Manifest, out: Path, precision: str, moved: Path | None) -> list[str]:
     """All files but the manifest, aside first; returns their names."""
-    aside = out / ".export.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
     try:
         tokenizer = load_tokenizer(run)
         backbone = load_run_backbone(run, manifest, tokenizer, torch.bfloat16 if precision == "bf16" else torch.float32,
@@ -123,21 +120,15 @@ def _write(run: Path, manifest: Manifest, out: Path, precision: str, moved: Path
         bos_token_id=tokenizer.bos_token_id, eos_token_id=stop if len(stop) > 1 else stop[0],
         pad_token_id=tokenizer.pad_token_id,
         decoder_start_token_id=getattr(backbone.config, "decoder_start_token_id", None))
-    backbone.save_pretrained(aside)
-    tokenizer.save_pretrained(aside)
     there = manifest.details["files"]
-    for name in (SIGNAL_FILE, SUBJECTS_FILE, *(log for log in LOGS if log in there)):
-        shutil.copyfile(run / name, aside / name)
     kind = "AutoModelForSeq2SeqLM" if backbone.config.is_encoder_decoder else "AutoModelForCausalLM"
-    (aside / CARD).write_text(write_card(run, manifest, precision, kind), encoding="utf-8")
-    give_usual_modes(aside)
-    written = sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file())
-    for made in sorted(aside.iterdir()):
-        if (out / made.name).is_dir():
-            shutil.rmtree(out / made.name)
-        made.rename(out / made.name)
-    aside.rmdir()
-    return written
+    with made_aside(out / ".export.tmp") as aside:
+        backbone.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        for name in (SIGNAL_FILE, SUBJECTS_FILE, *(log for log in LOGS if log in there)):
+            shutil.copyfile(run / name, aside / name)
+        (aside / CARD).write_text(write_card(run, manifest, precision, kind), encoding="utf-8")
+        return sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file())
 
 
 def _size(out: Path, manifest: Manifest) -> int:

@@ -14,6 +14,7 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, confirm_finished, part_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import named
 from emgecg_cli.core.generation.job import Job, Limit, check_fits, limit_of, plan_job
 from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
@@ -21,6 +22,7 @@ from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
     Manifest,
+    check_files,
     file_hashes,
     hashes_of,
     input_of,
@@ -101,6 +103,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     The task's config is the one given with its `max_new_tokens` resolved.
     """
     manifest = read_manifest(run, "run", made_by="train")
+    check_files(run, manifest, but=".safetensors")  # the weights when they are loaded
     if backbone:
         check_moved(run, manifest, backbone)
     limit = limit_of(run, manifest, config.max_new_tokens)
@@ -205,7 +208,7 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
         claimed.begin()
         with out.open("ab") as stream:
             stream.truncate(read_held(out, job.ids).size)
-            written = _append(stream, job, reporter, missing, progress)
+            written = _append(stream, out, job, reporter, missing, progress)
         merge(out, read_all(out, job.ids), len(job.batches))
         rows = read_rows(out, PredictionRow)
         counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
@@ -235,7 +238,7 @@ def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Prog
         if part is None:
             return _finished(out, task)
         part.truncate(read_held(path, job.ids).size)
-        written = _append(part, job, reporter, _missing(out, job, own), progress, records)
+        written = _append(part, path, job, reporter, _missing(out, job, own), progress, records)
     return GenerateResult(path, records, written, max_new_tokens=_limit(task, reporter))
 
 
@@ -256,8 +259,8 @@ def _missing(out: Path, job: Job, numbers: Iterable[int]) -> list[int]:
     return [number for number in numbers if number not in held]
 
 
-def _append(stream: IO[bytes], job: Job, reporter: Reporter | None, numbers: list[int], progress: Progress | None,
-            total: int | None = None) -> int:
+def _append(stream: IO[bytes], path: Path, job: Job, reporter: Reporter | None, numbers: list[int],
+            progress: Progress | None, total: int | None = None) -> int:
     """Write batches one after the other, each safe on disk before the next; returns how many records that were."""
     batches = job.batches
     total = total or len(job.order)
@@ -265,9 +268,11 @@ def _append(stream: IO[bytes], job: Job, reporter: Reporter | None, numbers: lis
     before = done = total - left
     for number in numbers:
         assert reporter is not None
-        stream.write(to_lines(reporter.rows(batches[number])).encode())
-        stream.flush()
-        os.fsync(stream.fileno())
+        text = to_lines(reporter.rows(batches[number])).encode()
+        with named(path):
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         done += len(batches[number])
         if progress:
             progress(done, total)

@@ -7,7 +7,6 @@ it merged, in Hugging Face's format at its root. Only safetensors.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import give_usual_modes, write_atomically
+from emgecg_cli.core.files import made_aside, write_atomically
 from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
 from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_backbone, load_model
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model
@@ -45,28 +44,19 @@ def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, s
     weights = model.state_dict() if weights is None else weights
     backbone: Any = model.backbone
     own = {name.removeprefix("backbone."): t for name, t in weights.items() if name.startswith("backbone.")}
-    aside = run / ".files.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    (aside / SUBJECTS_FILE).write_text("".join(f"{subject}\n" for subject in sorted(subjects)))
-    _save({name: t for name, t in weights.items() if name.startswith(SIGNAL_PARTS)}, aside / SIGNAL_FILE)
-    tokenizer.save_pretrained(aside / "tokenizer")
-    if tuning in ADAPTED:
-        # peft would ask the hub whether the vocabulary has grown, to save embeddings that we save ourselves.
-        backbone.save_pretrained(aside / "adapter", state_dict=own, save_embedding_layers=False)
-        _sort_lists(aside / "adapter" / "adapter_config.json")
-    elif tuning == "full":
-        backbone.save_pretrained(aside / "backbone", state_dict=own)
-    if tuning != "full" and (trained := _trained_embeddings(backbone)):
-        _save({key: own[name] for key, name in trained.items()}, aside / EMBEDDINGS_FILE)
-    give_usual_modes(aside)
-    written = [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
-    for made in sorted(aside.iterdir()):
-        if (run / made.name).is_dir():
-            shutil.rmtree(run / made.name)
-        made.rename(run / made.name)
-    aside.rmdir()
-    return written
+    with made_aside(run / ".files.tmp") as aside:
+        (aside / SUBJECTS_FILE).write_text("".join(f"{subject}\n" for subject in sorted(subjects)))
+        _save({name: t for name, t in weights.items() if name.startswith(SIGNAL_PARTS)}, aside / SIGNAL_FILE)
+        tokenizer.save_pretrained(aside / "tokenizer")
+        if tuning in ADAPTED:
+            # peft would ask the hub whether the vocabulary has grown, to save embeddings that we save ourselves.
+            backbone.save_pretrained(aside / "adapter", state_dict=own, save_embedding_layers=False)
+            _sort_lists(aside / "adapter" / "adapter_config.json")
+        elif tuning == "full":
+            backbone.save_pretrained(aside / "backbone", state_dict=own)
+        if tuning != "full" and (trained := _trained_embeddings(backbone)):
+            _save({key: own[name] for key, name in trained.items()}, aside / EMBEDDINGS_FILE)
+        return [path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()]
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

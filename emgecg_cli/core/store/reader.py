@@ -186,12 +186,12 @@ def open_store(path: Path) -> Store:
     if is_signals and not (manifest.details["fs"] and sig_len):
         raise MedReportError(f"{path / 'manifest.json'}: recordings of {sig_len} samples at {manifest.details['fs']} "
                              "Hz", _HINT)
+    check_files(path, manifest)
     columns, places = _read_places(path / TABLE)
     shard_of, offsets = places["shard"].to_numpy(), places[OFFSET].to_numpy()
     if len(offsets) != manifest.counts.get("records"):
         raise MedReportError(f"{path / TABLE}: {len(offsets)} records, the manifest says "
                              f"{manifest.counts.get('records')}", _HINT)
-    check_files(path, manifest)
     shards, sizes = np.unique(shard_of, return_counts=True)
     for shard, size in zip(shards.tolist(), sizes.tolist(), strict=True) if is_signals else ():
         check_signals(path / shard_file(shard), size, sig_len)

@@ -1,27 +1,31 @@
 """Step-level checkpoints that resume exactly: trained weights, buffers, optimiser and random states, all safetensors.
 
 One format for every strategy: full tensors by name, so that a run may go on with another strategy or another number of
-processes. The learning rate and the sampler are functions of the step, so the step is all of their state.
+processes. The learning rate and the sampler are functions of the step, so the step is all of their state. Every file
+holds a hash of its content, and a checkpoint one of the logs so far: what was changed is not gone on from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import give_usual_modes
+from emgecg_cli.core.files import reach_the_disk, write_atomically, writing
+from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.tensor_files import load_tensors, save_tensors
 
 CHECKPOINTS = "checkpoints"
+LOGS = ("metrics.jsonl", "validation.jsonl")  # beside the checkpoints' folder
 KEPT = 2
 DAMAGED = (OSError, ValueError, KeyError, SafetensorError)
 
@@ -34,16 +38,21 @@ def save_checkpoint(folder: Path, step: int, parallel: Parallel, objective: nn.M
         return
     temporary, final = folder / f".step-{step:08d}.tmp", folder / f"step-{step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(model_state, temporary / "model.safetensors")
-    save_file(optimizer_state, temporary / "optimizer.safetensors")
-    for rank, state in enumerate(random_states):
-        save_file(state, temporary / f"random-{rank}.safetensors")
-    (temporary / "state.json").write_text(json.dumps({"step": step, "processes": parallel.world}) + "\n")
-    give_usual_modes(temporary)
-    for file in temporary.iterdir():
-        _reach_the_disk(file)
-    temporary.rename(final)
+    states = {"model": model_state, "optimizer": optimizer_state}
+    states |= {f"random-{rank}": state for rank, state in enumerate(random_states)}
+    try:
+        with writing(final):
+            temporary.mkdir(parents=True)
+            for name, state in states.items():
+                save_tensors(state, temporary / f"{name}.safetensors")
+            values = {"step": step, "processes": parallel.world, "logs": _logs(folder.parent)}
+            text = json.dumps(values | {"hash": json_hash(values)}) + "\n"
+            write_atomically(temporary / "state.json", text.encode())
+            temporary.rename(final)
+            reach_the_disk(folder)
+    except Exception:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     for old in _checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -52,8 +61,8 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
     """Restore the newest checkpoint in place and return its step; 0 when there is none (collective).
 
     In as many processes as wrote it, training goes on exactly; in another number weights, moments and step do, and
-    random states are shared out. Raises MedReportError when it is damaged, was written by another model, or is not the
-    same one for all processes.
+    random states are shared out. Raises MedReportError when it or the logs until then are damaged, when it was written
+    by another model, or is not the same one for all processes.
     """
     parallel.barrier()  # whoever writes has written
     found = _checkpoints(folder)
@@ -65,14 +74,15 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
     if newest is None:
         return 0
     try:
-        model_state = load_file(newest / "model.safetensors")
-        optimizer_state = load_file(newest / "optimizer.safetensors")
-        state = json.loads((newest / "state.json").read_text())
+        model_state = load_tensors(newest / "model.safetensors")
+        optimizer_state = load_tensors(newest / "optimizer.safetensors")
+        state = _read_state(newest)
         step, processes = int(state["step"]), int(state["processes"])
-        random_state = load_file(newest / f"random-{parallel.rank % processes}.safetensors")
+        random_state = load_tensors(newest / f"random-{parallel.rank % processes}.safetensors")
         cpu_state = random_state["cpu"]
     except DAMAGED as error:
         raise _damaged(newest, error) from None
+    _check_logs(folder.parent, state.get("logs", {}))
     if {name: tensor.shape for name, tensor in model_state.items()} != parallel.shapes(objective):
         raise MedReportError(f"{newest}: a checkpoint of another model", "remove the run, or give another --out")
     try:
@@ -87,18 +97,13 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
 
 def save_state(file: Path, tensors: dict[str, Tensor]) -> None:
     """Write the model's part of `Parallel.state`, whole or not at all; only the main process has it."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, temporary)
-    give_usual_modes(temporary)
-    _reach_the_disk(temporary)
-    temporary.replace(file)
+    save_tensors(tensors, file)
 
 
 def load_state(file: Path) -> dict[str, Tensor]:
     """What `save_state` wrote. Raises MedReportError when the file is missing or damaged."""
     try:
-        return load_file(file)
+        return load_tensors(file)
     except DAMAGED as error:
         raise MedReportError(f"{file}: damaged weights ({error})", "remove the run, and train again") from None
 
@@ -116,9 +121,36 @@ def _step(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(checkpoint.name.partition("-")[2])
 
 
-def _reach_the_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
+def _read_state(checkpoint: Path) -> dict[str, Any]:
+    """The state of a checkpoint; raises ValueError when it is not what was written. Older ones have no hash."""
+    state = json.loads((checkpoint / "state.json").read_bytes())
+    if not isinstance(state, dict):
+        raise ValueError("state.json holds no state")
+    digest = state.pop("hash", None)
+    if (digest != json_hash(state) and (digest or set(state) != {"step", "processes"})) \
+            or state["step"] != _step(checkpoint):
+        raise ValueError("state.json was changed after it was written")
+    return state
+
+
+def _logs(run: Path) -> dict[str, list[Any]]:
+    """The length and SHA-256 of each log as it is now, which is on the disk afterwards."""
+    found = {}
+    for name in LOGS:
+        if (run / name).is_file():
+            reach_the_disk(run / name)
+            data = (run / name).read_bytes()
+            found[name] = [len(data), hashlib.sha256(data).hexdigest()]
+    return found
+
+
+def _check_logs(run: Path, logs: dict[str, list[Any]]) -> None:
+    """Raise MedReportError when a log does not begin as it was at the checkpoint; one that is cut is seen elsewhere."""
+    for name, (length, digest) in logs.items():
+        data = (run / name).read_bytes()[:length] if (run / name).is_file() else b""
+        if len(data) == length and hashlib.sha256(data).hexdigest() != digest:
+            raise MedReportError(f"{run / name}: was changed while the run was made",
+                                 "undo the change, or remove the run and train again")
 
 
 def _gather_random_states(parallel: Parallel) -> list[dict[str, Tensor]]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import named
 from emgecg_cli.core.training.objective import Losses
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.tracking import Tracker
@@ -61,7 +62,7 @@ class StepLog:
                 for (row, _), numbers in zip(self.waiting, values, strict=True)]
         self.waiting.clear()
         if self.parallel.is_main:
-            with self.path.open("a") as stream:
+            with named(self.path), self.path.open("a") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in rows)
         for row in rows:
             if self.tracker:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import give_usual_modes
+from emgecg_cli.core.files import give_usual_modes, removed_on_failure, writing
 from emgecg_cli.core.manifest import check_files, is_finished, read_manifest
 
 ENCODER_FILE = "encoder.safetensors"
@@ -19,9 +19,10 @@ ENCODER_FILE = "encoder.safetensors"
 def save_encoder_weights(folder: Path, name: str, weights: Mapping[str, Tensor]) -> None:
     """Write `encoder.safetensors`, whole or not at all, with the encoder's name in its header."""
     temporary = folder / f".{ENCODER_FILE}.tmp"
-    save_file({key: tensor.contiguous().cpu() for key, tensor in weights.items()}, temporary, {"encoder": name})
-    give_usual_modes(temporary)
-    temporary.replace(folder / ENCODER_FILE)
+    with writing(folder / ENCODER_FILE), removed_on_failure(temporary):
+        save_file({key: tensor.contiguous().cpu() for key, tensor in weights.items()}, temporary, {"encoder": name})
+        give_usual_modes(temporary)
+        temporary.replace(folder / ENCODER_FILE)
 
 
 def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
