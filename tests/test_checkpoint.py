@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fuse import Fuse
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
@@ -168,3 +170,49 @@ def test_a_copy_of_the_weights_is_whole_or_the_one_before(tmp_path: Path, fuse: 
     for wrong in (file, tmp_path / "none.safetensors"):
         with pytest.raises(MedReportError, match="damaged weights"):
             load_state(wrong)
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_never_gone_on_from(tmp_path: Path) -> None:
+    """Refused, or, where a number is written in another way, the very same state."""
+    run = prepared()
+    step(*run)
+    save_checkpoint(tmp_path / "checkpoints", 1, *run)
+    expected = {name: tensor.clone() for name, tensor in state(*run).items()}
+    rng = random.Random(0)
+    for file in sorted((tmp_path / "checkpoints/step-00000001").iterdir()):
+        before = file.read_bytes()
+        for _ in range(40):
+            data = bytearray(before)
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            file.write_bytes(bytes(data))
+            fresh = prepared()
+            try:
+                load_checkpoint(tmp_path / "checkpoints", *fresh)
+            except MedReportError as error:
+                assert "damaged checkpoint" in error.message or "another model" in error.message
+            else:
+                assert all(torch.equal(expected[name], tensor) for name, tensor in state(*fresh).items()), bytes(data)
+        file.write_bytes(before)
+    assert load_checkpoint(tmp_path / "checkpoints", *prepared()) == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "validation.jsonl"])
+def test_logs_that_were_changed_are_not_gone_on_with(tmp_path: Path, name: str) -> None:
+    run = prepared()
+    (tmp_path / name).write_text('{"step": 1, "total": 4.5}\n')
+    save_checkpoint(tmp_path / "checkpoints", 1, *run)
+    (tmp_path / name).write_text('{"step": 1, "total": 4.5}\n{"step": 2, "total": 4}\n')
+    assert load_checkpoint(tmp_path / "checkpoints", *run) == 1
+    (tmp_path / name).write_text('{"step": 1, "total": 4.1}\n{"step": 2, "total": 4}\n')
+    with pytest.raises(MedReportError, match=f"{name}: was changed while the run was made"):
+        load_checkpoint(tmp_path / "checkpoints", *run)
+
+
+def test_a_checkpoint_of_before_they_were_hashed_is_gone_on_from(tmp_path: Path) -> None:
+    run = prepared()
+    step(*run)
+    save_checkpoint(tmp_path, 1, *run)
+    for file in (tmp_path / "step-00000001").glob("*.safetensors"):
+        save_file(load_file(file), file)
+    (tmp_path / "step-00000001/state.json").write_text('{"step": 1, "processes": 1}\n')
+    assert load_checkpoint(tmp_path, *run) == 1
