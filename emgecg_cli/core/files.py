@@ -36,7 +36,6 @@ def write_chunks_atomically(path: Path, chunks: Iterable[bytes]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    reach_the_disk(path.parent)
 
 
 @contextmanager

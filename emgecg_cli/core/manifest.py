@@ -79,6 +79,7 @@ def write_manifest(artefact: Path, manifest: Manifest) -> None:
     values["content_hash"] = _content_hash(values)
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     write_atomically(manifest_path(artefact), text.encode("utf-8", "surrogatepass"))
+    reach_the_disk(_base(artefact))
 
 
 def read_manifest(artefact: Path, kind: str | None, made_by: str | None = None) -> Manifest:

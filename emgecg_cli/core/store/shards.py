@@ -23,7 +23,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow, RecordRow, to_json
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import reach_the_disk, removed_on_failure, write_atomically
+from emgecg_cli.core.files import removed_on_failure, write_atomically
 from emgecg_cli.core.manifest import file_hashes, json_hash
 from emgecg_cli.core.signals.fingerprint import checksum
 from emgecg_cli.core.signals.leads import LEADS
@@ -121,7 +121,6 @@ def _write_signals(path: Path, partial: Path, shard: Shard) -> str:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    reach_the_disk(path.parent)
     return digest.hexdigest()
 
 

@@ -48,6 +48,7 @@ def save_checkpoint(folder: Path, step: int, parallel: Parallel, objective: nn.M
             values = {"step": step, "processes": parallel.world, "logs": _logs(folder.parent)}
             text = json.dumps(values | {"hash": json_hash(values)}) + "\n"
             write_atomically(temporary / "state.json", text.encode())
+            reach_the_disk(temporary)
             temporary.rename(final)
             reach_the_disk(folder)
     except Exception:
@@ -98,6 +99,7 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
 def save_state(file: Path, tensors: dict[str, Tensor]) -> None:
     """Write the model's part of `Parallel.state`, whole or not at all; only the main process has it."""
     save_tensors(tensors, file)
+    reach_the_disk(file.parent)
 
 
 def load_state(file: Path) -> dict[str, Tensor]:

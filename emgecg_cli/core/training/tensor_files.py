@@ -17,7 +17,7 @@ HASH = "sha256"
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors by name, whole or not at all; the bytes are on the disk afterwards.
+    """Write tensors by name, whole or not at all; the bytes, but not yet the name, are on the disk afterwards.
 
     Raises MedReportError when the disk refuses them.
     """
@@ -29,7 +29,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         give_usual_modes(temporary)
         reach_the_disk(temporary)
         temporary.replace(path)
-        reach_the_disk(path.parent)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
