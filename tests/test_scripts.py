@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from metric_corpora import rows_of
+from metric_corpora import random_pairs, rows_of
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU
 from test_score import TEXT, has_note
 
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
@@ -138,6 +140,20 @@ def test_one_letter_has_one_code(one: str, other: str) -> None:
 def test_what_means_something_else_is_left_alone(one: str, other: str) -> None:
     assert same_letters(one) != same_letters(other)
     assert same_letters(one) == one
+
+
+def test_latin_text_has_the_values_of_the_libraries() -> None:
+    texts = [(f"{one} Überleitung é {i % 3} mV", f"{other} überleitung é {i % 2} mV")
+             for i, (one, other) in enumerate(random_pairs(80, 21))]
+    found = score_predictions(rows_of(texts, "de"), metrics=["bleu", "rouge"], resamples=0)
+    library = BLEU(tokenize="13a", lowercase=True).corpus_score([one for one, _ in texts], [[two for _, two in texts]])
+    assert found.value("BLEU-4").value == pytest.approx(library.score / 100, abs=1e-9)
+    english = score_predictions(rows_of(texts, "en"), metrics=["rouge"], resamples=0)
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    each = [scorer.score(other, one) for one, other in texts]
+    for name, theirs in (("ROUGE-1", "rouge1"), ("ROUGE-2", "rouge2"), ("ROUGE-L", "rougeL")):
+        mean = sum(one[theirs].fmeasure for one in each) / len(each)
+        assert english.value(name).value == pytest.approx(mean, abs=1e-9)
 
 
 def test_words_have_their_marks() -> None:

@@ -34,7 +34,7 @@ def not_own(row: PredictionRow) -> str | None:
     """What a report was written from, if not from the record's own signal."""
     if row.signal in _NOT_OWN:
         return _NOT_OWN[row.signal]
-    return _NOT_OWN["shuffled"] if row.signal_from not in (None, row.record_id) else None
+    return _NOT_OWN["shuffled"] if (row.signal_from or row.record_id) != row.record_id else None
 
 
 def plain_id(record_id: str) -> str:

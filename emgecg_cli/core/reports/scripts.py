@@ -34,6 +34,7 @@ LANGUAGE_OF = {script: language for script, (_, language) in _WITHOUT_BLANKS.ite
     "Telugu": "te", "Kannada": "kn", "Malayalam": "ml", "Gujarati": "gu", "Gurmukhi": "pa", "Sinhala": "si"}
 # A text is in a script without blanks if so much of it is; with so much kana among its characters it is Japanese.
 _SHARE, _KANA = 0.3, 0.05
+_AFTER_LATIN_1 = "\u0100"
 _GREEK_WORD = re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]{2,}")
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -71,8 +72,8 @@ def script_of(text: str) -> str | None:
     One without blanks between words counts from 30 % of the characters on, since reports in it are full of Latin
     abbreviations and numbers; else the script of most letters. Single Greek letters are symbols (µV, δ wave).
     """
-    if text.isascii():
-        return LATIN if any(map(str.isalpha, text)) else None
+    if text.isascii() or max(text) < _AFTER_LATIN_1:
+        return LATIN if any(letter.isalpha() and letter not in "µªº" for letter in text) else None
     written = Counter(character for character in text if not character.isspace())
     letters: Counter[str] = Counter()
     for character, count in written.items():
@@ -96,6 +97,8 @@ def same_letters(text: str) -> str:
     """
     if text.isascii():
         return text
+    if max(text) < _AFTER_LATIN_1:
+        return text.replace("µ", "\u03bc").replace("\u00ad", "")
     text = _INVISIBLE.sub("", text).translate(_second_codes())
     for point, plain in _POINTS:
         text = point.sub(plain, text)
@@ -140,7 +143,7 @@ def marks() -> str:
 @lru_cache(maxsize=1)
 def word() -> re.Pattern[str]:
     """A word: letters and digits with their marks, of any script."""
-    return re.compile(rf"(?:[^\W_]|[{marks()}])+")
+    return re.compile(rf"(?:[^\W_]+|[{marks()}]+)+")
 
 
 @lru_cache(maxsize=1)
