@@ -191,7 +191,7 @@ def copy(folder: Path, to: Path, without: str) -> Path:
 
 def test_folders_without_safetensors_say_what_they_hold(folder: Path, tmp_path: Path) -> None:
     for held, message, hint in (("pytorch_model.bin", "only pickled weights", "convert it once"),
-                                ("adapter_model.safetensors", "an adapter, not a model", "merge it"),
+                                ("adapter_model.safetensors", r"an adapter \(peft\), not a model", "merge it"),
                                 ("notes.txt", "no weights", "safetensors")):
         path = copy(folder, tmp_path / held, "*.safetensors")
         (path / held).write_bytes(b"junk")

@@ -23,6 +23,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.turns import own_end
 from emgecg_cli.core.models.capacity import Use
 from emgecg_cli.core.models.hub import commit_of, locate, obtain
+from emgecg_cli.core.models.other_formats import hint_of_a_failure
 
 MEGABYTE = 1 << 20
 LOADING = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
@@ -189,9 +190,4 @@ def fingerprint(folder: Path) -> str:
 
 def _cannot_load(name: str, folder: Path, error: Exception) -> MedReportError:
     reason = " ".join(str(error).split()).split(". ")[0][:300]
-    sentences = sorted(path.name for path in folder.glob("*.model"))
-    if sentences and not (folder / "tokenizer.json").is_file():
-        hint = f"its tokenizer is {sentences[0]} alone: `pip install 'medreport[sentencepiece]'`, then try again"
-    else:
-        hint = "the folder needs config.json, *.safetensors and tokenizer files"
-    return MedReportError(f"backbone {name}: cannot load {folder}: {reason}", hint)
+    return MedReportError(f"backbone {name}: cannot load {folder}: {reason}", hint_of_a_failure(folder))

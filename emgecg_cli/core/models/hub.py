@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +22,18 @@ from huggingface_hub.hf_api import ModelInfo
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.capacity import Missing, Use, gigabytes, missing_disk, missing_memory
+from emgecg_cli.core.models.other_formats import (
+    CONFIG,
+    INDEX,
+    TOKENIZERS,
+    WEIGHTS,
+    weight_files,
+    what_a_file_is,
+    what_it_is,
+)
 
 TIMEOUT = 10.0  # seconds for an answer of the hub
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 SMALL = (".json", ".model", ".txt", ".jinja")
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-CONVERT = ("convert it once, on a machine that may run its code: `python -c \"from transformers import "
-           "AutoModelForCausalLM as M, AutoTokenizer as T; M.from_pretrained('{where}', use_safetensors=False)"
-           ".save_pretrained('converted'); T.from_pretrained('{where}').save_pretrained('converted')\"` "
-           "(AutoModelForSeq2SeqLM for BART and T5), then `--backbone ./converted`")
 constants.HF_HUB_DISABLE_TELEMETRY = True  # a download says what is wanted, not which tools run here
 NO_NETWORK = (hub_errors.HTTPError, OSError)
 
@@ -64,6 +65,12 @@ def locate(name: str, revision: str | None = None) -> Place:
     """
     if Path(name).is_dir():
         return Place(name, Path(name))
+    if Path(name).is_file():
+        found = what_a_file_is(Path(name))
+        raise MedReportError(f"backbone {name} cannot be used here: it is {found.what}", found.remedy)
+    if name.lower().endswith(".gguf"):
+        raise MedReportError(f"backbone {name}: no such file", "check the path; a GGUF file must be converted first, "
+                                                               "see docs/training.md")
     stem, asked = names.split_revision(name)
     if stem == "tiny":
         raise MedReportError("backbone tiny is built from sizes and cannot be loaded", "train it: --backbone tiny")
@@ -89,8 +96,9 @@ def obtain(place: Place, use: Use) -> Path:
     folder = place.folder or cached(place)
     if folder is not None:
         files = [path.name for path in folder.iterdir()]
-        if not weight_files(files):
-            raise _refusal(place, [_no_weights(place, files)])
+        odd = _odd(place, files)
+        if odd:
+            raise _refusal(place, [odd])
         _refuse(place, missing_memory(_stored_parameters(folder), use))
         return folder
     cache = Path(constants.HF_HUB_CACHE)
@@ -100,8 +108,8 @@ def obtain(place: Place, use: Use) -> Path:
         raise _refusal(place, [*missing, *missing_disk(2 * parameters, cache), *missing_memory(parameters, use)])
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if "/" not in file.rfilename}
     weights = weight_files(sizes)
-    if not weights:
-        missing.append(_no_weights(place, sizes))
+    odd = _odd(place, sizes)
+    missing += [odd] if odd else []
     wanted = [*sorted(name for name in sizes if name.endswith(SMALL)), *weights]
     lacking = [name for name in wanted if not isinstance(_in_cache(place, name, info.sha), str)]
     missing += missing_disk(sum(sizes[name] for name in lacking), cache)
@@ -120,15 +128,6 @@ def cached(place: Place) -> Path | None:
 def commit_of(place: Place, folder: Path) -> str | None:
     """The commit of a hub model in the cache."""
     return None if place.folder else folder.name
-
-
-def weight_files(files: Iterable[str]) -> list[str]:
-    """Which of these files at the root of a model hold its weights: one file, or its shards; only safetensors count."""
-    there = sorted(files)
-    if WEIGHTS in there:
-        return [WEIGHTS]
-    shards = [name for name in there if re.fullmatch(r".+-\d{5}-of-\d{5}\.safetensors", name)] if INDEX in there else []
-    return [name for name in shards if name.startswith("model-")] or shards
 
 
 def _in_cache(place: Place, name: str, revision: str | None) -> object:
@@ -198,21 +197,14 @@ def _gated(place: Place) -> Missing:
                    f"accept it at {place.url}; a fine-grained token needs the right to read gated models")
 
 
-def _no_weights(place: Place, files: Iterable[str]) -> Missing:
-    """Why there are no weights to load, and how to get some."""
-    pickled = sorted(name for name in files if name.endswith(PICKLED) and name != "training_args.bin")
-    if "adapter_model.safetensors" in files:
-        return Missing("it holds an adapter, not a model", "give the model it was made for, or merge it first")
-    if not pickled:
-        return Missing(f"it holds no weights ({WEIGHTS}, or shards with {INDEX})",
-                       "a backbone needs config.json, *.safetensors and tokenizer files")
-    where = place.folder.as_posix() if place.folder else place.repo
-    convert = CONVERT.format(where=where)
-    if not place.folder:
+def _odd(place: Place, files: Collection[str]) -> Missing | None:
+    """What a place is if it is no backbone, and what to do about it."""
+    found = what_it_is(place.folder.as_posix() if place.folder else place.repo, files, place.folder)
+    if found and not place.folder and "pickled" in found.what:
         stem, _ = names.split_revision(place.name)
-        convert = (f"a pull request at {place.url}/discussions may hold safetensors: `--backbone {stem}@refs/pr/N`; "
-                   f"or {convert}")
-    return Missing(f"it holds only pickled weights ({pickled[0]}), which can run code when they are loaded", convert)
+        return Missing(found.what, f"a pull request at {place.url}/discussions may hold safetensors: "
+                                   f"`--backbone {stem}@refs/pr/N`; or {found.remedy}")
+    return found
 
 
 def _parameters(place: Place, info: ModelInfo, weight_bytes: int) -> int:
@@ -225,7 +217,7 @@ def _parameters(place: Place, info: ModelInfo, weight_bytes: int) -> int:
 def _stored_parameters(folder: Path) -> int:
     """Number of parameters in a folder's weights, from the headers of the files."""
     total = 0
-    for name in weight_files(path.name for path in folder.iterdir()):
+    for name in weight_files([path.name for path in folder.iterdir()]):
         try:
             with (folder / name).open("rb") as stream:
                 header = json.loads(stream.read(min(int.from_bytes(stream.read(8), "little"), 1 << 27)))

@@ -52,7 +52,10 @@ def tune_backbone(backbone: Any, tuning: str, *, rank: int, alpha: int, dropout:
     if tuning not in TUNINGS:
         raise MedReportError(f"no tuning '{tuning}'", f"available: {', '.join(TUNINGS)}")
     if tuning in ADAPTED:
-        if (tuning == "qlora") != bool(getattr(backbone, "is_loaded_in_4bit", False)):
+        four_bit = bool(getattr(backbone, "is_loaded_in_4bit", False))
+        if four_bit and tuning == "lora":
+            raise MedReportError("--tuning lora: the backbone's weights are in four bits already", "use --tuning qlora")
+        if (tuning == "qlora") != four_bit:
             raise RuntimeError(f"tuning {tuning} on a backbone loaded in another precision")
         # peft freezes all else. Norms and embeddings keep the backbone's dtype, as under plain LoRA; LoRA's own weights
         # are fp32. Gradients reach them under checkpointing too, which is never the reentrant kind here.
