@@ -79,9 +79,9 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; every error of every command ends here, in one line.
 
-    0: done. 1: a bug, or a check such as `leaks` that found something. 2: something to be put right by whoever typed
-    it, with a hint. 130: interrupted.
-    `MEDREPORT_DEBUG=1` shows the traceback as well.
+    0: done. 1: a bug, a check such as `leaks` that found something, or `prepare` setting more than half aside. 2:
+    something to be put right by whoever typed it, with a hint. 130: interrupted. `MEDREPORT_DEBUG=1` shows the
+    traceback as well.
     """
     try:
         status = app(list(arguments) or ["--help"], prog_name="medreport", standalone_mode=False)

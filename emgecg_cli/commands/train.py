@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.commands import console
+from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands import train_options as options
 from emgecg_cli.commands.group import run_in_group
 from emgecg_cli.commands.options import BackboneOpt, InstructionsArg, JsonOpt, OutOpt, StoreOpt, find_one
@@ -57,7 +57,8 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
         console.warn(slow)
 
     with console.progress("train", unit="steps") as progress:
-        result = train_run(instructions, path, config, store_path=store, on_start=_show_parts, progress=progress)
+        result = train_run(instructions, path, config, store_path=store, on_start=_show_parts, progress=progress,
+                           say=console.note)
     if not launch.is_main():
         return
     if result.loop is None:
@@ -72,7 +73,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
                   [[path.as_posix(), config.recipe, result.counts["steps"], speed[0], *kept, *speed[1:]]])
     if result.counts["truncated"]:
         console.warn(f"{result.counts['truncated']} reports were cut at --max-length {config.max_length}")
-    console.next_step("generate", path)
+    next_steps.after_train(path)
 
 
 def _show_parts(rows: list[Any], resuming: bool) -> None:

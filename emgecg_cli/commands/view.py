@@ -91,7 +91,7 @@ def _show_tables(viewed: ViewedTables, as_json: bool) -> None:
         print(f"\n{title}")
         console.table(head, [[_plain(cell) for cell in row] for row in rows])
     print(f"\n{viewed.n_outside} of {viewed.n_judged} numbers with a reference lie outside it (H above, L below)\n")
-    print("\n".join(_plain(line) for line in viewed.row.report.splitlines()))
+    print("\n".join(_plain(line) for line in viewing.report_text(viewed.row).splitlines()))
 
 
 def _plain(text: str) -> str:

@@ -213,6 +213,8 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
         rows = read_rows(out, PredictionRow)
         counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
                   "truncated": _truncated(row.truncated for row in rows)}
+        if unreported := sum(row.reference is None for row in rows):
+            counts["without_reference"] = unreported
         limit = _limit(task, reporter)
         details = {"dataset": task.store.dataset, "run": task.run.name, "machine": task.plan["machine"],
                    "files": file_hashes(out.parent, [out.name])}

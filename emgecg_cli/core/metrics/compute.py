@@ -123,7 +123,7 @@ def _statistics(task: Task, metric: Metric, n: int) -> dict[str, np.ndarray]:
     """System -> statistics of all n rows, (n, k), zero where a row is not in the slice."""
     systems = list(task.hypotheses)
     texts = [text for system in systems for text in task.hypotheses[system]]
-    references = [row.reference for row in task.rows] * len(systems)
+    references = [row.reference or "" for row in task.rows] * len(systems)
     blocks = metric.segment_statistics(texts, references, [*task.rows] * len(systems))
     found = {}
     for number, system in enumerate(systems):

@@ -121,7 +121,7 @@ def score_predictions(
     whole = task(whole_slice(checked, section), [name for name in asked if name not in TEXT_METRICS])
     tasks.insert(1, whole)
     values, reasons = compute(tasks, checked, resamples, seed)
-    references = [row.reference for row in checked]
+    references = [row.reference or "" for row in checked]
     systems = [System(name, values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
     clusters, clustered_by = clusters_of(checked)
     notes = text_notes(checked, systems[0].texts) + language_notes(rows, checked, language)
