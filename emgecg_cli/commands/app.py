@@ -39,6 +39,8 @@ from emgecg_cli.core.files import RESUME
 
 PIPELINE, AROUND = "The pipeline, in order", "Around it"
 
+_UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of a name that are not UTF-8, as Python holds them
+
 app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
@@ -66,6 +68,7 @@ def main() -> None:
     if not open_standard_streams():
         console.error("stdout is closed", "send it somewhere: a file, a pipe, or /dev/null")
         os._exit(2)  # the interpreter would fail to flush it
+    _in_utf8()
     # Two OpenMP threads that spin beside any other load wait for each other: a convolution takes 30 ms instead of 1.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -74,6 +77,13 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8", errors=errors)
     completion_init()
     sys.exit(run(sys.argv[1:]))
+
+
+def _in_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale is another one: there a path with an umlaut is no text, which
+    Python itself puts up with, and the libraries that read tables, weights and tokenizers do not."""
+    if sys.getfilesystemencoding().lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1" and sys.executable:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -95,6 +105,10 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and reader_has_gone():
             return _quiet()
+        # The libraries take such a name for anything but a path, and say so in many ways.
+        named = [error.object] if isinstance(error, UnicodeEncodeError) else arguments
+        if odd := next(filter(_UNDECODED.search, named), None):
+            return _fail(f"{odd[:200]}: a name that is not UTF-8", "rename it, or work on a copy under another name")
         if known := describe(error):
             return _fail(*known)
         what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -6,10 +6,8 @@ terminal.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import shlex
 import sys
 import time
@@ -19,7 +17,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-_NUMBER = re.compile(r"[+\-−]?[\d.,]+%?( ?[\[(±].*)?|-|–|n/a|")
+from emgecg_cli.core.pages.printable import json_text, one_line
 
 
 class Progress(Protocol):
@@ -54,7 +52,7 @@ def error(message: str, hint: str | None = None) -> None:
 
 def _say(prefix: str, message: str, style: str) -> None:
     """One line on stderr; the prefix is coloured on a terminal."""
-    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
+    line = one_line(message)
     if prefix and is_terminal(sys.stderr) and "NO_COLOR" not in os.environ:
         prefix = f"\033[{style}m{prefix}\033[0m"
     with suppress(OSError):  # hours of work do not end because nobody listens any more
@@ -66,9 +64,19 @@ def is_terminal(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def width_of(stream: IO[str]) -> int:
+    """How many characters a line of a terminal has."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return int(os.environ["COLUMNS"])
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 def print_json(value: object) -> None:
     """Print a result for machines on stdout: dataclasses as objects, a number that is not finite as null."""
-    print(json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_text(_jsonable(value), indent=2))
 
 
 def _jsonable(value: Any) -> Any:
@@ -88,36 +96,22 @@ def _jsonable(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None,
           talk: bool = False) -> None:
-    """Print a table: ruled on a terminal, aligned plain text elsewhere. Columns of numbers are set right.
+    """Print a table: ruled and within its width on a terminal, aligned plain text elsewhere. Columns of numbers are set
+    right. What cells hold may come from outside, and is cleaned here.
 
     On stdout if it is what the command was asked for, on stderr if it is `talk`.
     """
+    from emgecg_cli.commands.tables import is_right, plain_lines, ruled_lines
+
     stream = sys.stderr if talk else sys.stdout
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    right = [all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(columns))]
-    if not is_terminal(stream):
-        _plain_table(columns, cells, right, stream)
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, is_right in zip(columns, right, strict=True):
-        grid.add_column(Text(name), justify="right" if is_right else "left", overflow="fold")
-    for row in cells:
-        grid.add_row(*map(Text, row))
-    Console(highlight=False, file=stream).print(grid)
-
-
-def _plain_table(columns: Sequence[str], cells: list[list[str]], right: list[bool], stream: IO[str]) -> None:
-    """Aligned columns, two spaces between them."""
-    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
-    for row in [list(columns), *cells]:
-        padded = (text.rjust(width) if is_right else text.ljust(width)
-                  for text, width, is_right in zip(row, widths, right, strict=True))
-        print("  ".join(padded).rstrip(), file=stream)
+    names = [one_line(name) for name in columns]
+    cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
+    right = is_right(cells, len(names))
+    if is_terminal(stream):
+        lines = ruled_lines(names, cells, right, width_of(stream))
+        print(*([one_line(title)] if title else []), *lines, sep="\n", file=stream)
+    else:
+        print(*plain_lines(names, cells, right), sep="\n", file=stream)
 
 
 @contextmanager

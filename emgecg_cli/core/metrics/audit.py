@@ -49,7 +49,8 @@ def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[Pred
             raise MedReportError(f"record {row.record_id}: predicted twice (predictions {seen[key]} and {number})",
                                  "score one run at a time, one prediction per record")
         seen[key] = number
-    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference or "")) for row in rows]
+    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference or ""))
+               for row in rows]
     empty = next((row for row in checked if not (row.reference or "").strip()), None)
     if empty is not None:
         raise MedReportError(f"record {empty.record_id}: its reference is empty",
