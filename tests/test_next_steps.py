@@ -71,6 +71,14 @@ def test_three_records_with_nothing_in_common_train_without_it(folder: Path,
     assert advised(err) == "generate runs/tiny-wfdb --split train"
 
 
+def test_what_cannot_be_trained_or_downloaded_is_not_advised(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed(write_own(folder, 1), capsys)
+    err = typed("build-instructions --pool-size 4", capsys)
+    assert "one record in train is too few to train on" in err and "next:" not in err
+    for name, has in (("wfdb", False), ("etm", True), ("ludb", True)):
+        assert ("--download" in typed(f"prepare {name}", capsys, 2)) == has
+
+
 def test_codes_that_are_there_are_used_and_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     typed("prepare synthetic --records 40", capsys)
     typed("build-instructions --pool-size 4", capsys)

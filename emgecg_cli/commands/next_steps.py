@@ -24,8 +24,12 @@ def after_instructions(store_path: Path, instructions: Path) -> None:
     from emgecg_cli.core.store import open_store
 
     store = open_store(store_path)
-    if not len(store.reported("train")):
+    count = len(store.reported("train"))
+    if not count:
         _generate(store_path, "--store", store_path, "--instructions", instructions)
+        return
+    if count == 1 and store.modality != "tables":
+        console.note("one record in train is too few to train on: BatchNorm needs two")
         return
     backbone = _backbone_at_hand(store.manifest)
     words: list[object] = ["train", instructions, "--backbone", backbone]

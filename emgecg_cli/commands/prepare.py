@@ -144,6 +144,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
 def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | None, fs: int) -> Path | None:
     """Where the dataset lies, downloaded first if asked for; None for one that has no folder."""
     from emgecg_cli.core.datasets import takes
+    from emgecg_cli.core.downloads.sets import SETS
 
     if mirror and not download:
         raise MedReportError("--mirror says where to download from", "add --download, or leave --mirror out")
@@ -161,8 +162,9 @@ def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | No
         console.note(f"{place.as_posix()}: {fetched.files} files, {fetched.fetched} of them fetched now")
     elif root is None:
         if not place.is_dir():
+            open_set = ", or add --download where the set is open" if dataset in SETS else ""
             raise MedReportError(f"prepare {dataset} needs --root, and there is no {place.as_posix()}",
-                                 "give --root DIR, or add --download where the set is open")
+                                 f"give --root DIR{open_set}")
         console.note(f"reading {place.as_posix()}")
     return place
 
