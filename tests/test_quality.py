@@ -12,6 +12,7 @@ from emgecg_cli.core.datasets.wfdb_headers import read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.signals.leads import LEADS, MISSING, to_int16_uv
 from emgecg_cli.core.signals.limb_leads import _quantiles
+from emgecg_cli.core.signals.precordial import find_precordial_glitch
 from emgecg_cli.core.signals.quality import SignalChecks, check_limb_leads, check_signal
 
 
@@ -136,7 +137,12 @@ def test_odd_signals_are_checked_without_an_error(shape: tuple[int, int], value:
     assert isinstance(found, SignalChecks) and found.scale_check.startswith("not checked")
 
 
-def test_record_162_has_a_glitch_and_no_other_of_ptb_xl(shared_data: Path) -> None:
+# every one looked at: spikes and steps that no other lead shows
+PRECORDIAL = {"00016_hr": "V1", "00027_hr": "V2", "00182_hr": "V5", "00283_hr": "V5", "00292_hr": "V1",
+              "00304_hr": "V4", "00332_hr": "V6", "00352_hr": "V1"}
+
+
+def test_the_glitches_of_ptb_xl_are_those_that_can_be_seen(shared_data: Path) -> None:
     root = shared_data / "ptb-xl"
     found = {}
     for path in sorted((root / "records500" / "00000").glob("*.hea")):
@@ -145,7 +151,63 @@ def test_record_162_has_a_glitch_and_no_other_of_ptb_xl(shared_data: Path) -> No
                 checks.saturated_leads) == ("ok", "ok", [], [], [])
         if checks.lead_glitch:
             found[path.stem] = checks.lead_glitch
-    assert found == {"00162_hr": "aVR and aVF off by 2561 uV at samples 791-799 (1.58 s)"}
+    assert found.pop("00162_hr") == "aVR and aVF off by 2561 uV at samples 791-799 (1.58 s)"
+    assert {record: glitch.partition(" jumps by ")[0] for record, glitch in found.items()} == PRECORDIAL
+    assert found["00292_hr"].startswith("V1 jumps by +70")
+
+
+def test_no_recording_of_ludb_has_a_jump(shared_data: Path) -> None:
+    """Paced beats, ectopic beats and steep complexes among them."""
+    for number in range(1, 101):
+        assert find_precordial_glitch(read(shared_data / "ludb", f"data/{number}"), 500) is None
+
+
+@pytest.mark.parametrize("fs", [100, 250, 500])
+@pytest.mark.parametrize(("lead", "size"), [("V1", -11_100), ("V4", 8_300), ("V6", 6_000)])
+@pytest.mark.parametrize("length_s", [0.01, 0.2, 4.0])
+def test_a_spike_or_step_of_one_precordial_lead_is_named(fs: int, lead: str, size: int, length_s: float) -> None:
+    signal = twelve_leads(3, fs)
+    assert check_signal(signal, fs).lead_glitch is None
+    start = _still(signal, fs)
+    signal[LEADS.index(lead), start:start + max(1, round(length_s * fs))] += size
+    found = check_signal(signal, fs).lead_glitch or ""
+    named, _, rest = found.partition(" jumps by ")
+    assert named == lead and abs(int(rest.split()[0])) == pytest.approx(abs(size), abs=400)
+    place = int(rest.split(" at sample ")[1].split()[0])
+    assert min(abs(place - start), abs(place - start - round(length_s * fs))) <= 0.01 * fs + 1
+
+
+def _still(signal: np.ndarray, fs: int) -> int:
+    """A place where no precordial lead moves much."""
+    moves = np.abs(np.diff(signal[6:].astype(int), axis=1)).max(axis=0)
+    reach = round(0.15 * fs)
+    quiet = [moves[i - reach:i + reach].max() for i in range(2 * fs, 4 * fs)]
+    return 2 * fs + int(np.argmin(quiet))
+
+
+def test_what_all_leads_do_together_and_what_is_missing_is_no_jump() -> None:
+    signal = twelve_leads(3, 500)
+    together = signal.copy()
+    together[6:, 1500:1503] += 4000  # a pacing spike
+    assert find_precordial_glitch(together, 500) is None
+    gap = signal.copy()
+    gap[8, 1500:1700] = MISSING
+    assert find_precordial_glitch(gap, 500) is None
+    alone = np.full_like(signal, MISSING)
+    alone[6] = signal[6]
+    alone[6, 1500] += 9000
+    assert find_precordial_glitch(alone, 500) is None  # there is nothing to hold it against
+    for short in (np.zeros((12, 0), np.int16), signal[:, :40]):
+        assert find_precordial_glitch(short, 500) is None
+
+
+def test_a_glitch_of_limb_leads_and_one_of_a_precordial_lead_are_both_said() -> None:
+    signal = twelve_leads(3, 500)
+    start = _still(signal, 500)
+    signal[3, start:start + 9] += 800
+    signal[9, start + 40] += 7000
+    glitch = check_signal(signal, 500).lead_glitch or ""
+    assert glitch.startswith("aVR off by") and ". V4 jumps by " in glitch
 
 
 def test_flat_leads_and_leads_of_their_own_scale_in_real_recordings(shared_data: Path) -> None:

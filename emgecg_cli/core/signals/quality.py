@@ -14,6 +14,7 @@ import numpy as np
 
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING
 from emgecg_cli.core.signals.limb_leads import NOT_CHECKED, OK, SUSPECT, LimbLeadCheck, check_limb_leads
+from emgecg_cli.core.signals.precordial import find_precordial_glitch
 
 __all__ = ["NOT_CHECKED", "OK", "SUSPECT", "LimbLeadCheck", "SignalChecks", "check_limb_leads", "check_signal"]
 
@@ -36,9 +37,10 @@ LONG_PLATEAU_S = 1.0
 class SignalChecks:
     """What `check_signal` found, with the names of `artifacts.RecordRow`.
 
-    `flat_leads` are constant over nearly all of the samples they have, `flat_stretches` says where other leads are
-    constant for two seconds or more, `saturated_leads` stay again and again, or long, at their own largest or smallest
-    value.
+    `lead_glitch` describes a burst in which the limb leads contradict each other, and a jump of a single precordial
+    lead. `flat_leads` are constant over nearly all of the samples they have, `flat_stretches` says where other leads
+    are constant for two seconds or more, `saturated_leads` stay again and again, or long, at their own largest or
+    smallest value.
     """
 
     einthoven_p50_uv: float | None
@@ -74,7 +76,9 @@ def check_signal(signal: np.ndarray, fs: int, derived: Collection[str] = ()) -> 
     if gaps:
         lowest, highest = _seconds_present(signal, second)
     flat, stretches = _flat(signal, fs, lowest, highest)
-    return SignalChecks(*residuals, limb.verdict, limb.glitch, _check_scale(lowest, highest, flat), flat, stretches,
+    glitches = [one for one in (limb.glitch, find_precordial_glitch(signal, fs)) if one]
+    return SignalChecks(*residuals, limb.verdict, ". ".join(glitches) or None,
+                        _check_scale(lowest, highest, flat), flat, stretches,
                         _saturated(signal, fs, lowest, highest, flat))
 
 

@@ -71,9 +71,10 @@ def _checks() -> tuple[_Check, ...]:
                "would mend it, it is named. Nothing was changed.",
                _col("lead_check").str.starts_with("suspect"), _col("lead_check").str.strip_prefix("suspect: "),
                'lead_check.str.starts_with("suspect")', residual),
-        _Check("lead_glitch", "Glitches in single limb leads",
-               "A short stretch in which limb leads contradict each other, while they agree elsewhere: a fault of the "
-               "recorder or of the file, not a swap.",
+        _Check("lead_glitch", "Glitches in single leads",
+               "A short stretch in which limb leads contradict each other, while they agree elsewhere, or a jump of "
+               "one precordial lead, several times as far as in its beats, while the others stand still: a fault of "
+               "the recorder, an electrode or the file, not a swap.",
                _col("lead_glitch").is_not_null(), _col("lead_glitch"), "lead_glitch.is_not_null()"),
         _Check("unit_slip", "Unit slips",
                "Amplitudes that only a wrong gain explains, by a thousand or the like.",
