@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -129,33 +130,33 @@ def test_chunks_order_and_repeats_do_not_matter(roberta: Path, monkeypatch: pyte
 
 
 @pytest.fixture(scope="module")
-def negative(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """States of four numbers, so that a token may be like none of the other side: best similarities are negative."""
-    import shutil
-
-    from transformers import BertConfig, BertModel
+def negative(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """States of four numbers, so that a token may be like none of the other side: best similarities are negative. Its
+    words are those of the corpus, in alphabetical order, since a trained vocabulary is not the same every time."""
+    from transformers import BertConfig, BertModel, BertTokenizer
 
     folder = tmp_path_factory.mktemp("models") / "negative"
-    shutil.copytree(bert, folder)
+    words = sorted(set(re.findall(r"\w+|[^\w\s]", " ".join(CORPUS).lower())))
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     torch.manual_seed(3)
-    sizes = SIZES | {"hidden_size": 4, "num_attention_heads": 1, "initializer_range": 1.0}
-    config = BertConfig.from_pretrained(bert)
-    BertModel(BertConfig(vocab_size=config.vocab_size, max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    sizes = SIZES | {"hidden_size": 4, "num_attention_heads": 1, "initializer_range": 0.5}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary).save_pretrained(folder)
     return folder
 
 
 def test_a_pair_has_one_value_whatever_stands_beside_it(negative: Path) -> None:
-    pairs = [pair for pair in random_pairs(80, 5, longest=3) if pair[0].strip()]
+    pairs, shared = [pair for pair in random_pairs(48, 5, longest=3) if pair[0].strip()], {}
     long = random_pairs(1, 6, longest=25)[0]
-    alone = np.concatenate([scores(negative, [pair])[:, :3] for pair in pairs])
-    beside = np.concatenate([scores(negative, [pair, (long[1], long[1])])[:1, :3] for pair in pairs])
+    alone = np.concatenate([scores(negative, [pair], encoders=shared)[:, :3] for pair in pairs])
+    beside = np.concatenate([scores(negative, [pair, (long[1], long[1])], encoders=shared)[:1, :3] for pair in pairs])
     np.testing.assert_allclose(beside, alone, atol=1e-5, rtol=0)
     theirs = np.concatenate([library(negative, [pair], 64) for pair in pairs])
     np.testing.assert_allclose(alone, theirs, atol=1e-5, rtol=0)
     padded = np.concatenate([library(negative, [pair, (long[1], long[1])], 64)[:1] for pair in pairs])
-    dependent = np.abs(padded - theirs).max(axis=1) > 1e-5
-    assert 5 < dependent.sum() < len(pairs)  # the library's values of these depend on the batch
-    np.testing.assert_allclose(beside[~dependent], padded[~dependent], atol=1e-5, rtol=0)
+    moved = np.abs(padded - theirs).max(axis=1)
+    assert min((moved > 1e-3).sum(), (moved < 5e-6).sum()) >= 3  # some of the library's values depend on the batch
+    np.testing.assert_allclose(beside[moved < 5e-6], padded[moved < 5e-6], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("chunk", [7, 512])
