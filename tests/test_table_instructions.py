@@ -117,7 +117,7 @@ class TableStore:
         return self._references
 
     def scan(self) -> polars.LazyFrame:
-        ids = self._store.scan().select("record_id").collect()
+        ids = self._store.scan().select("record_id", "report_kind", "split").collect()
         return ids.with_columns(findings=polars.Series([case.findings for case in self._cases]),
                                 impression=polars.Series([case.impression for case in self._cases])).lazy()
 
@@ -311,7 +311,7 @@ def content(change: Callable[[list[Any]], Any]) -> Callable[[dict[str, Any]], di
     (0, lambda row: row | {"prompt_id": 3}, "'r0': its prompt is not in the pool"),
     (0, lambda row: row | {"prompt_id": 2}, "part 2 of its prompt is neither"),
     (0, lambda row: row | {"prompt_id": 1}, "not its prompt"),
-    (0, lambda row: row | {"messages": row["messages"][:1]}, "not a prompt and a report"),
+    (0, lambda row: row | {"messages": row["messages"][:1]}, "was changed after it was finished"),
     (0, lambda row: row | {"messages": [row["messages"][0], {"role": "assistant", "content": 7}]}, "not a prompt and"),
     (1, edited(matrix=[[1.0] * 7] * 2), "'r1': part 2 of its prompt has no matrix"),
     (1, edited(matrix=[[1.0] * 7, [float("inf")] * 7, [1.0] * 7]), "no matrix of 3 x 7 finite numbers"),

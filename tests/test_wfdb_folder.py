@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ptbxl_fixture import HEADER_LEADS, twelve_leads, write_record
+from sources import listed
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, open_dataset
@@ -86,7 +87,7 @@ def test_rows_that_cannot_be_used_are_set_aside(tmp_path: Path, row: str, reason
 
 
 @pytest.mark.parametrize("record, reason", [
-    ("b", "missing file"), ("a.hea", "missing file"), ("../reports", "path outside root"), ("/a", "path outside root"),
+    ("b", "missing file"), ("../reports", "path outside root"), ("/a", "path outside root"),
     ("~/a", "path outside root"), ("c", "unreadable header"), ("d", "unreadable header"), ("e", "wrong length"),
 ])
 def test_records_that_cannot_be_read_are_set_aside(tmp_path: Path, record: str, reason: str) -> None:
@@ -106,20 +107,76 @@ def test_wrong_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
     with pytest.raises(MedReportError, match=message) as caught:
         list(opened(folder(tmp_path, "a"), text).listing())
     assert "\n" not in caught.value.message and "reports.csv" in caught.value.message and caught.value.hint
+    if "lacks" in message:
+        assert f"found are {text.partition(chr(10))[0].replace(',', ', ')}" in caught.value.hint
 
 
 def test_wrong_roots_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MedReportError, match="no such folder"):
         opened(tmp_path / "none", "record,report\n")
     (tmp_path / "set").mkdir()
-    with pytest.raises(MedReportError, match="no WFDB record"):
-        opened(tmp_path / "set", "record,report\n")
+    for reports in ({}, {"reports": tmp_path / "reports.csv"}):
+        with pytest.raises(MedReportError, match="no WFDB record"):
+            open_dataset("wfdb", seed=0, root=tmp_path / "set", no_reports=True, **reports)
     with pytest.raises(MedReportError, match="needs --reports"):
         open_dataset("wfdb", seed=0, root=tmp_path / "set")
 
 
+@pytest.mark.parametrize("record", ["deep/er/b", "b", "er/b", "b.hea", "deep\\er\\b.hea", " ./deep/er/b ", "b.HEA",
+                                    "deep/er/b.dat"])
+def test_a_record_is_found_however_it_is_written(tmp_path: Path, record: str) -> None:
+    root = folder(tmp_path, "a", "deep/er/b", "bb")
+    source = opened(root, f"record,report\n{record},x\na,y\n")
+    found, other = read_all(source)
+    assert isinstance(found, Recording) and found.ref.record_id == "deep/er/b" and isinstance(other, Recording)
+    assert np.array_equal(found.signal, twelve_leads(1, 250, 2)) and source.details["records_without_report"] == 1
+
+
+def test_a_name_that_several_have_is_set_aside_and_one_at_the_root_goes_first(tmp_path: Path) -> None:
+    source = opened(folder(tmp_path, "x/a", "y/a", "x/b", "b"), "record,report\na,x\nb,x\nx/b,y\n")
+    bad, first, second = source.listing()
+    assert isinstance(bad, QuarantineRow) and bad.reason == "ambiguous record"
+    assert bad.detail == "reports.csv, row 2: 'a' may be x/a, y/a; write the path from the root"
+    assert (first.record_id, second.record_id) == ("b", "x/b") and source.details["records_without_report"] == 2
+
+
+def test_the_same_recording_under_two_spellings_is_one_record(tmp_path: Path) -> None:
+    _, refused = listed(opened(folder(tmp_path, "deep/a", "b"), "record,report,split\na,x,train\ndeep/a.hea,x,test\n"))
+    assert [(row.record_id, row.reason) for row in refused] == [("deep/a", "duplicate id")]
+
+
+def test_exchanged_columns_say_so(tmp_path: Path) -> None:
+    root = folder(tmp_path, "a", "deep/b")
+    for text, column in (("report,record\na,Sinus rhythm.\nb.hea,Normal.\n", "report"),
+                         ("record,report,subject_id\np1,x,a\np2,y,b\n", "subject_id"),
+                         ("record,report,file\n1,x,a\n2,y,b\n", "file")):
+        with pytest.raises(MedReportError, match=f"names a header below .*, and 2 of 2 of '{column}' do") as caught:
+            opened(root, text)
+        assert "exchanged" in caught.value.hint
+    with pytest.raises(MedReportError, match=r"the first is 'A01', a header there is 'a.hea'"):
+        opened(root, "record,report\nA01,x\n")
+    source = opened(root, "record,report,age,sex,split,language\na,x,F,61,,\nb,x,,,en,train\na,x,old,F,,\n")
+    details = [row.detail for row in source.listing() if isinstance(row, QuarantineRow)]
+    assert "are the headings 'age' and 'sex' exchanged?" in details[0] and len(details) == 3
+    assert "are the headings 'split' and 'language' exchanged?" in details[1] and "exchanged" not in details[2]
+
+
+@pytest.mark.parametrize("comments, expected", [
+    ("# Age: 78\n# Sex: Female\n# Dx: 426783006,164889003", (78, "F", ["164889003", "426783006"])),
+    ("#age: 41\n#sex: m\n#dx: Unknown", (41, "M", [])), ("#<age>: 51\n#<sex>: F", (51, "F", [])),
+    ("# Age: NaN\n# Sex: Unknown\n# note: 12", (None, None, [])), ("", (None, None, [])),
+])
+def test_the_comments_of_a_header_tell_what_the_csv_does_not(tmp_path: Path, comments: str, expected: tuple) -> None:
+    root = folder(tmp_path, "a", "b")
+    for name in "ab":
+        (root / f"{name}.hea").write_text((root / f"{name}.hea").read_text() + comments + "\n")
+    told, own = read_all(opened(root, "record,report,age,sex,codes\na,x,,,\nb,x,30,M,SR\n"))
+    assert isinstance(told, Recording) and isinstance(own, Recording)
+    assert (told.age, told.sex, told.codes) == expected and (own.age, own.sex, own.codes) == (30, "M", ["SR"])
+
+
 def test_records_without_a_report_are_counted_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emgecg_cli.core.datasets.wfdb_folder._NAMES_PER_BATCH", 3)
+    monkeypatch.setattr("emgecg_cli.core.datasets.record_names._NAMES_PER_BATCH", 3)
     root = tmp_path / "set"
     for i in range(20):
         (root / f"d{i % 3}").mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,8 @@ from emgecg_cli.core.files import RESUME
 
 PIPELINE, AROUND = "The pipeline, in order", "Around it"
 
+_UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of a name that are not UTF-8, as Python holds them
+
 app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
@@ -66,6 +68,7 @@ def main() -> None:
     if not open_standard_streams():
         console.error("stdout is closed", "send it somewhere: a file, a pipe, or /dev/null")
         os._exit(2)  # the interpreter would fail to flush it
+    _in_utf8()
     # Two OpenMP threads that spin beside any other load wait for each other: a convolution takes 30 ms instead of 1.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -76,12 +79,19 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+def _in_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale is another one: there a path with an umlaut is no text, which
+    Python itself puts up with, and the libraries that read tables, weights and tokenizers do not."""
+    if sys.getfilesystemencoding().lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1" and sys.executable:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status; every error of every command ends here, in one line.
 
-    0: done. 1: a bug, or a check such as `leaks` that found something. 2: something to be put right by whoever typed
-    it, with a hint. 130: interrupted.
-    `MEDREPORT_DEBUG=1` shows the traceback as well.
+    0: done. 1: a bug, a check such as `leaks` that found something, or `prepare` setting more than half aside. 2:
+    something to be put right by whoever typed it, with a hint. 130: interrupted. `MEDREPORT_DEBUG=1` shows the
+    traceback as well.
     """
     try:
         status = app(list(arguments) or ["--help"], prog_name="medreport", standalone_mode=False)
@@ -90,12 +100,15 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(error.message, error.hint)
     except typer.TyperException as error:
         return _fail(_usage_message(error), f"see `{_help_command(arguments)}`")
-    except (KeyboardInterrupt, typer.Abort) as error:
-        console.error("interrupted", _where(error))
-        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and reader_has_gone():
             return _quiet()
+        # The libraries take such a name for anything but a path, and say so in many ways.
+        named = [error.object] if isinstance(error, UnicodeEncodeError) else arguments
+        if odd := next(filter(_UNDECODED.search, named), None):
+            return _fail(f"{odd[:200]}: a name that is not UTF-8", "rename it, or work on a copy under another name")
         if known := describe(error):
             return _fail(*known)
         what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -108,12 +121,6 @@ def run(arguments: Sequence[str]) -> int:
     if status == 130:
         console.error("interrupted", RESUME)
     return status if isinstance(status, int) else 0
-
-
-def _where(error: BaseException) -> str:
-    """Where an interrupted command goes on, in its own words if it has said any."""
-    notes = [note for one in (error, error.__cause__, error.__context__) for note in getattr(one, "__notes__", ())]
-    return notes[0] if notes else RESUME
 
 
 def _fail(message: str, hint: str | None) -> int:

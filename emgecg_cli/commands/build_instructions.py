@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emgecg_cli.commands import console
+from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one, words
 from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
 
@@ -50,4 +50,4 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     counts = result.manifest.counts
     console.table(["instructions", "prompts", "records"],
                   [[result.path.as_posix(), counts["prompts"], counts["records"]]])
-    console.next_step("train", result.path, "--backbone", "tiny")
+    next_steps.after_instructions(store, result.path)

@@ -1,18 +1,15 @@
 """What the user sees: stdout is data, stderr is talk.
 
-Tables and JSON go to stdout; notes, warnings, errors and progress go to stderr, progress as a bar where that is a
-terminal, else as a plain line every half a minute.
+Tables and JSON go to stdout; notes, warnings, errors and progress go to stderr, progress only where that is a
+terminal.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import shlex
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,10 +17,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from emgecg_cli.core import launch
-
-EVERY = 30.0  # seconds between two lines about progress where there is no terminal
-_NUMBER = re.compile(r"[+\-−]?[\d.,]+%?( ?[\[(±].*)?|-|–|n/a|")
+from emgecg_cli.core.pages.printable import json_text, one_line
 
 
 class Progress(Protocol):
@@ -58,7 +52,7 @@ def error(message: str, hint: str | None = None) -> None:
 
 def _say(prefix: str, message: str, style: str) -> None:
     """One line on stderr; the prefix is coloured on a terminal."""
-    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
+    line = one_line(message)
     if prefix and is_terminal(sys.stderr) and "NO_COLOR" not in os.environ:
         prefix = f"\033[{style}m{prefix}\033[0m"
     with suppress(OSError):  # hours of work do not end because nobody listens any more
@@ -70,9 +64,19 @@ def is_terminal(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def width_of(stream: IO[str]) -> int:
+    """How many characters a line of a terminal has."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return int(os.environ["COLUMNS"])
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 def print_json(value: object) -> None:
     """Print a result for machines on stdout: dataclasses as objects, a number that is not finite as null."""
-    print(json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_text(_jsonable(value), indent=2))
 
 
 def _jsonable(value: Any) -> Any:
@@ -92,53 +96,33 @@ def _jsonable(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None,
           talk: bool = False) -> None:
-    """Print a table: ruled on a terminal, aligned plain text elsewhere. Columns of numbers are set right.
+    """Print a table: ruled and within its width on a terminal, aligned plain text elsewhere. Columns of numbers are set
+    right. What cells hold may come from outside, and is cleaned here.
 
     On stdout if it is what the command was asked for, on stderr if it is `talk`.
     """
+    from emgecg_cli.commands.tables import is_right, plain_lines, ruled_lines
+
     stream = sys.stderr if talk else sys.stdout
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    right = [all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(columns))]
-    if not is_terminal(stream):
-        _plain_table(columns, cells, right, stream)
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, is_right in zip(columns, right, strict=True):
-        grid.add_column(Text(name), justify="right" if is_right else "left", overflow="fold")
-    for row in cells:
-        grid.add_row(*map(Text, row))
-    Console(highlight=False, file=stream).print(grid)
-
-
-def _plain_table(columns: Sequence[str], cells: list[list[str]], right: list[bool], stream: IO[str]) -> None:
-    """Aligned columns, two spaces between them."""
-    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
-    for row in [list(columns), *cells]:
-        padded = (text.rjust(width) if is_right else text.ljust(width)
-                  for text, width, is_right in zip(row, widths, right, strict=True))
-        print("  ".join(padded).rstrip(), file=stream)
+    names = [one_line(name) for name in columns]
+    cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
+    right = is_right(cells, len(names))
+    if is_terminal(stream):
+        lines = ruled_lines(names, cells, right, width_of(stream))
+        print(*([one_line(title)] if title else []), *lines, sep="\n", file=stream)
+    else:
+        print(*plain_lines(names, cells, right), sep="\n", file=stream)
 
 
 @contextmanager
 def progress(description: str, unit: str = "records") -> Iterator[Progress]:
-    """Give a callable that says how far the work is: by a bar on a terminal, elsewhere by a line now and then.
+    """Give a callable that moves a bar on stderr; it does nothing where stderr is not a terminal.
 
     The rate counts what this run did, so that a resumed run does not claim the speed of the one before.
     """
-    if not launch.speaks():
-        yield lambda done, total, **fields: None
+    if not is_terminal(sys.stderr):
+        yield _silent
         return
-    with (_bar if is_terminal(sys.stderr) else _lines)(description, unit) as report:
-        yield report
-
-
-@contextmanager
-def _bar(description: str, unit: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -159,47 +143,8 @@ def _bar(description: str, unit: str) -> Iterator[Progress]:
         yield report
 
 
-@contextmanager
-def _lines(description: str, unit: str) -> Iterator[Progress]:
-    """A line every `EVERY` seconds for a log that nobody watches yet, also while nothing is reported."""
-    began, ended = time.monotonic(), threading.Event()
-    heard: list[tuple[float, int, int, Mapping[str, object]]] = []  # the first report and the latest
-
-    def report(done: int, total: int, **fields: object) -> None:
-        heard[min(1, len(heard)):] = [(time.monotonic(), done, total, fields)]
-
-    def speak() -> None:
-        while not ended.wait(EVERY):
-            with suppress(OSError, ValueError):  # whoever read stderr has gone
-                note(f"{description}: " + (_far(heard[0], heard[-1], unit) if heard else
-                                           f"{_duration(time.monotonic() - began)} so far"))
-
-    speaker = threading.Thread(target=speak, daemon=True)
-    speaker.start()
-    try:
-        yield report
-    finally:
-        ended.set()
-        speaker.join()
-
-
-def _far(first: tuple[float, int, int, Mapping[str, object]], latest: tuple[float, int, int, Mapping[str, object]],
-         unit: str) -> str:
-    """How far the work is, how fast it goes, and how long it takes yet: "120 of 1,000 steps, 0.31 steps/s, …"."""
-    at, done, total, fields = latest
-    seconds, made = at - first[0], done - first[1]
-    parts = [f"{done:,} of {total:,} {unit}".rstrip(), _talk(seconds, made, unit, fields).replace("  ", ", ")]
-    if made > 0 and seconds > 0 and done < total:
-        parts.append(f"{_duration((total - done) * seconds / made)} left")
-    return ", ".join(filter(None, parts))
-
-
-def _duration(seconds: float) -> str:
-    """"3 h 05 min", "4 min 35 s", "12 s"."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+def _silent(done: int, total: int, **fields: object) -> None:
+    """The progress of a run that nobody watches."""
 
 
 def _talk(seconds: float, done: int, unit: str, fields: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from emgecg_cli.commands import console
+from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands.options import (
     InstructionsOpt,
     JsonOpt,
@@ -111,7 +111,7 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
     if number and not result.already_finished:
         console.note(f"when all writers have ended: the same command without --writer finishes {path.as_posix()}")
     else:
-        console.next_step("score", result.path)
+        next_steps.after_generate(result.path)
 
 
 def _writer(given: str | None) -> tuple[int, int] | None:

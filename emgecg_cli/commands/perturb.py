@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from emgecg_cli.commands import console
+from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands.options import JsonOpt, OutOpt, SeedOpt, SplitOpt, StoreArg, complete, find_one
 from emgecg_cli.core import names
 
@@ -40,4 +40,4 @@ def perturb(kind: KindOpt, store: StoreArg = None, snr_db: SnrOpt = None, propor
     console.table(["store", "records", "perturbed", "unchanged", "SNR reached, dB: median", "5 %", "95 %"],
                   [[result.path.as_posix(), result.manifest.counts["records"], details["perturbed"],
                     details["unchanged"], *(reached.get(key) for key in ("p50", "p5", "p95"))]])
-    console.next_step("generate", "RUN", "--store", result.path)
+    next_steps.after_perturb(result.path)

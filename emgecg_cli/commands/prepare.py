@@ -12,6 +12,7 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.options import HEALTHY_HELP, DatasetArg, JsonOpt, OutOpt, complete, words
 from emgecg_cli.commands.verify import show, verified
 from emgecg_cli.core import names
+from emgecg_cli.core.artifacts import WITHOUT_REPORT
 from emgecg_cli.core.config import CLEANING, DATA, HEALTHY, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
 from emgecg_cli.core.errors import MedReportError
 
@@ -35,6 +36,11 @@ WindowOpt = Annotated[str, typer.Option("--window", metavar="|".join(WINDOWS), a
 ReportsOpt = Annotated[Path | None, typer.Option("--reports", metavar="CSV", show_default=False,
                                                  help="ptb-xl: other texts, columns ecg_id,report_en; "
                                                       "wfdb: the texts, columns record,report.")]
+KeepOpt = Annotated[bool, typer.Option("--keep-original", help="ptb-xl: a record that --reports has no text for keeps "
+                                                               "its original.")]
+NoReportsOpt = Annotated[bool, typer.Option("--no-reports", help="Keep recordings that have no report, to have reports "
+                                                                 "written: never in train, not scored. wfdb: goes "
+                                                                 "without --reports.")]
 TranslateOpt = Annotated[str | None, typer.Option(
     "--translate", metavar="MODEL", show_default=False,
     help="ptb-xl, wfdb: send reports that are not English to this model at --base-url, and keep its translation.")]
@@ -84,7 +90,8 @@ WorkersOpt = Annotated[int | None, typer.Option("--workers", metavar="N", min=1,
 def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = False, mirror: MirrorOpt = None,
             fs: FsOpt = PrepareConfig.fs, seconds: SecondsOpt = PrepareConfig.seconds,
             window: WindowOpt = PrepareConfig.window,
-            reports: ReportsOpt = None, translate: TranslateOpt = None, base_url: BaseUrlOpt = None,
+            reports: ReportsOpt = None, keep_original: KeepOpt = False, no_reports: NoReportsOpt = False,
+            translate: TranslateOpt = None, base_url: BaseUrlOpt = None,
             codes: CodesOpt = None, records: RecordsOpt = None,
             findings: FindingsOpt = None, language: LanguageOpt = None, mapping: MappingOpt = None,
             percentiles: PercentilesOpt = PrepareConfig.percentiles,
@@ -96,7 +103,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
             verify: VerifyOpt = False, out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Read a dataset into a store: leads by name, microvolts, splits by patient, clean reports, and a data card that
-    says what is wrong with it."""
+    says what is wrong with it. Exits with 1 where more than half of the recordings had to be set aside."""
     from emgecg_cli.core.datasets import open_dataset
     from emgecg_cli.core.store import Engine, prepare_store
 
@@ -105,10 +112,11 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     out = out or Path(STORES) / dataset
     config = PrepareConfig(fs=fs, seconds=seconds, window=window, clean=clean, min_words=min_words, split=split,
                            seed=seed, measure=measure, percentiles=percentiles, covariates=covariates,
-                           healthy=healthy, derive_leads=derive_leads)
+                           healthy=healthy, derive_leads=derive_leads, no_reports=no_reports)
     root = _find_root(dataset, root, download, mirror, fs)
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
-                          findings=findings, language=language, mapping=mapping)
+                          findings=findings, language=language, mapping=mapping, keep_original=keep_original or None,
+                          no_reports=no_reports or None)
     with console.progress(f"prepare {dataset}") as progress:
         if translate or base_url:
             source = _translated(source, translate, base_url, out, lambda done: progress(0, 1, translated=done))
@@ -126,13 +134,17 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
         _render(result.path, result.manifest.counts, details.get("references"), details.get("tables", {}))
         if found:
             show(found)
-    if any(one.damaged for one in found):
+    most_lost = _say_what_was_set_aside(result.path, result.manifest.counts, no_reports)
+    if not as_json:
+        console.next_step("build-instructions", result.path)
+    if most_lost or any(one.damaged for one in found):
         raise typer.Exit(1)
 
 
 def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | None, fs: int) -> Path | None:
     """Where the dataset lies, downloaded first if asked for; None for one that has no folder."""
     from emgecg_cli.core.datasets import takes
+    from emgecg_cli.core.downloads.sets import SETS
 
     if mirror and not download:
         raise MedReportError("--mirror says where to download from", "add --download, or leave --mirror out")
@@ -150,8 +162,9 @@ def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | No
         console.note(f"{place.as_posix()}: {fetched.files} files, {fetched.fetched} of them fetched now")
     elif root is None:
         if not place.is_dir():
+            open_set = ", or add --download where the set is open" if dataset in SETS else ""
             raise MedReportError(f"prepare {dataset} needs --root, and there is no {place.as_posix()}",
-                                 "give --root DIR, or add --download where the set is open")
+                                 f"give --root DIR{open_set}")
         console.note(f"reading {place.as_posix()}")
     return place
 
@@ -192,8 +205,6 @@ def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | Non
     console.table(["store", "records", "patients", "train", "val", "test", "set aside"],
                   [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
                     sum(counts["quarantined"].values())]])
-    for reason, number in counts["quarantined"].items():
-        console.warn(f"{number} set aside: {reason}; see {place}/quarantine.jsonl")
     _say_faults(place, counts, tables)
     if unused := counts.get("with_unused_signals"):
         console.note(f"{unused} records hold signals that are none of the twelve leads; {place}/card.md names them")
@@ -202,5 +213,19 @@ def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | Non
         more = f", and {nerves['values']} values of single nerves of {nerves['examinations']} others" if nerves else ""
         console.note(f"references for {references['items']} items, of {references['pool']['healthy']} healthy "
                      f"examinations{more}")
+    if unreported := counts.get("without_report"):
+        console.note(f"{unreported} {'have' if unreported > 1 else 'has'} no report: never in train, and not scored")
     console.note(f"what was found: {place}/card.md, {place}/card.html")
-    console.next_step("build-instructions", path)
+
+
+def _say_what_was_set_aside(path: Path, counts: dict[str, Any], no_reports: bool) -> bool:
+    """The reasons, counted; whether more than half of the recordings were set aside."""
+    reasons = sorted(counts["quarantined"].items(), key=lambda item: (-item[1], item[0]))
+    n = sum(number for _, number in reasons)
+    total = counts["recordings"] + n
+    if n:
+        why = ", ".join(f"{number} {reason}" for reason, number in reasons)
+        console.warn(f"{n} of {total} set aside: {why}; {path.as_posix()}/quarantine.jsonl says why for each")
+    if WITHOUT_REPORT & {reason for reason, _ in reasons} and not no_reports:
+        console.note("--no-reports keeps recordings that have none, to have reports written for them")
+    return 2 * n > total

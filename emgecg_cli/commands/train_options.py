@@ -91,8 +91,8 @@ EmgDropoutOpt = _option(TABLES, "--emg-dropout", float, "Dropout in the encoder 
 
 LengthOpt = _option(LOSS, "--max-length", int, "Longest prompt and report, in tokens (paper: 256).")
 EosOpt = _option(LOSS, "--eos-loss-weight", float, "Weight of the token that ends a report.")
-EncoderLossOpt = _option(LOSS, "--encoder-loss", str, "Supervise the encoder directly: none, codes or words.",
-                         ("none", "codes", "words"))
+EncoderLossOpt = _option(LOSS, "--encoder-loss", str, "Supervise the encoder directly: none, codes, words, or auto "
+                         "(codes where there are any, else words).", ("none", "codes", "words", "auto"))
 EncoderWeightOpt = _option(LOSS, "--encoder-loss-weight", float, "Weight of that loss.")
 AugmentOpt = _option(LOSS, "--augment", str, "none, or any of roll,gain,noise.", ("none", "roll,gain,noise"))
 

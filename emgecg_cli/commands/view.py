@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt, find_one, words
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.pages.printable import one_line, shown_lines
 
 if TYPE_CHECKING:
     from emgecg_cli.core.view import ViewedTables
@@ -72,10 +72,10 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     if as_json:
         console.print_json(viewing.as_json(viewed))
     elif not out:
-        width = shutil.get_terminal_size((100, 24)).columns if console.is_terminal(sys.stdout) else 100
-        lines = [_plain(f"Record {viewed.row.record_id}: {viewing.facts_line(viewed)}"), "",
+        width = console.width_of(sys.stdout) if console.is_terminal(sys.stdout) else 100
+        lines = [*_wrapped(f"Record {viewed.row.record_id}: {viewing.facts_line(viewed)}", width), "",
                  *map(_colour, viewing.draw_lines(viewed, layout, start, width)), "",
-                 *(line for note in viewing.notes(viewed) for line in textwrap.wrap(_plain(note), max(40, width)))]
+                 *(line for note in viewing.notes(viewed) for line in _wrapped(note, width))]
         print("\n".join(lines))
 
 
@@ -86,17 +86,17 @@ def _show_tables(viewed: ViewedTables, as_json: bool) -> None:
     if as_json:
         console.print_json(viewing.as_json(viewed))
         return
-    print(_plain(f"Record {viewed.row.record_id}: {viewing.facts_line(viewed)}"))
+    print(one_line(f"Record {viewed.row.record_id}: {viewing.facts_line(viewed)}"))
     for title, head, rows in viewed.tables:
         print(f"\n{title}")
-        console.table(head, [[_plain(cell) for cell in row] for row in rows])
+        console.table(head, rows)
     print(f"\n{viewed.n_outside} of {viewed.n_judged} numbers with a reference lie outside it (H above, L below)\n")
-    print("\n".join(_plain(line) for line in viewed.row.report.splitlines()))
+    print("\n".join(shown_lines(viewing.report_text(viewed.row))))
 
 
-def _plain(text: str) -> str:
-    """A text without characters that would steer a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def _wrapped(text: str, width: int) -> list[str]:
+    """A text in lines, broken between words alone."""
+    return textwrap.wrap(one_line(text), max(20, width), break_on_hyphens=False, break_long_words=False)
 
 
 def _colour(line: str) -> str:

@@ -16,8 +16,10 @@ from emgecg_cli.core.files import write_chunks_atomically
 
 SPLITS = ("train", "val", "test")
 PERTURBED = "perturbed.jsonl"  # of a perturbed store: a PerturbedRow for each record that was hit
-# who wrote a report: a physician, the recorder, a template from labels, or a translator of what one of them wrote
-REPORT_KINDS = ("physician", "machine", "template", "translation")
+NO_REPORT = "none"
+WITHOUT_REPORT = {"no report", "empty report", "no label"}  # why it is set aside where such are not to be kept
+# who wrote a report: a physician, the recorder, a template from labels, a translator of one of them, or nobody
+REPORT_KINDS = ("physician", "machine", "template", "translation", NO_REPORT)
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,12 @@ class RecordRow:
 
     `shard` and `row` say where its signal lies. `recording_id` is the recording's own id and `start_s` where in it the
     row begins, in seconds; `record_id` differs from it only where a recording gives several rows. `report_kind` says
-    who wrote the text: one of REPORT_KINDS. Counts of samples are in samples of the store, over all leads for
-    `n_missing` and `n_clipped`, in time for the others. Residuals are in microvolts, at the median and the 99th
-    percentile of the samples; they are None when a limb lead is absent. `resampled_from` is the rate in Hz the leads
-    had in the file, whole or not, when it was another one than `fs`. The checks are those of `signals.quality`;
-    `signal_hash` and `fingerprint` find equal and nearly equal recordings.
+    who wrote the text: one of REPORT_KINDS. A recording without a report has None for it, and is never in train. Counts
+    of samples are in samples of the store, over all leads for `n_missing` and `n_clipped`, in time for the others.
+    Residuals are in microvolts, at the median and the 99th percentile of the samples; they are None when a limb lead is
+    absent. `resampled_from` is the rate in Hz the leads had in the file, whole or not, when it was another one than
+    `fs`. The checks are those of `signals.quality`; `signal_hash` and `fingerprint` find equal and nearly equal
+    recordings.
     """
 
     record_id: str
@@ -119,8 +122,8 @@ class RecordRow:
     split: str
     fs: int
     sig_len: int
-    report: str
-    report_raw: str
+    report: str | None
+    report_raw: str | None
     language: str
     codes: list[str]
     source: str
@@ -182,7 +185,7 @@ class PerturbedRow:
 
 @dataclass(frozen=True)
 class InstructionRow:
-    """One line of `instructions.jsonl`: the chat of one record, in Hugging Face's messages convention."""
+    """One line of `instructions.jsonl`: a record's chat, in Hugging Face's convention; without a report, its prompt."""
 
     record_id: str
     prompt_id: int
@@ -191,7 +194,7 @@ class InstructionRow:
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """One line of `predictions.jsonl`: a generated report beside its reference.
+    """One line of `predictions.jsonl`: a generated report beside its reference, None where the record has no report.
 
     `signal` says what the model was shown ("real", "shuffled", "zeros" or "none"), `signal_from` whose recording.
     `truncated`: the report was as long as it may be and had not ended; None where that is not known.
@@ -199,7 +202,7 @@ class PredictionRow:
 
     record_id: str
     prediction: str
-    reference: str
+    reference: str | None
     prompt_id: int | None = None
     subject_id: str | None = None
     dataset: str | None = None

@@ -36,7 +36,8 @@ class PrepareConfig:
 
     `window` says what a longer recording gives: its first seconds, the middle ones, or all, one row after the other.
     `derive_leads` computes limb leads that a file lacks from two that it has.
-    `clean` None takes CLEANING's rules, `split` None the official split where there is one. `healthy` "nerves" takes
+    `clean` None takes CLEANING's rules, `split` None the official split where there is one. `no_reports` keeps
+    recordings without a report, never in train. `healthy` "nerves" takes
     references of tables also from single nerves that reports call normal. Raises MedReportError on bad values.
     """
 
@@ -53,6 +54,7 @@ class PrepareConfig:
     covariates: str = "none"
     healthy: str = "cases"
     derive_leads: bool = False
+    no_reports: bool = False
 
     @property
     def sig_len(self) -> int:
@@ -164,14 +166,15 @@ class TrainConfig:
     choice) or indices as in "0,2". `lora_targets` are "all-linear", "meit-code" (what the released scripts tuned in
     each family) or names of layers; `new_tokens` are "none", "roles" (the paper's role tags) or tokens, as in
     "<a>,<b>". `encoder_loss` supervises the encoder directly besides the report loss: "codes" (the record's codes),
-    "words" (a bag of the report's tokens) or "none". `augment` names what is done to a training signal: any of "roll",
-    "gain", "noise". `eos_loss_weight` below 1 makes a model less eager to end a report, which omits findings. `steps`,
-    when set, overrides `epochs`. `select` says which weights a run keeps: the "best" on the validation split, which is
-    looked at every `evaluate_every` steps (None: once an epoch), or the "last". `track` names where metrics go besides
-    `metrics.jsonl`: "none", or any of "tensorboard", "wandb". `val_limit` looks at so many records of the validation
-    split, drawn by the seed. A checkpoint is written every `checkpoint_every` steps and every `checkpoint_minutes`
-    (0: not by time). `chat_template` is "own", the backbone's, or the name of one that replaces it; `template_options`
-    are variables it reads, `system` what it says first: a text, "none", or None for what it says of its own accord.
+    "words" (a bag of the report's tokens), "auto" (codes where the store has them, else words) or "none". `augment`
+    names what is done to a training signal: any of "roll", "gain", "noise". `eos_loss_weight` below 1 makes a model
+    less eager to end a report, which omits findings. `steps`, when set, overrides `epochs`. `select` says which weights
+    a run keeps: the "best" on the validation split, which is looked at every `evaluate_every` steps (None: once an
+    epoch), or the "last". `track` names where metrics go besides `metrics.jsonl`: "none", or any of "tensorboard",
+    "wandb". `val_limit` looks at so many records of the validation split, drawn by the seed. A checkpoint is written
+    every `checkpoint_every` steps and every `checkpoint_minutes` (0: not by time). `chat_template` is "own", the
+    backbone's, or the name of one that replaces it; `template_options` are variables it reads, `system` what it says
+    first: a text, "none", or None for what it says of its own accord.
 
     Of tables: `values` says how a number enters the prompt: its two embeddings by the "encoder", as plain "text", or as
     the words of "rules". `references` is another hospital's file, None the store's own; `random_references` gives each

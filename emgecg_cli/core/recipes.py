@@ -42,7 +42,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "encoder": "resnet18-tiny", "projector": "linear", "signal_tokens": 8, "token_norm": "rms", "tuning": "full",
         "batch_size": 32, "gradient_accumulation": 1,
         "epochs": 12.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
-        "eos_loss_weight": 0.3, "encoder_loss": "codes", "augment": "roll,gain,noise", "select": "last",
+        "eos_loss_weight": 0.3, "encoder_loss": "auto", "augment": "roll,gain,noise", "select": "last",
     },
     "emgllm": {
         "encoder": "emg-alignment", "fusion": "splice", "stage1_steps": 2000, "lora_rank": 8, "lora_alpha": 16,

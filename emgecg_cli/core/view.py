@@ -195,7 +195,12 @@ def notes(view: Viewed) -> list[str]:
     if found:
         lines.append(f"Checks: {'; '.join(found)}")
     by = _KINDS.get(view.row.report_kind)
-    return [*lines, f"Report{f' by {by}' if by else ''}: {view.row.report}"]
+    return [*lines, f"Report{f' by {by}' if by else ''}: {report_text(view.row)}"]
+
+
+def report_text(row: RecordRow) -> str:
+    """The report as it is shown; a recording that has none says so."""
+    return "none" if row.report is None else row.report
 
 
 def draw_page(view: Viewed, layout: str, start: float, gain: float | None = None) -> Page:

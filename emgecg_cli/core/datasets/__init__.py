@@ -28,7 +28,8 @@ from emgecg_cli.core.signals.resampling import Rate
 class RecordRef:
     """What listing a source tells about a record: its keys, where it lies, and its official split if there is one.
 
-    `details` is whatever else the listing knows and `Source.read` needs (texts, labels), as JSON values.
+    `details` is whatever else the listing knows and `Source.read` needs (texts, labels), as JSON values. `unreported`
+    marks a recording that has no report.
     """
 
     record_id: str
@@ -36,6 +37,7 @@ class RecordRef:
     source: str
     split: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    unreported: bool = False
 
 
 class TimeSliced(Protocol):
@@ -60,17 +62,17 @@ class Recording:
     `signal` is int16 microvolts, (12, L), missing samples = `signals.leads.MISSING`; an array, or what gives one where
     it is sliced in time, `signal[:, a:b]`, and may raise RecordError there. `fs` is a Fraction where the rate is not
     whole. `unused_signals` are the names of what the file holds beside the leads, `file_flags` its faults, a line each,
-    that did not set it aside. `report` is the raw text and
-    `report_kind` one of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a
-    translation's original). `language` None means that it is to be guessed from the text. `n_trimmed` counts samples
-    in time that the reader took off as padding, `n_clipped` samples over all leads beyond int16 microvolts, None
-    where they are not counted yet. `sex` is "F", "M" or None, `age` in years.
+    that did not set it aside. `report` is the raw text, None where the reference is `unreported`, and `report_kind` one
+    of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a translation's original).
+    `language` None means that it is to be guessed from the text. `n_trimmed` counts samples in time that the reader
+    took off as padding, `n_clipped` samples over all leads beyond int16 microvolts, None where they are not counted
+    yet. `sex` is "F", "M" or None, `age` in years.
     """
 
     ref: RecordRef
     signal: np.ndarray | TimeSliced
     fs: Rate
-    report: str
+    report: str | None
     language: str | None = None
     codes: list[str] = field(default_factory=list)
     report_kind: str = "physician"
@@ -111,6 +113,8 @@ class Source:
     never holds the whole set. `read` yields, for each reference in order, the recording or the reason why it is set
     aside; it can be pickled. `arguments` are the resolved options and `details` what else the manifest should say.
     A source of the modality "tables" yields `Examination`s in place of recordings.
+    A source that takes `no_reports` lists recordings without a report too, as `unreported`, where it is given; else it
+    refuses them.
     `population` says whose patients these are: in two stores of one population a subject_id is the same person.
     """
 

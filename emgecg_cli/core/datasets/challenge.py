@@ -14,7 +14,8 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.snomed import WRAPPED, merged, read_statements
+from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
+from emgecg_cli.core.datasets.snomed import merged, read_statements
 from emgecg_cli.core.datasets.tables import told_of_tables
 from emgecg_cli.core.datasets.templates import report_of
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
@@ -22,20 +23,18 @@ from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 
 FS = 500
-OLDEST = 120
-SEXES = {"male": "M", "m": "M", "female": "F", "f": "F"}
-NO_LABEL = {"", "unknown", "nan", "none"}
 
 # The Challenge numbers the records of each set with letters of its own.
 SETS = {"A": "cpsc2018", "Q": "cpsc2018", "E": "georgia", "JS": "chapman-ningbo", "HR": "ptb-xl", "I": "INCART"}
 _NUMBERED = re.compile(r"([A-Z]+)\d{4,5}", re.ASCII)
 
 
-def open_challenge(dataset: str, root: Path, codes: Path | None, **details: Any) -> Source:
+def open_challenge(dataset: str, root: Path, codes: Path | None, no_reports: bool = False, **details: Any) -> Source:
     """Open a folder of Challenge records, in any depth of subfolders, as `dataset`.
 
     A report is written from the codes by the table of `snomed`; `codes` is a CSV `code,statement` that adds to it or
-    replaces statements. Raises MedReportError when the root is no folder or holds no header, or on a bad CSV.
+    replaces statements. With `no_reports` each header is read while listing too, to know which has no label. Raises
+    MedReportError when the root is no folder or holds no header, or on a bad CSV.
     """
     root = check_folder(Path(root), dataset)
     if next(find_records(root), None) is None:
@@ -45,7 +44,8 @@ def open_challenge(dataset: str, root: Path, codes: Path | None, **details: Any)
     arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
     details |= {"patients": "not published: one per record"} | ({"codes": said} if said else {}) | told_of_tables(
         codes and Path(codes))
-    return Source(dataset, partial(_list, dataset, root), partial(_read, str(root), given), arguments, details)
+    return Source(dataset, partial(_list, dataset, root, no_reports), partial(_read, str(root), given), arguments,
+                  details)
 
 
 def check_folder(root: Path, dataset: str) -> Path:
@@ -55,15 +55,23 @@ def check_folder(root: Path, dataset: str) -> Path:
     return root
 
 
-def _list(dataset: str, root: Path) -> Iterator[RecordRef | QuarantineRow]:
+def _list(dataset: str, root: Path, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
     for source in find_records(root):
         record_id = source.rpartition("/")[2]
         numbered = _NUMBERED.fullmatch(record_id)
         owner = SETS.get(numbered[1], dataset) if numbered else dataset
         if owner == dataset:
-            yield RecordRef(record_id, record_id, source)
+            yield RecordRef(record_id, record_id, source, unreported=no_reports and not _has_label(root, source))
         else:
             yield QuarantineRow(record_id, "other set", f"numbered as a record of {owner}, not of {dataset}", source)
+
+
+def _has_label(root: Path, source: str) -> bool:
+    """Whether a header names a code; one that cannot be read is left to be refused when it is."""
+    try:
+        return bool(codes_of(read_comments(read_header(root, source).comments)))
+    except RecordError:
+        return True
 
 
 def _read(root: str, given: Mapping[str, str], refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
@@ -73,40 +81,19 @@ def _read(root: str, given: Mapping[str, str], refs: Sequence[RecordRef]) -> Ite
 
 def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:
     header = read_header(root, ref.source)
-    said = _comments(header.comments)
-    codes = _codes(said.get("dx", ""), table)
+    said = read_comments(header.comments)
+    codes = [] if ref.unreported else _codes(said, table)
     leads = read_leads(header, FS)
-    return Recording(ref, leads.signal, FS, report_of(codes, table), "en", codes, "template",
-                     age=read_age(said.get("age", "")), sex=SEXES.get(said.get("sex", "").lower()),
-                     **leads.facts())
+    return Recording(ref, leads.signal, FS, report_of(codes, table) or None, "en", codes, "template",
+                     age=age_of(said), sex=sex_of(said), **leads.facts())
 
 
-def _comments(lines: Sequence[str]) -> dict[str, str]:
-    """`Age: 78` and the like by key in lower case; lines of one key are joined by commas."""
-    said: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        key, value = key.strip().lower(), value.strip()
-        said[key] = f"{said[key]},{value}" if key in said else value
-    return said
-
-
-def _codes(text: str, table: Mapping[str, str]) -> list[str]:
-    stated = {code.strip() for code in text.split(",")}
-    codes = sorted({WRAPPED.get(code, code) for code in stated if code.lower() not in NO_LABEL})
+def _codes(said: Mapping[str, str], table: Mapping[str, str]) -> list[str]:
+    codes = codes_of(said)
     if not codes:
-        raise RecordError("no label", f"the header's Dx is {text[:40]!r}")
+        raise RecordError("no label", f"the header's Dx is {said.get('dx', '')[:40]!r}")
     unknown = [code[:40] for code in codes if code not in table]
     if unknown:
         raise RecordError("unknown code", f"no statement for {', '.join(unknown[:10])}; give one by --codes, a CSV of "
                                           "code,statement")
     return codes
-
-
-def read_age(text: str) -> float | None:
-    """Years from 0 to 120; None for anything else."""
-    try:
-        age = float(text)
-    except ValueError:
-        return None
-    return age if 0 <= age <= OLDEST else None

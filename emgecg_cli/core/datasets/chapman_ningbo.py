@@ -16,11 +16,11 @@ FLUTTER = ("the Ningbo part (JS10647 and later) states atrial flutter (164890007
            "fibrillation in none: its flutter may stand for both")
 
 
-def open_source(root: Path, codes: Path | None = None) -> Source:
+def open_source(root: Path, codes: Path | None = None, no_reports: bool = False) -> Source:
     """Open the folder of the records: ecg-arrhythmia's root or its `WFDBRecords/`, or the Challenge's folders.
 
     Reports are written from the codes (`report_kind` "template"); `codes` is a CSV `code,statement` of further or
-    other statements. A record without labels, or with a code that has no statement, is set aside. No official split,
-    and no patients are published. Raises MedReportError as `open_challenge` does.
+    other statements. A record without labels, unless `no_reports` keeps it, or with a code that has no statement, is
+    set aside. No official split, and no patients are published. Raises MedReportError as `open_challenge` does.
     """
-    return open_challenge("chapman-ningbo", root, codes, labels=FLUTTER)
+    return open_challenge("chapman-ningbo", root, codes, no_reports, labels=FLUTTER)

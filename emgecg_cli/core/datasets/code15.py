@@ -52,16 +52,16 @@ _PART = re.compile(r"exams_part(\d{1,4})\.hdf5")
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
-def open_source(root: Path) -> Source:
+def open_source(root: Path, no_reports: bool = False) -> Source:
     """Open a CODE-15% root: 400 Hz, without the zeros that pad each exam to 4096 samples (`n_trimmed`).
 
     The order is that of the parts and their rows. Codes are the true columns of `exams.csv`, in lower case; the report
     is made from them (`report_kind` "template"). Set aside are exams without any true label (of which nothing can be
-    said: the set has six abnormalities and "normal"), with labels that contradict each other (normal with any other,
-    bradycardia with tachycardia, atrial fibrillation with a sinus rhythm or a first-degree block), rows of a part that
-    `exams.csv` does not place there (each published part ends with a row of zeros as exam 0), exams whose part is not
-    there or lacks them, and those of a part that cannot be read. Raises MedReportError when the root is none, no part
-    can be read, the table lacks a column, or h5py is not installed.
+    said: the set has six abnormalities and "normal"; `no_reports` keeps them), with labels that contradict each other
+    (normal with any other, bradycardia with tachycardia, atrial fibrillation with a sinus rhythm or a first-degree
+    block), rows of a part that `exams.csv` does not place there (each published part ends with a row of zeros as exam
+    0), exams whose part is not there or lacks them, and those of a part that cannot be read. Raises MedReportError when
+    the root is none, no part can be read, the table lacks a column, or h5py is not installed.
     """
     root = Path(root)
     if not root.is_dir():
@@ -72,7 +72,7 @@ def open_source(root: Path) -> Source:
     _check_one_is_readable(root, parts)
     details = {"table_sha256": file_hash(root / TABLE), "parts": parts, "microvolts_per_unit": UNITS_UV,
                **told_of_tables(root / TABLE, numbers=NUMBERS)}
-    return Source("code15", partial(_list, root, parts), partial(_read, str(root)),
+    return Source("code15", partial(_list, root, parts, no_reports), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name}, details)
 
 
@@ -101,9 +101,9 @@ def _ids(root: Path, part: str) -> list[int]:
     return read_ids(root / part, "exam_id", "tracings", len(LEADS)).tolist()
 
 
-def _list(root: Path, parts: Sequence[str]) -> Iterator[RecordRef | QuarantineRow]:
+def _list(root: Path, parts: Sequence[str], no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
     for part in parts:
-        yield from _list_part(root, part)
+        yield from _list_part(root, part, no_reports)
     frame = _numbered(root / TABLE).filter(~polars.col("trace_file").is_in(parts))
     for _, row in iterate_frame(frame, root / TABLE):
         yield _set_aside(row, RecordError("missing file", f"trace_file '{row['trace_file'][:80]}'"))
@@ -113,7 +113,7 @@ def _numbered(path: Path) -> polars.LazyFrame:
     return scan_columns(path, COLUMNS, numbers=NUMBERS).with_row_index("number", first_row(path))
 
 
-def _list_part(root: Path, part: str) -> Iterator[RecordRef | QuarantineRow]:
+def _list_part(root: Path, part: str, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
     exams: dict[str, list[dict[str, Any]]] = {}
     frame = _numbered(root / TABLE).filter(polars.col("trace_file") == part)
     for _, row in iterate_frame(frame, root / TABLE):
@@ -126,7 +126,7 @@ def _list_part(root: Path, part: str) -> Iterator[RecordRef | QuarantineRow]:
     for place, number in enumerate(ids):
         rows = exams.get(str(number), [])
         try:
-            yield _ref(str(number), part, place, rows)
+            yield _ref(str(number), part, place, rows, no_reports)
         except RecordError as error:
             yield QuarantineRow(str(number), error.reason, error.detail, f"{part}/{place}")
     there = {str(number) for number in ids}
@@ -142,7 +142,7 @@ def _set_aside(row: Mapping[str, Any], error: RecordError) -> QuarantineRow:
                          f"{TABLE}, row {row['number']}: {error.detail}", row["trace_file"])
 
 
-def _ref(exam_id: str, part: str, place: int, rows: Sequence[Mapping[str, Any]]) -> RecordRef:
+def _ref(exam_id: str, part: str, place: int, rows: Sequence[Mapping[str, Any]], no_reports: bool) -> RecordRef:
     if not rows:
         what = "the zeros after the last exam" if exam_id == "0" else f"{TABLE} does not place it in {part}"
         raise RecordError("not in table", f"exam {exam_id}: {what}")
@@ -153,21 +153,22 @@ def _ref(exam_id: str, part: str, place: int, rows: Sequence[Mapping[str, Any]])
     subject = _whole(row["patient_id"])
     if subject is None:
         raise RecordError("bad patient_id", f"{where}: '{row['patient_id'][:40]}' is no whole number")
-    labels = _labels(row, where)
+    labels = _labels(row, where, no_reports)
     male = _TRUTH.get(row["is_male"].strip().lower())
-    details = {"row": place, "report": report_of(labels, STATEMENTS), "codes": [label.lower() for label in labels],
+    details = {"row": place, "report": report_of(labels, STATEMENTS) or None,
+               "codes": [label.lower() for label in labels],
                "age": _age(row["age"]), "sex": None if male is None else "M" if male else "F"}
-    return RecordRef(exam_id, subject, f"{part}/{place}", details=details)
+    return RecordRef(exam_id, subject, f"{part}/{place}", details=details, unreported=not labels)
 
 
-def _labels(row: Mapping[str, str], where: str) -> list[str]:
+def _labels(row: Mapping[str, str], where: str, no_reports: bool) -> list[str]:
     """The true columns in the order of STATEMENTS."""
     truths = {name: _TRUTH.get(row[name].strip().lower()) for name in STATEMENTS}
     for name, truth in truths.items():
         if truth is None:
             raise RecordError("unreadable label", f"{where}: {name} is '{row[name][:40]}', neither True nor False")
     labels = [name for name, truth in truths.items() if truth]
-    if not labels:
+    if not labels and not no_reports:
         raise RecordError("no label", f"{where}: none of {', '.join(STATEMENTS)}")
     for name in labels:
         against = CONTRADICTIONS.get(name, frozenset()).intersection(labels)

@@ -18,7 +18,8 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.challenge import FS, SEXES, check_folder, open_challenge, read_age
+from emgecg_cli.core.datasets.challenge import FS, check_folder, open_challenge
+from emgecg_cli.core.datasets.header_comments import SEXES, read_age
 from emgecg_cli.core.datasets.mat_struct import read_struct
 from emgecg_cli.core.datasets.snomed import read_statements
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
@@ -42,13 +43,14 @@ STATEMENTS = {
 }
 
 
-def open_source(root: Path, codes: Path | None = None) -> Source:
+def open_source(root: Path, codes: Path | None = None, no_reports: bool = False) -> Source:
     """Open a CPSC2018 folder, raw or the Challenge's copy; recordings come whole, 6 to 60 s.
 
     Reports are written from the labels (`report_kind` "template"). Codes are the names of the nine classes where the
     folder is raw, and SNOMED CT codes in the Challenge's copy; `codes` is a CSV `code,statement` of further or other
-    statements for them. Recordings without labels and rows without a file are set aside. No official split, and no
-    patients are published. Raises MedReportError when the root is neither, or for several REFERENCE.csv that differ.
+    statements for them. Recordings without labels, but for `no_reports`, and rows without a file are set aside. No
+    official split, and no patients are published. Raises MedReportError when the root is neither, or for several
+    REFERENCE.csv that differ.
     """
     root = check_folder(Path(root), "CPSC2018")
     table = _find_table(root)
@@ -56,13 +58,13 @@ def open_source(root: Path, codes: Path | None = None) -> Source:
         if next(find_records(root), None) is None:
             raise MedReportError(f"{root}: neither {TABLE} in it or one folder below, nor any WFDB header (.hea)",
                                  f"--root is the folder with {TABLE} and the .mat files, or a Challenge folder")
-        return open_challenge("cpsc2018", root, codes, layout="challenge")
+        return open_challenge("cpsc2018", root, codes, no_reports, layout="challenge")
     scan_columns(table, ("Recording", *LABEL_COLUMNS))
     given, said = read_statements(Path(codes)) if codes is not None else ({}, None)
     arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
     details = {"layout": "raw", "table_sha256": file_hash(table), "patients": "not published: one per record"}
-    return Source("cpsc2018", partial(_list, root, table), partial(_read, str(root), STATEMENTS | given), arguments,
-                  details | ({"codes": said} if said else {}) | told_of_tables(table, codes and Path(codes)))
+    return Source("cpsc2018", partial(_list, root, table, no_reports), partial(_read, str(root), STATEMENTS | given),
+                  arguments, details | ({"codes": said} if said else {}) | told_of_tables(table, codes and Path(codes)))
 
 
 def _find_table(root: Path) -> Path | None:
@@ -74,7 +76,7 @@ def _find_table(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _list(root: Path, table: Path) -> Iterator[RecordRef | QuarantineRow]:
+def _list(root: Path, table: Path, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
     """The rows of the table in their order, then the files that have no row."""
     files = _find_files(root)
     labelled = set()
@@ -83,7 +85,7 @@ def _list(root: Path, table: Path) -> Iterator[RecordRef | QuarantineRow]:
         paths = files.get(record_id, [])
         labelled.add(record_id)
         try:
-            codes = _codes([row[column] for column in LABEL_COLUMNS])
+            codes = _codes([row[column] for column in LABEL_COLUMNS], no_reports)
             if not paths:
                 raise RecordError("missing file", f"no {record_id[:40]}.mat in the root or below")
             if len(paths) > 1:
@@ -92,9 +94,11 @@ def _list(root: Path, table: Path) -> Iterator[RecordRef | QuarantineRow]:
             detail = f"{TABLE}, row {number}: {error.detail}"
             yield QuarantineRow(record_id, error.reason, detail, paths[0] if paths else "")
         else:
-            yield RecordRef(record_id, record_id, paths[0], None, {"codes": codes})
+            yield RecordRef(record_id, record_id, paths[0], None, {"codes": codes}, not codes)
     for record_id, paths in files.items():
-        if record_id not in labelled:
+        if record_id not in labelled and no_reports and len(paths) == 1:
+            yield RecordRef(record_id, record_id, paths[0], None, {"codes": []}, True)
+        elif record_id not in labelled:
             yield from (QuarantineRow(record_id, "no label", f"no row in {TABLE}", path) for path in paths)
 
 
@@ -110,7 +114,7 @@ def _find_files(root: Path) -> dict[str, list[str]]:
     return files
 
 
-def _codes(labels: Sequence[str]) -> list[str]:
+def _codes(labels: Sequence[str], no_reports: bool) -> list[str]:
     codes = set()
     for label in labels:
         number = label.strip().removesuffix(".0")
@@ -119,7 +123,7 @@ def _codes(labels: Sequence[str]) -> list[str]:
         if number not in {str(i + 1) for i in range(len(CLASSES))}:
             raise RecordError("unknown code", f"label {label[:40]!r} is none of 1 to {len(CLASSES)}")
         codes.add(CLASSES[int(number) - 1])
-    if not codes:
+    if not codes and not no_reports:
         raise RecordError("no label", "all labels are empty")
     return sorted(codes)
 
@@ -136,7 +140,7 @@ def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:
         raise RecordError("unreadable signal", f"{ref.source}: {error}") from None
     signal, n_clipped = _signal(fields.get("data"))
     codes, sex, age = list(ref.details["codes"]), fields.get("sex"), fields.get("age")
-    return Recording(ref, signal, FS, report_of(codes, table), "en", codes, "template",
+    return Recording(ref, signal, FS, report_of(codes, table) or None, "en", codes, "template",
                      age=read_age(str(age.flat[0])) if isinstance(age, np.ndarray) and age.size == 1 else None,
                      sex=SEXES.get(sex.strip().lower()) if isinstance(sex, str) else None, n_clipped=n_clipped)
 

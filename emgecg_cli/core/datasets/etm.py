@@ -6,6 +6,7 @@ docs/emg-tables.md says what a folder may hold; `emg_tables` reads it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,28 @@ from emgecg_cli.core.emg.stored import TableCase
 TABLES_FORM = "ETM-17k"
 
 
-def open_source(root: Path, mapping: Path | None = None) -> Source:
+def open_source(root: Path, mapping: Path | None = None, no_reports: bool = False) -> Source:
     """Open a folder of tables; `mapping` is a JSON file that names its columns (docs/emg-tables.md).
 
     A folder as `--download` leaves it holds both published forms; the one with tables is read, and the other one where
-    the root is its own folder, `ETM-17k-LLM`. The official split is kept where the files have one. Raises
-    MedReportError when the folder or the mapping cannot be used.
+    the root is its own folder, `ETM-17k-LLM`. `no_reports` keeps examinations whose report is empty. The official split
+    is kept where the files have one. Raises MedReportError when the folder or the mapping cannot be used.
     """
     root = Path(root)
     if (root / TABLES_FORM).is_dir():
         root = root / TABLES_FORM
     details = survey_etm(root, mapping)
     arguments = {"root": root.name or root.resolve().name, "mapping": mapping and Path(mapping).name}
-    return Source("etm", partial(_list, root, mapping), read, arguments, details,
+    return Source("etm", partial(_list, root, mapping, no_reports), read, arguments, details,
                   population=f"etm/{arguments['root']}", modality="tables")
 
 
-def _list(root: Path, mapping: Path | None) -> Iterator[RecordRef | QuarantineRow]:
-    for item in read_etm(root, mapping):
-        yield item if isinstance(item, QuarantineRow) else ref_of(item)
+def _list(root: Path, mapping: Path | None, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
+    for item in read_etm(root, mapping, no_reports):
+        if isinstance(item, QuarantineRow):
+            yield item
+        else:
+            yield replace(ref_of(item), unreported=no_reports and not item.findings and not item.impression)
 
 
 def ref_of(found: EtmCase, kind: str = "physician") -> RecordRef:

@@ -22,7 +22,8 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.challenge import FS, SEXES, check_folder, read_age
+from emgecg_cli.core.datasets.challenge import FS, check_folder
+from emgecg_cli.core.datasets.header_comments import SEXES, read_age
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.templates import write_report
 from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, read_header
@@ -44,19 +45,19 @@ _SHORT = re.compile(r"\b(i{1,3} degree|stemi|nstemi|pac|pvc|av|sa|lv|ivs|rvot|lv
 _MISSPELT = ("intravintricular", "intraventricular")
 
 
-def open_source(root: Path) -> Source:
+def open_source(root: Path, no_reports: bool = False) -> Source:
     """Open the LUDB folder; recordings come whole, 10 s.
 
     Codes are the statements in lower case with hyphens for what is no letter or digit. An age given as ">89" is
-    unknown. Rows that cannot be used are set aside. No official split; every record is another person's. Raises
-    MedReportError when the root is none, or the table lacks a column.
+    unknown. `no_reports` keeps recordings without a statement. Rows that cannot be used are set aside. No official
+    split; every record is another person's. Raises MedReportError when the root is none, or the table lacks a column.
     """
     root = check_folder(Path(root), "LUDB")
     if not (root / TABLE).is_file() or not (root / FOLDER).is_dir():
         raise MedReportError(f"{root}: not an LUDB root, no {TABLE} beside {FOLDER}/",
                              f"--root is the folder that holds {TABLE} and {FOLDER}/")
     scan_columns(root / TABLE, COLUMNS, numbers=NUMBERS)
-    return Source("ludb", partial(_list, root / TABLE), partial(_read, str(root)),
+    return Source("ludb", partial(_list, root / TABLE, no_reports), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name},
                   {"table_sha256": file_hash(root / TABLE), "patients": "one per record, by the set's own word",
                    "reports": "cardiologists' statements from fixed lists, one sentence each",
@@ -64,7 +65,7 @@ def open_source(root: Path) -> Source:
                    **told_of_tables(root / TABLE, numbers=NUMBERS)})
 
 
-def _list(table: Path) -> Iterator[RecordRef | QuarantineRow]:
+def _list(table: Path, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
     for number, row in iterate_rows(table, COLUMNS, numbers=NUMBERS):
         try:
             record_id = row["ID"].strip()
@@ -72,14 +73,15 @@ def _list(table: Path) -> Iterator[RecordRef | QuarantineRow]:
                 raise RecordError("bad ID", f"{record_id[:40]!r} is no whole number")
             record_id = str(int(record_id))
             statements = _statements(row)
-            if not statements:
+            if not statements and not no_reports:
                 raise RecordError("no label", "all cells of statements are empty")
         except RecordError as error:
             yield QuarantineRow(record_id, error.reason, f"{TABLE}, row {number}: {error.detail}", "")
         else:
-            details = {"report": write_report(statements), "codes": sorted({_code(text) for text in statements}),
+            details = {"report": write_report(statements) or None,
+                       "codes": sorted({_code(text) for text in statements}),
                        "age": read_age(row["Age"]), "sex": SEXES.get(row["Sex"].strip().lower())}
-            yield RecordRef(record_id, record_id, f"{FOLDER}/{record_id}", None, details)
+            yield RecordRef(record_id, record_id, f"{FOLDER}/{record_id}", None, details, not statements)
 
 
 def _statements(row: Mapping[str, str]) -> list[str]:

@@ -31,15 +31,15 @@ LONGEST_MS, WIDEST_DEG = 10_000, 360
 _STUDIES_PER_BATCH = 2048
 
 
-def open_source(root: Path) -> Source:
+def open_source(root: Path, no_reports: bool = False) -> Source:
     """Open a MIMIC-IV-ECG root; a record is a study, its id the `study_id`, its report the machine's statements.
 
-    The two tables are joined on `study_id`, whatever the order of their rows; a study without statements, with two rows
-    of measurements, or whose two rows name different patients is set aside, and so is one whose files are not there.
-    Each of `report_0` to `report_17` that is not empty becomes a sentence. Of the machine's measurements these are
-    missing, never a number: 29999, what is no number, times outside (0, 10 s], axes beyond 360 degrees, and an end that
-    is not after its onset, with that onset. Rows of measurements that belong to no record are counted in `details`.
-    Raises MedReportError when the root is none or a table lacks a column.
+    The two tables are joined on `study_id`, whatever the order of their rows; a study without statements (unless
+    `no_reports` keeps it), with two rows of measurements, or whose two rows name different patients is set aside, and
+    so is one whose files are not there. Each of `report_0` to `report_17` that is not empty becomes a sentence. Of the
+    machine's measurements these are missing, never a number: 29999, what is no number, times outside (0, 10 s], axes
+    beyond 360 degrees, and an end that is not after its onset, with that onset. Rows of measurements that belong to no
+    record are counted in `details`. Raises MedReportError when the root is none or a table lacks a column.
     """
     root = Path(root)
     _check_root(root)
@@ -50,7 +50,7 @@ def open_source(root: Path) -> Source:
                "measurements_without_record": int(np.isin(keyed, studies, invert=True).sum()),
                "measurements_without_study_id": len(rows.keys) - len(keyed),
                **told_of_tables(root / RECORDS, root / MEASUREMENTS)}
-    return Source("mimic-iv-ecg", partial(_list, root / RECORDS, rows), partial(_read, str(root)),
+    return Source("mimic-iv-ecg", partial(_list, root / RECORDS, rows, no_reports), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name}, details)
 
 
@@ -76,26 +76,28 @@ def _study(text: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 19 else NO_KEY
 
 
-def _list(path: Path, rows: KeyedRows) -> Iterator[RecordRef | QuarantineRow]:
+def _list(path: Path, rows: KeyedRows, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
     records = iterate_rows(path, RECORD_COLUMNS)
     while batch := list(islice(records, _STUDIES_PER_BATCH)):
         places = find_rows(rows, np.array([_study(record["study_id"]) for _, record in batch], np.int64))
         measured = read_rows(rows, [int(found[0]) for found in places if len(found) == 1])
         for (number, record), found in zip(batch, places, strict=True):
             try:
-                yield _ref(record, rows, found, measured)
+                yield _ref(record, rows, found, measured, no_reports)
             except RecordError as error:
                 yield QuarantineRow(record["study_id"].strip(), error.reason,
                                     f"{path.name}, row {number}: {error.detail}", record["path"])
 
 
 def _ref(record: Mapping[str, str], rows: KeyedRows, places: np.ndarray,
-         measured: Mapping[int, Mapping[str, str] | None]) -> RecordRef:
+         measured: Mapping[int, Mapping[str, str] | None], no_reports: bool) -> RecordRef:
     study, subject = _study(record["study_id"]), _study(record["subject_id"])
     if study == NO_KEY:
         raise RecordError("bad study_id", f"'{record['study_id'][:40]}' is no whole number")
     if subject == NO_KEY:
         raise RecordError("bad subject_id", f"'{record['subject_id'][:40]}' is no whole number")
+    if not len(places) and no_reports:
+        return RecordRef(str(study), str(subject), record["path"], details={"report": None}, unreported=True)
     if not len(places):
         raise RecordError("no report", f"study {study} is not in {MEASUREMENTS}")
     where = f"{MEASUREMENTS}, row{'s' * (len(places) > 1)} {', '.join(str(row_number(rows, i)) for i in places[:5])}"
@@ -108,10 +110,10 @@ def _ref(record: Mapping[str, str], rows: KeyedRows, places: np.ndarray,
         raise RecordError("two patients", f"{where}: subject '{cells['subject_id'][:40]}', not {subject}")
     statements = [cells[name].strip() for name in STATEMENTS]
     report = " ".join(_sentence(statement) for statement in statements if statement)
-    if not report:
+    if not report and not no_reports:
         raise RecordError("no report", f"{where}: no statement")
     return RecordRef(str(study), str(subject), record["path"],
-                     details={"report": report, "machine": _intervals(cells)})
+                     details={"report": report or None, "machine": _intervals(cells)}, unreported=not report)
 
 
 def _sentence(statement: str) -> str:
@@ -146,5 +148,6 @@ def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | Quaranti
 
 def _read_one(root: str, ref: RecordRef) -> Recording:
     leads = read_leads(read_header(root, ref.source))
+    measured = ref.details.get("machine")
     return Recording(ref, leads.signal, leads.fs, ref.details["report"], "en", report_kind="machine",
-                     machine=MachineIntervals(**ref.details["machine"]), **leads.facts())
+                     machine=MachineIntervals(**measured) if measured else None, **leads.facts())

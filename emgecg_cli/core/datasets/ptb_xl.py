@@ -40,31 +40,40 @@ SPLIT_OF_FOLD = {str(fold): "train" for fold in range(1, 9)} | {"9": "val", "10"
 
 @dataclass(frozen=True)
 class _Texts:
-    """Reports joined from another file: ecg_id -> text, and what to say of the file in the manifest."""
+    """Reports joined from another file: ecg_id -> text, what to say of the file in the manifest, and what becomes of a
+    record for which it has no text: it keeps its original, it has no report, or it is refused."""
 
     by_id: dict[str, str]
     details: dict[str, object]
+    keep_original: bool
+    no_reports: bool
 
 
-def open_source(root: Path, fs: int = 100, reports: Path | None = None) -> Source:
+def open_source(root: Path, fs: int = 100, reports: Path | None = None, keep_original: bool = False,
+                no_reports: bool = False) -> Source:
     """Open a PTB-XL root; its recordings are 10 s long.
 
     At 100 Hz they come from `records100/`, for any other rate, and where that folder is not there, from `records500/`.
     `reports` is a CSV `ecg_id,report_en[,source]` of English texts that take the place of the (mostly German)
-    originals. The official folds 1-8, 9, 10 are train, val, test. Codes are all SCP codes stated for a record, also
-    those of likelihood 0, which PTB-XL uses for "likelihood unknown". Rows that cannot be used are set aside; raises
-    MedReportError when the root is none, lacks the recordings for `fs`, or a CSV lacks a column.
+    originals; a record for which it has none is set aside, or, with `keep_original`, keeps the original, or, with
+    `no_reports`, is kept without a report. The official folds 1-8, 9, 10 are train, val, test. Codes are all SCP codes
+    stated for a record, also those of likelihood 0, which PTB-XL uses for "likelihood unknown". Rows that cannot be
+    used are set aside; raises MedReportError when the root is none, lacks the recordings for `fs`, or a CSV lacks a
+    column.
     """
     root = Path(root)
     native = _native_fs(_check_root(root), fs)
     scan_columns(root / TABLE, _columns(native), numbers=NUMBERS)
-    texts = _read_texts(Path(reports)) if reports is not None else None
+    if keep_original and reports is None:
+        raise MedReportError("--keep-original has no effect without --reports", "leave it out: all texts are originals")
+    texts = _read_texts(Path(reports), keep_original, no_reports) if reports is not None else None
     details: dict[str, object] = {"table_sha256": file_hash(root / TABLE), "native_fs": native,
-                                   **told_of_tables(root / TABLE, reports and Path(reports), numbers=NUMBERS)}
+                                  **told_of_tables(root / TABLE, reports and Path(reports), numbers=NUMBERS)}
     if texts is not None:
         listed = {_whole(cell) for cell in read_columns(root / TABLE, ("ecg_id",), numbers=NUMBERS)["ecg_id"]}
         details["reports"] = texts.details | {"unknown_ids": sum(key not in listed for key in texts.by_id)}
-    arguments = {"root": root.name or root.resolve().name, "reports": reports and Path(reports).name}
+    arguments: dict[str, object] = {"root": root.name or root.resolve().name, "reports": reports and Path(reports).name}
+    arguments |= {"keep_original": True} if keep_original else {}
     return Source("ptb-xl", partial(_list, root / TABLE, native, texts), partial(_read, str(root), native), arguments,
                   details)
 
@@ -92,7 +101,7 @@ def _native_fs(root: Path, fs: int) -> int:
     return 500
 
 
-def _read_texts(path: Path) -> _Texts:
+def _read_texts(path: Path, keep_original: bool, no_reports: bool) -> _Texts:
     table = read_columns(path, ("ecg_id", "report_en"), ("source",), NUMBERS)
     by_id: dict[str, str] = {}
     for number, (ecg_id, text) in enumerate(zip(table["ecg_id"], table["report_en"], strict=True), first_row(path)):
@@ -105,7 +114,7 @@ def _read_texts(path: Path) -> _Texts:
     details: dict[str, object] = {"sha256": file_hash(path), "texts": len(by_id)}
     if "source" in table:
         details["sources"] = dict(sorted(Counter(table["source"]).items()))
-    return _Texts(by_id, details)
+    return _Texts(by_id, details, keep_original, no_reports)
 
 
 def _columns(native: int) -> tuple[str, ...]:
@@ -131,19 +140,29 @@ def _ref(row: Mapping[str, str], file_name: str, texts: _Texts | None) -> Record
     split = SPLIT_OF_FOLD.get(_whole(row["strat_fold"]) or "")
     if split is None:
         raise RecordError("bad fold", f"strat_fold '{row['strat_fold'][:40]}' is none of 1 to 10")
-    report = row["report"]
-    if texts is not None:
-        if record_id not in texts.by_id:
-            raise RecordError("no report", "not in the file of reports")
-        report = texts.by_id[record_id]
-        if any(refusal in report.lower() for refusal in REFUSALS):
-            raise RecordError("refused translation", report[:80])
-    details = {"report": report, "language": "en" if texts is not None else detect_language(report),
-               "report_kind": "translation" if texts is not None else "physician", "codes": _codes(row["scp_codes"]),
-               "age": _age(row.get("age", "")), "sex": SEXES.get(_whole(row.get("sex", "")) or "")}
-    if texts is not None:
-        details["report_raw"] = row["report"]
-    return RecordRef(record_id, subject_id, file_name, split, details)
+    report = _text(record_id, row["report"], texts)
+    details = {"report": report, "language": detect_language(report or ""), "report_kind": "physician",
+               "codes": _codes(row["scp_codes"]), "age": _age(row.get("age", "")),
+               "sex": SEXES.get(_whole(row.get("sex", "")) or "")}
+    if texts is not None and report is not None and report is texts.by_id.get(record_id):
+        details |= {"language": "en", "report_kind": "translation", "report_raw": row["report"]}
+    return RecordRef(record_id, subject_id, file_name, split, details, report is None)
+
+
+def _text(record_id: str, original: str, texts: _Texts | None) -> str | None:
+    """The report of a record: its original, or the text of the other file; None for one that is to have none."""
+    if texts is None:
+        return original
+    text = texts.by_id.get(record_id)
+    if text is not None and any(refusal in text.lower() for refusal in REFUSALS):
+        if not texts.keep_original:
+            raise RecordError("refused translation", text[:80])
+        text = None
+    if texts.keep_original:
+        return text if text and text.strip() else original
+    if text is None and not texts.no_reports:
+        raise RecordError("no report", "not in the file of reports")
+    return text
 
 
 def _age(text: str) -> float | None:

@@ -1,22 +1,19 @@
-"""Any folder of WFDB records (`.hea` files) with a CSV of reports, one row a record."""
+"""Any folder of WFDB records (`.hea` files), with a CSV of reports, one row a record, or without reports."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars
-
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
+from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
+from emgecg_cli.core.datasets.record_names import RecordNames, match_names, spelled, unlisted
+from emgecg_cli.core.datasets.tables import column_names, file_hash, iterate_rows, scan_columns, told_of_tables
+from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
 from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 
@@ -25,91 +22,141 @@ OPTIONAL = ("subject_id", "split", "language", "codes", "age", "sex")
 NUMBERS = ("age",)
 SEXES = {"": None, "f": "F", "female": "F", "m": "M", "male": "M"}
 OLDEST = 130
-_NAMES_PER_BATCH = 1 << 16
+LOOKED_AT = 200  # rows in which records are looked for under another heading
+_ROOT_HINT = "--root is the folder that holds the .hea files"
 
 
-def open_source(root: Path, reports: Path) -> Source:
+def open_source(root: Path, reports: Path | None = None, no_reports: bool = False) -> Source:
     """Open a folder of WFDB records; `reports` is a CSV with the columns `record` and `report`.
 
-    `record` is the path of a header relative to the root, without `.hea`; it becomes the record id. Optional columns:
-    `subject_id` (without it each record is a patient of its own), `split` (train, val or test), `language` ("en"),
-    `codes` separated by ";", `age` in years, `sex` (M or F). A row that cannot be used is set aside with its number.
-    Headers that no row names are counted; for a record of several segments that includes its segments. Raises
-    MedReportError when the root is none, holds no header, or the CSV lacks a column.
+    `record` is the path of a header relative to the root, with or without `.hea`, or the end of such a path where only
+    one header has it; the path becomes the record id. Optional columns: `subject_id` (without it each record is a
+    patient of its own), `split` (train, val or test), `language` ("en"), `codes` separated by ";", `age` in years,
+    `sex` (M or F). Where the CSV says nothing of age, sex or codes, the comments of the header do (`# Age: 54`,
+    `# Sex: Male`, `# Dx: 426783006`). A row that cannot be used is set aside with its number. Headers that no row names
+    are counted; for a record of several segments that includes its segments.
+
+    With `no_reports` rows may lack a report, and headers that no row names are records without one; so are all where
+    there is no CSV. Raises MedReportError when the root is none, holds no header, the CSV lacks a column or has the
+    records under another heading, or when there is neither CSV nor `no_reports`.
     """
-    root, reports = Path(root), Path(reports)
+    root = Path(root)
+    if reports is None and not no_reports:
+        raise MedReportError("prepare wfdb needs --reports, a CSV of record,report",
+                             "give it, or add --no-reports for recordings that have none")
     if not root.is_dir():
-        raise MedReportError(f"{root}: no such folder", "--root is the folder that holds the .hea files")
-    frame = scan_columns(reports, COLUMNS, OPTIONAL, NUMBERS)
-    n_headers, without_report = _count_headers(root, _hashes_of(frame, reports))
-    if not n_headers:
-        raise MedReportError(f"{root}: no WFDB record, no file *.hea in it or below",
-                             "--root is the folder that holds the .hea files")
-    details = {"reports_sha256": file_hash(reports), "headers": n_headers, "records_without_report": without_report,
-               **told_of_tables(reports, numbers=NUMBERS)}
-    arguments = {"root": root.name or root.resolve().name, "reports": reports.name}
-    return Source("wfdb", partial(_list, reports), partial(_read, str(root)), arguments, details,
-                  population=f"wfdb/{arguments['root']}")
+        raise MedReportError(f"{root}: no such folder", _ROOT_HINT)
+    arguments = {"root": root.name or root.resolve().name, "reports": reports and Path(reports).name}
+    population = f"wfdb/{arguments['root']}"
+    if reports is None:
+        if not match_names(root, ()).n_headers:
+            raise _no_header(root)
+        return Source("wfdb", partial(_list_headers, root), partial(_read, str(root)), arguments, population=population)
+    reports = Path(reports)
+    needed, optional = (COLUMNS[:1], (*COLUMNS[1:], *OPTIONAL)) if no_reports else (COLUMNS, OPTIONAL)
+    scan_columns(reports, needed, optional, NUMBERS)
+    names = _match(root, reports)
+    details = {"reports_sha256": file_hash(reports), "headers": names.n_headers,
+               "records_without_report": names.n_unlisted, **told_of_tables(reports, numbers=NUMBERS)}
+    rest = partial(_list_headers, root, names) if no_reports else tuple
+    return Source("wfdb", partial(_list, reports, needed, optional, names, rest), partial(_read, str(root)), arguments,
+                  details, population=population)
 
 
-def _hashes_of(frame: polars.LazyFrame, path: Path) -> np.ndarray:
-    """The 8-byte hashes of all records with a row, sorted: what is held of the table while headers are counted."""
+def _no_header(root: Path) -> MedReportError:
+    return MedReportError(f"{root}: no WFDB record, no file *.hea in it or below", _ROOT_HINT)
+
+
+def _match(root: Path, path: Path) -> RecordNames:
+    """Which headers the rows mean; raises MedReportError where there is none, or no row means one."""
+    names = match_names(root, (row["record"] for _, row in iterate_rows(path, COLUMNS[:1])))
+    if not names.n_headers:
+        raise _no_header(root)
+    if names.n_named:
+        return names
+    others = [name for name in column_names(path, COLUMNS) if name.strip().lower() != "record"]
+    rows = [row for _, row in islice(iterate_rows(path, COLUMNS[:1], others), LOOKED_AT)]
+    if not rows or any(_is_there(root, row["record"]) for row in rows):
+        return names
+    for column in others:
+        n = match_names(root, (row[column] for row in rows)).n_named
+        if 2 * n > len(rows):
+            raise MedReportError(f"{path}: no cell of the column 'record' names a header below {root}, and {n} of "
+                                 f"{len(rows)} of '{column}' do", "are the headings exchanged? 'record' is to stand "
+                                 f"above what is under '{column}'")
+    raise MedReportError(f"{path}: no cell of the column 'record' names a header below {root}: the first is "
+                         f"'{rows[0]['record'][:80]}', a header there is '{next(find_records(root), '')}.hea'",
+                         "write each header's path from the root, or its name where only one has it")
+
+
+def _is_there(root: Path, record: str) -> bool:
+    """Whether a record lies in a folder that is linked within the root, and so not walked."""
     try:
-        return np.unique(frame.select(polars.col("record").hash()).collect()["record"].to_numpy())
-    except (polars.exceptions.PolarsError, OSError) as error:
-        raise MedReportError(f"{path}: not a readable CSV ({str(error).partition(chr(10))[0][:200]})",
-                             f"needed are the columns {', '.join(COLUMNS)}") from None
+        return (root / f"{spelled(record)}.hea").is_file()
+    except (OSError, ValueError):
+        return False
 
 
-def _count_headers(root: Path, listed: np.ndarray) -> tuple[int, int]:
-    """The number of headers under the root, and of those among them that no row of the table names."""
-    names = (os.path.relpath(os.path.join(folder, name[:-4]), root).replace(os.sep, "/")
-             for folder, _, files in os.walk(root) for name in files if name.endswith(".hea"))
-    n_headers = without = 0
-    while batch := list(islice(names, _NAMES_PER_BATCH)):
-        n_headers += len(batch)
-        without += int(np.isin(polars.Series(batch).hash().to_numpy(), listed, invert=True).sum())
-    return n_headers, without
-
-
-def _list(path: Path) -> Iterator[RecordRef | QuarantineRow]:
-    for number, row in iterate_rows(path, COLUMNS, OPTIONAL, NUMBERS):
-        record = row["record"]
+def _list(path: Path, needed: Sequence[str], optional: Sequence[str], names: RecordNames,
+          rest: Callable[[], Iterable[RecordRef]]) -> Iterator[RecordRef | QuarantineRow]:
+    for number, row in iterate_rows(path, needed, optional, NUMBERS):
         try:
-            yield _ref(row)
+            yield _ref(row, names, "report" not in needed)
         except RecordError as error:
-            yield QuarantineRow(record, error.reason, f"{path.name}, row {number}: {error.detail}", record)
+            yield QuarantineRow(row["record"], error.reason, f"{path.name}, row {number}: {error.detail}",
+                                row["record"])
+    yield from rest()
 
 
-def _ref(row: Mapping[str, str]) -> RecordRef:
-    record, split, language = row["record"], row.get("split", "").strip(), row.get("language", "").strip()
-    if not record.strip():
+def _list_headers(root: Path, names: RecordNames | None = None) -> Iterator[RecordRef]:
+    """The records that no row names."""
+    nothing: dict[str, Any] = {"report": None, "language": None, "age": None, "sex": None, "codes": []}
+    for record in unlisted(root, names.listed if names else None):
+        yield RecordRef(record, record, record, None, nothing, True)
+
+
+def _ref(row: Mapping[str, str], names: RecordNames, no_reports: bool) -> RecordRef:
+    split, language = row.get("split", "").strip(), row.get("language", "").strip()
+    report = row.get("report", "")
+    if not row["record"].strip():
         raise RecordError("bad record", "no record is named")
-    if not row["report"].strip():
+    record = names.path_of(row["record"])
+    if not report.strip() and not no_reports:
         raise RecordError("no report", "the report is empty")
-    if split and split not in SPLITS:
-        raise RecordError("bad split", f"'{split[:40]}' is none of {', '.join(SPLITS)}")
-    if language and not (language.isascii() and language.isalpha() and language.islower() and len(language) < 4):
-        raise RecordError("bad language", f"'{language[:40]}' is no code such as en")
-    sex = row.get("sex", "").strip().lower()
-    if sex not in SEXES:
-        raise RecordError("bad sex", f"'{sex[:40]}' is neither M nor F")
+    for name, text, why in (("split", split, f"is none of {', '.join(SPLITS)}"),
+                            ("language", language, "is no code such as en"),
+                            ("age", row.get("age", ""), "is no age in years"),
+                            ("sex", row.get("sex", ""), "is neither M nor F")):
+        if not _IS[name](text.strip()):
+            like = [other for other in _IS if other != name and _IS[other](text.strip())
+                    and not _IS[other](row.get(other, "").strip())]
+            also = f"; are the headings '{name}' and '{like[0]}' exchanged?" if like else ""
+            raise RecordError(f"bad {name}", f"'{text.strip()[:40]}' {why}{also}")
     codes = [code.strip() for code in row.get("codes", "").split(";")]
-    details: dict[str, Any] = {"report": row["report"], "language": language or None, "age": _age(row.get("age", "")),
-                               "sex": SEXES[sex], "codes": list(dict.fromkeys(code for code in codes if code))}
-    return RecordRef(record, row.get("subject_id", "").strip() or record, record, split or None, details)
+    details: dict[str, Any] = {
+        "report": report if report.strip() else None, "language": language or None,
+        "age": float(row["age"]) if row.get("age", "").strip() else None,
+        "sex": SEXES[row.get("sex", "").strip().lower()],
+        "codes": list(dict.fromkeys(code for code in codes if code))}
+    return RecordRef(record, row.get("subject_id", "").strip() or record, record, split or None, details,
+                     not report.strip())
 
 
-def _age(text: str) -> float | None:
-    if not text.strip():
-        return None
+def _is_language(text: str) -> bool:
+    return not text or (text.isascii() and text.isalpha() and text.islower() and len(text) < 4)
+
+
+def _is_age(text: str) -> bool:
     try:
-        age = float(text)
+        return not text or 0 <= float(text) <= OLDEST
     except ValueError:
-        age = math.nan
-    if not 0 <= age <= OLDEST:
-        raise RecordError("bad age", f"'{text[:40]}' is no age in years")
-    return age
+        return False
+
+
+# what a cell of these columns may hold; an empty one says nothing
+_IS: Mapping[str, Callable[[str], bool]] = {
+    "split": lambda text: not text or text in SPLITS, "language": _is_language, "age": _is_age,
+    "sex": lambda text: text.lower() in SEXES}
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:
@@ -117,6 +164,8 @@ def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | Quaranti
 
 
 def _read_one(root: str, ref: RecordRef) -> Recording:
-    leads, told = read_leads(read_header(root, ref.source)), ref.details
-    return Recording(ref, leads.signal, leads.fs, told["report"], told["language"], list(told["codes"]),
-                     age=told["age"], sex=told["sex"], **leads.facts())
+    header = read_header(root, ref.source)
+    leads, told, said = read_leads(header), ref.details, read_comments(header.comments)
+    return Recording(ref, leads.signal, leads.fs, told["report"], told["language"],
+                     list(told["codes"]) or codes_of(said), age=age_of(said) if told["age"] is None else told["age"],
+                     sex=told["sex"] or sex_of(said), **leads.facts())

@@ -9,6 +9,7 @@ from typing import Any
 
 from emgecg_cli.core import names
 from emgecg_cli.core.manifest import Manifest
+from emgecg_cli.core.pages.printable import steerless
 
 QLORA = """
 The run was trained on a backbone in 4 bits (QLoRA). Its adapter is merged into those same weights, dequantised, so that
@@ -65,7 +66,7 @@ def write_card(run: Path, manifest: Manifest, precision: str, kind: str) -> str:
                                                           manifest.arguments.items())),
         "Versions:\n\n" + _table(("package", "version"), manifest.versions.items()),
         LOADING.format(folder="FOLDER", kind=kind)]
-    return "\n".join(section.strip("\n") + "\n" for section in sections if section)
+    return steerless("\n".join(section.strip("\n") + "\n" for section in sections if section))
 
 
 def public(value: Any) -> Any:

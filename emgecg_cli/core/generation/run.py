@@ -213,6 +213,8 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
         rows = read_rows(out, PredictionRow)
         counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
                   "truncated": _truncated(row.truncated for row in rows)}
+        if unreported := sum(row.reference is None for row in rows):
+            counts["without_reference"] = unreported
         limit = _limit(task, reporter)
         details = {"dataset": task.store.dataset, "run": task.run.name, "machine": task.plan["machine"],
                    "files": file_hashes(out.parent, [out.name])}
@@ -266,8 +268,6 @@ def _append(stream: IO[bytes], path: Path, job: Job, reporter: Reporter | None, 
     total = total or len(job.order)
     left = sum(len(batches[number]) for number in numbers)
     before = done = total - left
-    if progress:
-        progress(done, total)
     for number in numbers:
         assert reporter is not None
         text = to_lines(reporter.rows(batches[number])).encode()

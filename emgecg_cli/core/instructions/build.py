@@ -17,7 +17,7 @@ from typing import Any
 import polars
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_rows
+from emgecg_cli.core.artifacts import NO_REPORT, InstructionRow, read_rows, write_rows
 from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
@@ -88,7 +88,8 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     A store of tables takes neither pool nor rephraser, and draws nothing: `language` ("en", "zh", "record": each
     record's own) is that of the words in and around its tables. Its `progress` counts records.
 
-    Raises MedReportError on bad arguments, for a record without a report, and when `out` holds something else.
+    A record without a report gets a prompt and no answer. Raises MedReportError on bad arguments, for one with an empty
+    report or in train, and when `out` holds something else.
     """
     if not 1 <= pool_size <= MAX_POOL:
         raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
@@ -164,10 +165,12 @@ def _refuse_options(store: Store, pool_size: int, rephraser: str, language: str,
 
 
 def _refuse_empty(store: Store) -> None:
-    """A model would learn to answer such a record with nothing; `prepare` sets them aside, other writers may not."""
+    """A model would learn to answer such a record with nothing; `prepare` sets them aside, other writers may not. Those
+    that say that they have no report are for reporting on, outside of train."""
     parts = ("findings", "impression") if modality_of(store) == "tables" else ("report",)
     blank = polars.all_horizontal(polars.col(part).fill_null("").str.strip_chars() == "" for part in parts)
-    found = store.scan().filter(blank).select("record_id").collect()["record_id"].to_list()
+    unsaid = (polars.col("report_kind") != NO_REPORT) | (polars.col("split") == "train")
+    found = store.scan().filter(blank & unsaid).select("record_id").collect()["record_id"].to_list()
     if found:
         more = f", and {len(found) - 1} more records" if len(found) > 1 else ""
         raise MedReportError(f"{store.path}, record '{found[0]}': no {' and no '.join(parts)}{more}",
@@ -236,9 +239,9 @@ def _write(out: Path, store: Store, pool: list[tuple[str, str]], rows: Iterable[
     return read_manifest(out, "instructions")
 
 
-def _messages(prompt: str, report: str) -> list[dict[str, Any]]:
+def _messages(prompt: str, report: str | None) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [{"type": "ecg"}, {"type": "text", "text": prompt}]},
-            {"role": "assistant", "content": report}]
+            *([] if report is None else [{"role": "assistant", "content": report}])]
 
 
 def open_instructions(path: Path) -> Instructions:
@@ -302,6 +305,6 @@ def _check_row(row: InstructionRow, prompts: list[str], path: Path, of_tables: b
         if why := tables.why_not_a_row(row):
             raise MedReportError(f"{path}, record '{row.record_id}': {why}", REBUILD)
         return
-    report = row.messages[-1].get("content") if row.messages else None
-    if not isinstance(report, str) or row.messages != _messages(prompts[row.prompt_id], report):
+    report = row.messages[1].get("content") if len(row.messages) > 1 else None
+    if not isinstance(report, str | None) or row.messages != _messages(prompts[row.prompt_id], report):
         raise MedReportError(f"{path}, record '{row.record_id}': not its prompt and a report", REBUILD)

@@ -61,9 +61,11 @@ def table_rows(store: Any, language: str = "record", layout: str = PUBLISHED) ->
         else:
             words = words if words in _ASK else "en"
             prompt_id, parts = int(words == "zh"), case_parts(stored.case, references, words, layout)
-        yield InstructionRow(row.record_id, prompt_id, [
-            {"role": "user", "content": parts},
-            {"role": "assistant", "content": join_sections(stored.findings, stored.impression, row.language)}])
+        messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
+        if row.report is not None:
+            messages.append({"role": "assistant",
+                             "content": join_sections(stored.findings, stored.impression, row.language)})
+        yield InstructionRow(row.record_id, prompt_id, messages)
 
 
 def case_parts(case: Case, references: References | None, language: str, layout: str = PUBLISHED) -> list[Part]:
@@ -108,7 +110,8 @@ def conduction_parts(rows: Sequence[NcvRow], references: References | None, lang
 def why_not_a_row(row: InstructionRow) -> str | None:
     """What is wrong with the instruction of a table, in a few words; None when it is as `table_rows` writes them."""
     shapes = [set(message) == {"role", "content"} and message["role"] for message in row.messages]
-    if shapes != ["user", "assistant"] or not isinstance(row.messages[1]["content"], str):
+    if shapes not in (["user"], ["user", "assistant"]) or not all(isinstance(message["content"], str)
+                                                                  for message in row.messages[1:]):
         return "not a prompt and a report"
     parts = row.messages[0]["content"]
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):

@@ -49,13 +49,15 @@ def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[Pred
             raise MedReportError(f"record {row.record_id}: predicted twice (predictions {seen[key]} and {number})",
                                  "score one run at a time, one prediction per record")
         seen[key] = number
-    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference)) for row in rows]
-    empty = next((row for row in checked if not row.reference.strip()), None)
+    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference or ""))
+               for row in rows]
+    empty = next((row for row in checked if not (row.reference or "").strip()), None)
     if empty is not None:
         raise MedReportError(f"record {empty.record_id}: its reference is empty",
                              "leave out records without a report, e.g. by `prepare --min-words 1`")
-    japanese = _is_japanese([row.reference for row in checked if _tag(language or row.language) is None])
-    checked = [replace(row, language=_language(language or row.language, row.reference, japanese)) for row in checked]
+    japanese = _is_japanese([row.reference or "" for row in checked if _tag(language or row.language) is None])
+    checked = [replace(row, language=_language(language or row.language, row.reference or "", japanese))
+               for row in checked]
     for row in checked:
         _check_script(row)
     return checked
@@ -78,7 +80,7 @@ def _check_script(row: PredictionRow) -> None:
 def check_tokens(rows: Sequence[PredictionRow], segmentation: str | None) -> None:
     """Refuse reports without blanks between words for which no segmentation was chosen, or one that is not made for
     them; raises MedReportError."""
-    dense = [row for row in rows if lacks_blanks(row.language, row.reference)]
+    dense = [row for row in rows if lacks_blanks(row.language, row.reference or "")]
     if dense and segmentation is None:
         name = language_name(str(dense[0].language))
         jieba = " or --segmentation jieba (words)" if is_chinese(dense[0].language) else ""
@@ -137,10 +139,10 @@ def text_notes(rows: Sequence[PredictionRow], summary: TextSummary) -> list[str]
         notes.append("every record got the same prediction: these scores say nothing about the signal")
     notes += [f"{count} predictions hold the chat tag {tag}: it was scored as text; generate should remove it"
               for tag, count in summary.chat_tags.items()]
-    leaked = sum(bool(_CHAT_TAG.search(row.reference)) for row in rows)
+    leaked = sum(bool(_CHAT_TAG.search(row.reference or "")) for row in rows)
     if leaked:
         notes.append(f"{leaked} references hold a chat tag: what both sides share inflates every score")
-    broken = sum("\ufffd" in row.prediction or "\ufffd" in row.reference for row in rows)
+    broken = sum("\ufffd" in row.prediction or "\ufffd" in (row.reference or "") for row in rows)
     if broken:
         notes.append(f"{broken} of {summary.n} pairs hold undecodable characters (U+FFFD)")
     return notes
@@ -155,7 +157,7 @@ def language_notes(rows: Sequence[PredictionRow], checked: Sequence[PredictionRo
     counts = Counter(row.language or "en" for row in checked)
     if len(counts) > 1:
         mixture = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-        apart = sorted({str(row.language) for row in checked if lacks_blanks(row.language, row.reference)})
+        apart = sorted({str(row.language) for row in checked if lacks_blanks(row.language, row.reference or "")})
         how = (f"{' and '.join(map(language_name, apart))} {'is' if len(apart) == 1 else 'are'} scored apart" if apart
                else "scored together: compare with the same mixture only")
         notes.append(f"languages are mixed ({mixture}) and {how}")

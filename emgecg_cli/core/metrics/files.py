@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -22,8 +22,7 @@ from emgecg_cli.core.store import Store, open_store
 
 def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Path | None = None,
                likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 6,
-               metrics: Sequence[str] | None = None, progress: Callable[..., None] | None = None,
-               **settings: Any) -> Scores:
+               metrics: Sequence[str] | None = None, **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
     The store, for the baselines, the drawings and the tables that statements are held against, is the one the
@@ -34,6 +33,7 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     """
     _check_targets(out, page)
     rows, manifest = _read(predictions)
+    rows, unreported = with_reference(rows)
     file = predictions if isinstance(predictions, Path) else None
     made_from = store_of(file) if file else None
     store_path = store_path or made_from
@@ -47,13 +47,13 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
         raise MedReportError("--foreign has no effect: there is no store to hold the predictions against",
                              "add --store STORE, or leave --foreign out")
     scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None,
-                               tables=tables_of(store, rows) if store else None, progress=progress, **settings)
+                               tables=tables_of(store, rows) if store else None, **settings)
     shown = open_store(made_from) if made_from else store
     if store and manifest and input_of(store.path, store.path)["hash"] != manifest.inputs.get("store", {}).get("hash"):
         caveats.append(f"the predictions were not made from {name_of(store)}, but from "
                        f"{name_of(shown) if shown and made_from else 'another store, which is not there'}")
     about = about_of(rows, predictions=file, manifest=manifest, store=store, shown=shown)
-    scores = replace(scores, about=about, caveats=[*caveats, *scores.caveats])
+    scores = replace(scores, about=about, caveats=[*unreported, *caveats, *scores.caveats])
     if out:
         inputs = {"store": input_of(store.path, out)} if store else {}
         if file:
@@ -93,6 +93,18 @@ def _likely(rows: Sequence[PredictionRow], path: Path, foreign: bool) -> tuple[S
         return store, check_against_store(rows, store, foreign)
     except MedReportError as error:
         return None, [f"the only store here was not used: {error.message}"]
+
+
+def with_reference(rows: list[PredictionRow]) -> tuple[list[PredictionRow], list[str]]:
+    """The predictions that can be scored, and a note on those whose recording has no report; raises MedReportError
+    where none has one."""
+    scored = [row for row in rows if row.reference is not None]
+    if not scored:
+        raise MedReportError(f"none of the {len(rows)} predictions has a reference: their recordings have no reports "
+                             "(prepare --no-reports)", "there is nothing to score them against; read them, or score "
+                             "predictions for recordings with reports")
+    n = len(rows) - len(scored)
+    return scored, [f"{n} of {len(rows)} predictions are not scored: their recordings have no report"] if n else []
 
 
 def _check_targets(out: Path | None, page: Path | None) -> None:

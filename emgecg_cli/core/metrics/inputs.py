@@ -79,7 +79,7 @@ def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], cou
             own = {name: known[record_id] for name, known in texts.items()}
             shown = {name: found for name, row in own.items() if (found := _shown(store, index, row)) is not None}
             examples.append(PageExample(record_id, _drawn(store, index.get(record_id)), store.fs,
-                                        next(iter(own.values())).reference,
+                                        next(iter(own.values())).reference or "",
                                         {name: row.prediction for name, row in own.items()}, shown,
                                         perturbed.get(record_id)))
     return examples

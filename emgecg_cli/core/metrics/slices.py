@@ -66,7 +66,7 @@ def whole_slice(rows: Sequence[PredictionRow], section: str) -> Slice:
 
 def groups_of(rows: Sequence[PredictionRow]) -> list[str]:
     """What each row is scored with: its language where that has to be segmented, else "" for all others together."""
-    without = {row.language for row in rows if lacks_blanks(row.language, row.reference)}
+    without = {row.language for row in rows if lacks_blanks(row.language, row.reference or "")}
     return [(row.language or "") if row.language in without else "" for row in rows]
 
 

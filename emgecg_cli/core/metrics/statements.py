@@ -70,7 +70,8 @@ class Statements:
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs references that report on nerves or muscles."""
-        if any(_OF_NERVES.search(row.reference) and _said(read_findings(row.reference)) for row in rows):
+        references = (row.reference or "" for row in rows)
+        if any(_OF_NERVES.search(text) and _said(read_findings(text)) for text in references):
             return None
         return "no reference reports on nerve conduction or needle EMG"
 

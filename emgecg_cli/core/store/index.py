@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import RecordRef
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.store.splits import OFFICIAL, draw_splits, parse_split, resolve_split, two_sides
+from emgecg_cli.core.store.splits import OFFICIAL, UNREPORTED, draw_splits, parse_split, resolve_split, two_sides
 
 _CACHE_KIB = 32 * 1024
 
@@ -28,7 +28,8 @@ class Index:
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.executescript("""
             PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
-            CREATE TABLE refs (number INTEGER PRIMARY KEY, record_id BLOB UNIQUE, subject BLOB, split TEXT, rest TEXT);
+            CREATE TABLE refs (number INTEGER PRIMARY KEY, record_id BLOB UNIQUE, subject BLOB, split TEXT, rest TEXT,
+                               unreported INTEGER);
             CREATE TABLE set_aside (number INTEGER PRIMARY KEY, row TEXT);
             CREATE TABLE subjects (subject BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;""")
         self.n_records = self.n_set_aside = 0
@@ -46,13 +47,14 @@ class Index:
         if isinstance(item, QuarantineRow):
             return self._refuse(item)
         rest = json.dumps([item.source, dict(item.details)])
-        taken = self._db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?, ?, ?, ?)",
-                                 (self.n_records, _blob(item.record_id), _blob(item.subject_id), item.split, rest))
+        taken = self._db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?, ?, ?, ?, ?)",
+                                 (self.n_records, _blob(item.record_id), _blob(item.subject_id), item.split, rest,
+                                  item.unreported))
         if not taken.rowcount:
             detail = f"entry {self.n_records + self.n_set_aside + 1} of the list, an id that was there before"
             return self._refuse(QuarantineRow(item.record_id, "duplicate id", detail, item.source))
         self.n_records += 1
-        return json.dumps([item.record_id, item.subject_id, item.split]) + rest
+        return json.dumps([item.record_id, item.subject_id, item.split]) + rest + " unreported" * item.unreported
 
     def _refuse(self, row: QuarantineRow) -> str:
         text = json.dumps(vars(row))
@@ -68,27 +70,45 @@ class Index:
     def assign_splits(self, split: str | None, seed: int) -> str:
         """Decide the split of every record; returns what decided it, "official" or the shares.
 
-        Raises MedReportError as `splits.resolve_split` does, and when an official split shares a patient.
+        A recording without a report is for test, with all of its patient; where an official split has that patient in
+        val, it goes there, and where in train, it keeps "train", in which it must not be stored. Raises MedReportError
+        as `splits.resolve_split` does, and when an official split shares a patient.
         """
-        official = self.n_records > 0 and not self._one("SELECT 1 FROM refs WHERE split IS NULL LIMIT 1")
-        split = resolve_split(official, split)
-        if split == OFFICIAL:
-            self._check_official()
+        told = "SELECT 1 FROM refs WHERE split IS {} NULL {} LIMIT 1"
+        official = bool(self._one(told.format("NOT", ""))) and not self._one(told.format("", "AND NOT unreported"))
+        if self.n_records and not official and not self._one("SELECT 1 FROM refs WHERE NOT unreported LIMIT 1"):
+            if split is not None:
+                raise MedReportError(f"--split {split}: no recording has a report to train on, so that all are for "
+                                     f"{UNREPORTED}", "leave --split out")
+            split = UNREPORTED
         else:
-            sizes = {_text(subject): n for subject, n in
-                     self._db.execute("SELECT subject, COUNT(*) FROM refs GROUP BY subject")}
-            drawn = draw_splits(sizes, parse_split(split), seed)
-            self._db.executemany("INSERT INTO subjects VALUES (?, ?)",
-                                 ((_blob(subject), side) for subject, side in drawn.items()))
+            split = resolve_split(official, split)
+        if split == OFFICIAL:
+            self._keep_official()
+        elif split == UNREPORTED:
+            self._db.execute("UPDATE refs SET split = ?", (UNREPORTED,))
+        else:
+            self._draw(parse_split(split), seed)
         return split
 
-    def _check_official(self) -> None:
+    def _draw(self, shares: tuple[float, float, float], seed: int) -> None:
+        sizes = {_text(subject): n for subject, n in
+                 self._db.execute("SELECT subject, COUNT(*) FROM refs GROUP BY subject HAVING NOT MAX(unreported)")}
+        self._db.executemany("INSERT INTO subjects VALUES (?, ?)",
+                             ((_blob(subject), side) for subject, side in draw_splits(sizes, shares, seed).items()))
+        self._db.execute("INSERT INTO subjects SELECT subject, ? FROM refs GROUP BY subject HAVING MAX(unreported)",
+                         (UNREPORTED,))
+
+    def _keep_official(self) -> None:
+        self._db.execute("UPDATE refs SET split = NULL WHERE unreported AND split = 'train'")
         shared = self._one("SELECT subject FROM refs GROUP BY subject HAVING COUNT(DISTINCT split) > 1 LIMIT 1")
         if shared:
             (one, side), (other, other_side) = self._db.execute(
-                "SELECT MIN(record_id), split FROM refs WHERE subject = ? GROUP BY split ORDER BY MIN(number) LIMIT 2",
-                shared).fetchall()
+                "SELECT MIN(record_id), split FROM refs WHERE subject = ? AND split IS NOT NULL GROUP BY split "
+                "ORDER BY MIN(number) LIMIT 2", shared).fetchall()
             raise two_sides(_text(shared[0]), _text(one), side, _text(other), other_side)
+        self._db.execute("INSERT INTO subjects SELECT subject, COALESCE(MAX(split), ?) FROM refs GROUP BY subject "
+                         "HAVING MAX(split IS NULL)", (UNREPORTED,))
 
     def _one(self, query: str) -> tuple | None:
         return self._db.execute(query).fetchone()
@@ -96,11 +116,11 @@ class Index:
     def refs(self, start: int, stop: int) -> list[RecordRef]:
         """The references from `start` to before `stop`, in order, each with the split that was decided."""
         rows = self._db.execute(
-            "SELECT record_id, refs.subject, COALESCE(subjects.split, refs.split), rest FROM refs "
+            "SELECT record_id, refs.subject, COALESCE(subjects.split, refs.split), rest, unreported FROM refs "
             "LEFT JOIN subjects ON subjects.subject = refs.subject WHERE number >= ? AND number < ? ORDER BY number",
             (start, stop))
-        return [RecordRef(_text(record_id), _text(subject), *_split_rest(split, rest))
-                for record_id, subject, split, rest in rows]
+        return [RecordRef(_text(record_id), _text(subject), *_split_rest(split, rest), bool(unreported))
+                for record_id, subject, split, rest, unreported in rows]
 
 
 def _split_rest(split: str, rest: str) -> tuple[str, str, dict]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import polars
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.config import CLEANING, PrepareConfig
 from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
-from emgecg_cli.core.datasets.text import parse_rules
+from emgecg_cli.core.datasets.text import clean_report, parse_rules
 from emgecg_cli.core.datasets.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
@@ -43,6 +43,9 @@ from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Writ
 CLEANED = "cleaned:"
 FLAGGED = "flagged:"
 UNUSED = "unused:"
+# why a recording without a report is set aside although such are kept
+IN_TRAIN = ("no report", "its patient is in train by the official split, where every recording has a report")
+TEXTS = ("report", "findings", "impression")  # of the details of a reference
 CARD = ("card.md", "card.html")
 TABLE_MODALITY = "tables"
 READ_OTHERWISE = ("unused_signals", "derived_leads")
@@ -71,7 +74,7 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
     """
     rules = parse_rules(CLEANING[source.modality] if config.clean is None else config.clean)
     settings = settings_for(source.modality, config)
-    index = build_index(source.listing())
+    index = build_index(_marked(source.listing(), rules) if config.no_reports else source.listing())
     try:
         split = index.assign_splits(config.split, config.seed)
         arguments = source.arguments | settings | {"clean": ",".join(rules) or "none", "split": split}
@@ -93,6 +96,8 @@ def settings_for(modality: str, config: PrepareConfig) -> dict[str, Any]:
     """The settings that decide a store of signals, or of tables; raises MedReportError for one that was changed and
     would change nothing."""
     settings, defaults = asdict(config), asdict(PrepareConfig())
+    if not config.no_reports:  # as with `healthy`
+        settings.pop("no_reports")
     idle = OF_SIGNALS if modality == TABLE_MODALITY else OF_TABLES
     for name in idle:
         if settings.pop(name) != defaults[name]:
@@ -107,6 +112,17 @@ def settings_for(modality: str, config: PrepareConfig) -> dict[str, Any]:
     return settings
 
 
+def _marked(listing: Iterable[RecordRef | QuarantineRow],
+            rules: tuple[str, ...]) -> Iterator[RecordRef | QuarantineRow]:
+    """The listing with recordings marked whose text is none, or none once it is clean."""
+    for item in listing:
+        if isinstance(item, RecordRef):
+            texts = [text for name in TEXTS if isinstance(text := item.details.get(name), str)]
+            if texts and not any(clean_report(text, rules)[0] for text in texts):
+                item = replace(item, unreported=True)
+        yield item
+
+
 def _files(modality: str) -> list[str]:
     return [*CARD, *([TABLES, REFERENCES] if modality == TABLE_MODALITY else [])]
 
@@ -117,7 +133,8 @@ def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], numbe
     kept: list = []
     quarantine: list[QuarantineRow] = []
     counts: Counter[str] = Counter()
-    for item in read(refs):
+    quarantine += [QuarantineRow(ref.record_id, *IN_TRAIN, ref.source) for ref in refs if _must_not_train(ref)]
+    for item in read([ref for ref in refs if not _must_not_train(ref)]):
         found: list = [item]
         if not isinstance(item, QuarantineRow):
             try:
@@ -133,16 +150,21 @@ def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], numbe
     return make_shard(number, kept, quarantine, dict(counts))
 
 
+def _must_not_train(ref: RecordRef) -> bool:
+    return ref.unreported and ref.split == "train"
+
+
 def _rows_of_signal(recording: Recording, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
     """The rows and signals of a recording, and what is counted of it."""
-    report, changed = clean_text(recording, rules, config.min_words)
+    report, changed = (None, []) if recording.ref.unreported else clean_text(recording, rules, config.min_words)
     flags = [FLAGGED + flag.partition(":")[0] for flag in recording.file_flags]
     return list(rows_of(recording, report, config)), [CLEANED + rule for rule in changed] + flags
 
 
 def _rows_of_tables(examination: Examination, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
     """The row and tables of an examination, and what is counted of it."""
-    report, case, changed = clean_sections(examination, rules, config.min_words)
+    report, case, changed = (None, replace(examination.tables, findings="", impression=""), []) \
+        if examination.ref.unreported else clean_sections(examination, rules, config.min_words)
     flags = [FLAGGED + flag.partition(":")[0] for flag in examination.flags]
     unused = [UNUSED + column for column in examination.unused]
     return [(row_of_tables(examination, report, case), case)], [CLEANED + rule for rule in changed] + flags + unused
@@ -207,13 +229,16 @@ def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
     splits = _tally(written.records, "split")
     totals = written.records.select(
         polars.len().alias("records"), column("subject_id").n_unique().alias("subjects"),
-        column("recording_id").n_unique().alias("recordings")).collect(engine="streaming").row(0, named=True)
+        column("recording_id").n_unique().alias("recordings"),
+        column("report").is_null().sum().alias("without_report")).collect(engine="streaming").row(0, named=True)
+    unreported = totals.pop("without_report")
     flagged, unused = ({key.removeprefix(prefix): n for key, n in sorted(written.counts.items())
                         if key.startswith(prefix)} for prefix in (FLAGGED, UNUSED))
     return {
         **totals, **{name: splits.get(name, 0) for name in SPLITS},
         "quarantined": dict(sorted(written.quarantined.items())),
         **({"flagged": flagged} if flagged else {}), **({"unused_columns": unused} if unused else {}),
+        **({"without_report": unreported} if unreported else {}),
         "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in rules},
         **flag_counts(written.records),
     }

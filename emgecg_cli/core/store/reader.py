@@ -120,6 +120,11 @@ class Store:
             raise MedReportError(f"no split '{split}'", f"available: {', '.join(SPLITS)}")
         return np.flatnonzero((self.column("split") == split).to_numpy())
 
+    def reported(self, split: str) -> np.ndarray:
+        """Row numbers of those records of a split that have a report."""
+        rows, has = self.indices(split), polars.col("report").is_not_null()
+        return rows[self.scan().select(has).collect()["report"].to_numpy()[rows]]
+
     def signal(self, index: int) -> np.ndarray:
         """The signal of a row: int16 microvolts (12, L), missing = `leads.MISSING`; a read-only view of the file.
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from emgecg_cli.core.artifacts import Measurements, QuarantineRow, Reading, RecordRow, Sections
+from emgecg_cli.core.artifacts import NO_REPORT, Measurements, QuarantineRow, Reading, RecordRow, Sections
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Examination, Recording
 from emgecg_cli.core.datasets.text import clean_report
 from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.emg.stored import TableCase
-from emgecg_cli.core.reports.language import detect_language
+from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 from emgecg_cli.core.reports.scripts import count_words
 from emgecg_cli.core.signals.derived_leads import derive_leads
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
@@ -36,8 +36,9 @@ class SetAside(Exception):
 
 def clean_text(recording: Recording, rules: tuple[str, ...], min_words: int) -> tuple[str, list[str]]:
     """The cleaned report and the rules that changed it; raises SetAside for an empty or too short one."""
-    report, changed = clean_report(recording.report, rules)
-    _check_text(recording, recording.report, report, min_words)
+    raw = recording.report or ""
+    report, changed = clean_report(raw, rules)
+    _check_text(recording, raw, report, min_words)
     return report, changed
 
 
@@ -61,9 +62,9 @@ def _check_text(recording: Recording | Examination, raw: str, report: str, min_w
         raise SetAside(recording, "short report", f"{n_words} words, fewer than {min_words}")
 
 
-def rows_of(recording: Recording, report: str,
+def rows_of(recording: Recording, report: str | None,
             config: PrepareConfig) -> Iterator[tuple[RecordRow, np.ndarray] | QuarantineRow]:
-    """The rows that a recording gives and their signals, int16 microvolts (12, config.sig_len).
+    """The rows that a recording gives and their signals, int16 microvolts (12, config.sig_len); `report` None: no text.
 
     A window is cut at the recording's own rate, given the limb leads that are to be derived, measured there, resampled,
     and padded with missing samples at its end. One in which a present lead has no sample is set aside; raises SetAside
@@ -100,13 +101,14 @@ def rows_of(recording: Recording, report: str,
         yield replace(row, n_clipped=n_clipped + clipped, **(once if start == kept[-1] else {})), stored
 
 
-def row_of_tables(examination: Examination, report: str, tables: TableCase) -> RecordRow:
+def row_of_tables(examination: Examination, report: str | None, tables: TableCase) -> RecordRow:
     """The row of an examination; its tables lie in a table of their own."""
     ref, case = examination.ref, tables.case
     return RecordRow(
         record_id=ref.record_id, subject_id=ref.subject_id, split=str(ref.split), fs=0, sig_len=0, report=report,
-        report_raw=join_sections(examination.tables.findings, examination.tables.impression, examination.language),
-        report_kind=examination.report_kind, language=examination.language,
+        report_raw=None if report is None else join_sections(
+            examination.tables.findings, examination.tables.impression, examination.language),
+        report_kind=NO_REPORT if report is None else examination.report_kind, language=examination.language,
         codes=examination.codes, source=ref.source, shard=0, row=0, recording_id=ref.record_id,
         age=case.age if case else None, sex=case.sex if case else None, lead_check="not checked: tables",
         scale_check="not checked: tables",
@@ -135,20 +137,23 @@ def _at_rate(window: np.ndarray, fs: Rate, config: PrepareConfig) -> tuple[np.nd
     return window[:, :config.sig_len], n_clipped
 
 
-def _row(recording: Recording, report: str, config: PrepareConfig, record_id: str, start: int, stored: np.ndarray,
-         window: np.ndarray, derived: list[str]) -> RecordRow:
+def _row(recording: Recording, report: str | None, config: PrepareConfig, record_id: str, start: int,
+         stored: np.ndarray, window: np.ndarray, derived: list[str]) -> RecordRow:
     ref, fs = recording.ref, recording.fs
+    language = recording.language or detect_language(recording.report or "")
+    kind = recording.report_kind
+    if report is None:
+        language, kind = str(ref.details.get("language") or UNDETERMINED), NO_REPORT
     absent = [name for name in recording.absent_leads if name not in derived]
     n_padded = config.sig_len - min(config.sig_len, resampled_length(window.shape[1], fs, config.fs))
     n_missing = int(np.count_nonzero(stored == MISSING)) - len(absent) * config.sig_len \
         - (len(LEADS) - len(absent)) * n_padded
     return RecordRow(
         record_id=record_id, subject_id=ref.subject_id, split=str(ref.split), fs=config.fs, sig_len=config.sig_len,
-        report=report, report_raw=recording.report_raw or recording.report, report_kind=recording.report_kind,
-        language=recording.language or detect_language(recording.report), codes=recording.codes, source=ref.source,
-        shard=0, row=0, recording_id=ref.record_id, start_s=float(start / fs), age=recording.age, sex=recording.sex,
-        n_missing=n_missing, n_padded=n_padded, absent_leads=absent,
-        resampled_from=None if fs == config.fs else fs if isinstance(fs, int) else float(fs),
+        report=report, report_raw=recording.report_raw or recording.report, report_kind=kind, language=language,
+        codes=recording.codes, source=ref.source, shard=0, row=0, recording_id=ref.record_id,
+        start_s=float(start / fs), age=recording.age, sex=recording.sex, n_missing=n_missing, n_padded=n_padded,
+        absent_leads=absent, resampled_from=None if fs == config.fs else fs if isinstance(fs, int) else float(fs),
         **described(stored, config.fs, derived), machine=recording.machine,
         measurements=measured(window, fs) if config.measure else None,
         reading=_reading(recording, config.fs, derived))

@@ -13,6 +13,7 @@ from emgecg_cli.core.store.reader import Store
 
 OFFICIAL = "official"
 DEFAULT_SHARES = "70/10/20"
+UNREPORTED = "test"  # where a patient with a recording without a report goes, unless an official split says otherwise
 
 
 def parse_split(split: str) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.artifacts import QuarantineRow, to_json
+from emgecg_cli.core.artifacts import WITHOUT_REPORT, QuarantineRow, to_json
 from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
@@ -117,7 +117,7 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
             shutil.rmtree(folder)
             claimed.finish()
         if not n_rows:
-            raise _nothing_kept(out, quarantined)
+            raise _nothing_kept(out, quarantined, bool(identity.get("arguments", {}).get("no_reports")))
         return WriteResult(read_manifest(out, "store"), False, n_reused)
 
 
@@ -211,9 +211,11 @@ def _finish(out: Path, folder: Path, n_shards: int, written: Written, identity: 
     write_manifest(out, replace(manifest, details=manifest.details | extra))
 
 
-def _nothing_kept(out: Path, quarantined: Counter[str]) -> MedReportError:
+def _nothing_kept(out: Path, quarantined: Counter[str], no_reports: bool) -> MedReportError:
     why = ", ".join(f"{reason}: {n}" for reason, n in quarantined.most_common(3)) or "the source is empty"
     hint = f"the reason for each is in {out / QUARANTINE}" if quarantined else "check the source"
+    if WITHOUT_REPORT & {*quarantined} and not no_reports:
+        hint += "; --no-reports keeps recordings that have none"
     return MedReportError(f"no record could be read ({why})", hint)
 
 

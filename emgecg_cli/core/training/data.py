@@ -80,13 +80,15 @@ class RenderedSplit:
 def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
                  placeholders: Mapping[str, int] | None = None, split: str = "train",
                  sample: tuple[int, int] | None = None) -> RenderedSplit:
-    """Render a split, or, of `sample` (N, seed), N of its records drawn by the seed, in their order.
+    """Render the records of a split that have a report, or, of `sample` (N, seed), N of those drawn by the seed, in
+    their order.
 
-    Raises MedReportError when the split is empty or a record has no instruction.
+    Raises MedReportError when there is none or one has no instruction.
     """
-    indices = store.indices(split)
+    indices = store.reported(split)
     if len(indices) == 0:
-        raise MedReportError(f"{store.path}: no record in the {split} split", "prepare it with another --split")
+        raise MedReportError(f"{store.path}: no record with a report in the {split} split",
+                             "prepare it with another --split; recordings without a report can only be reported on")
     if sample is not None and sample[0] < len(indices):
         indices = np.sort(np.random.default_rng(sample[1]).choice(indices, sample[0], replace=False))
     return render_all(map(inputs.messages, indices.tolist()), indices, tokenizer, max_length, placeholders)

@@ -17,6 +17,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.data import RenderedSplit
 
+AUTO = "auto"
 LOSSES = ("none", "codes", "words")
 LEAST_RECORDS = 5
 MOST_TARGETS = 1000
@@ -35,19 +36,29 @@ class Targets:
         return torch.from_numpy(self.matrix.mean(0, dtype=np.float32))
 
 
-def encoder_targets(kind: str, store: Store, rendered: RenderedSplit) -> Targets:
+def choose_loss(kind: str, store: Store) -> str:
+    """What is to be predicted where that is left open ("auto"): the codes, where enough of the training records have
+    them, else the words of the reports. Raises MedReportError for an unknown kind."""
+    if kind not in (*LOSSES, AUTO):
+        raise MedReportError(f"no encoder loss '{kind}'", f"available: {', '.join((*LOSSES, AUTO))}")
+    if kind != AUTO:
+        return kind
+    rows = store.reported("train")
+    counts = Counter(code for codes in store.column("codes").gather(rows).to_list() for code in {*codes})
+    return "codes" if learnable(counts, len(rows)) else "words"
+
+
+def encoder_targets(kind: str, store: Store, rendered: RenderedSplit, needed: bool = True) -> Targets:
     """Targets of the training records: their "codes", or the "words" (tokens) of their reports.
 
     Those of fewer than 5 records, or of all, are left out, and of the rest the 1,000 most frequent kept. Raises
-    MedReportError when none remains.
+    MedReportError when none remains, where targets are `needed`.
     """
-    if kind not in LOSSES:
-        raise MedReportError(f"no encoder loss '{kind}'", f"available: {', '.join(LOSSES)}")
     count = len(rendered.indices)
     if kind == "none":
         return Targets([], np.zeros((count, 0), bool))
     chosen = _choose(lambda: _bags(kind, store, rendered), count)
-    if not chosen:
+    if not chosen and needed:
         raise MedReportError(f"encoder loss '{kind}': none of the {kind} occurs in {LEAST_RECORDS} of the {count} "
                              "training records",
                              f"give --encoder-loss {'words, or none' if kind == 'codes' else 'none'}")

@@ -40,9 +40,16 @@ from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
-from emgecg_cli.core.training.checkpoint import CHECKPOINTS, STAGE1, telling_where
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS
 from emgecg_cli.core.training.data import TextRecords, render_split
-from emgecg_cli.core.training.encoder_targets import Targets, encoder_targets, target_matrix
+from emgecg_cli.core.training.encoder_targets import (
+    AUTO,
+    LEAST_RECORDS,
+    Targets,
+    choose_loss,
+    encoder_targets,
+    target_matrix,
+)
 from emgecg_cli.core.training.group import together
 from emgecg_cli.core.training.inputs import (
     Inputs,
@@ -51,20 +58,21 @@ from emgecg_cli.core.training.inputs import (
     open_inputs,
     references_of,
 )
-from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
+from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
 from emgecg_cli.core.training.made_from import inputs_of, subjects_of
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
-from emgecg_cli.core.training.pace import OnInterrupt
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
+from emgecg_cli.core.training.stage1 import FOLDER as STAGE1
 from emgecg_cli.core.training.stage1 import run_stage1
 from emgecg_cli.core.training.stage1_tasks import drawn_records
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
 from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
 from emgecg_cli.core.training.values import Values
 
-OnStart = Callable[[Start], None]
+OnStart = Callable[[list[PartRow], bool], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -84,14 +92,13 @@ class TrainResult:
 
 
 def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path: Path | None = None,
-          on_start: OnStart | None = None, progress: Progress | None = None,
-          on_interrupt: OnInterrupt | None = None) -> TrainResult:
+          on_start: OnStart | None = None, progress: Progress | None = None, say: Say | None = None) -> TrainResult:
     """Train a model and write the run `out`. Started in several processes, each calls this and the first one writes.
 
-    The store is the one the instructions were built from; `store_path` names it where it has moved. `on_start(start)`
-    is called before the first step. With `on_interrupt`, which is then called, the first Ctrl-C amid the steps waits
-    for the end of one and a checkpoint; a KeyboardInterrupt has a note of where the same command goes on. Raises
-    MedReportError when inputs do not fit, when `out` belongs to other settings, or when the backbone cannot be had.
+    The store is the one the instructions were built from; `store_path` names it where it has moved. `on_start(rows,
+    resuming)` is called with the table of what trains before the first step, and `say` with what was decided in place
+    of what the recipe would have. Raises MedReportError when inputs do not
+    fit, when `out` belongs to other settings, or when the backbone cannot be had.
     """
     machine = resolve_machine(config.precision, config.parallel)
     parse_trackers(config.track)
@@ -99,15 +106,17 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
         raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
+    open_choice = config.encoder_loss == AUTO
+    config = replace(config, encoder_loss=choose_loss(config.encoder_loss, store))
     inputs = inputs_of(store, instructions, config, out)
     plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}
     check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
-    with telling_where(out), together(config, out, plan) as (parallel, claimed):
-        result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start,
-                        Watch(progress, on_interrupt))
+    with together(config, out, plan) as (parallel, claimed):
+        result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start, progress,
+                        (say or _nobody) if open_choice else None)
         if parallel.is_main:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
             claimed.finish()
@@ -116,8 +125,9 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
 
 def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store,
            instructions: Instructions, out: Path, config: TrainConfig, on_start: OnStart | None,
-           watch: Watch) -> TrainResult:
-    """All that can be refused first, then the loop, then the files of the run, its manifest last."""
+           progress: Progress | None, chosen: Say | None) -> TrainResult:
+    """All that can be refused first, then the loop, then the files of the run, its manifest last. `chosen` is told
+    what the encoder is supervised by, where that was left open."""
     machine = claimed.plan["machine"]
     augmentations = parse_augmentations(config.augment)
     subjects = subjects_of(store, config)
@@ -129,7 +139,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     turn = turn_end(tokenizer, end_ids(backbone))
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
-    records, targets = _records(model, tokenizer, store, shown, config, "train")
+    records, targets = _records(model, tokenizer, store, shown, config, "train", needed=chosen is None)
     turn = without_words(turn, tokenizer.eos_token_id, records.rendered.words(len(turn.ids)))
     validation = _validation(model, tokenizer, store, shown, config, targets, out,
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
@@ -139,20 +149,20 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
                      smallest=1 if isinstance(shown, Tables) else 2)
     if parallel.is_main:
         claimed.begin()
+        if chosen and config.encoder_loss == "words":
+            chosen(_instead_of_codes(len(records), bool(targets.names)))
         if on_start:
-            step_records = config.batch_size * parallel.world * config.gradient_accumulation
-            on_start(Start(rows, claimed.resuming, count_steps(config, plan), step_records, len(records),
-                           turn.shown(tokenizer)))
+            on_start(rows, claimed.resuming)
     parallel.barrier()
     with explained(config):
         if first:
-            run_stage1(parallel, model, tokenizer, first, out, config, watch)
+            run_stage1(parallel, model, tokenizer, first, out, config, progress)
         if config.freeze_encoder and model.encoder is not None:
             model.encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         probe(parallel, prepared, records, records.rendered.lengths, config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
-                        validation=validation, watch=watch,
+                        validation=validation, progress=progress,
                         track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config)))
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated,
               "longest_report_tokens": records.rendered.longest_answer}
@@ -177,6 +187,17 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     return TrainResult(out, config, rows, loop, counts, loop.kept, loop.validation)
 
 
+def _nobody(message: str) -> None:
+    """Where nobody listens."""
+
+
+def _instead_of_codes(count: int, has_words: bool) -> str:
+    """What supervises the encoder of a store without codes."""
+    lacking = f"no code occurs in {LEAST_RECORDS} of the {count} training records"
+    return f"{lacking}: the encoder is supervised by the words of their reports (--encoder-loss words)" if has_words \
+        else f"{lacking}, and no word of their reports does: the encoder is not supervised directly"
+
+
 def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inputs:
     """The records as the model is to see them."""
     hint = ("give --recipe emgllm" if is_tables(store) else "choose an encoder of signals, or leave --recipe out")
@@ -196,12 +217,12 @@ def _table_details(shown: Inputs) -> dict[str, Any]:
 
 
 def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
-             split: str, targets: Targets | None = None) -> tuple[TextRecords, Targets]:
+             split: str, targets: Targets | None = None, needed: bool = True) -> tuple[TextRecords, Targets]:
     """The records of a split, and the encoder's targets: of the train split, or those given."""
     sample = (config.val_limit, config.seed) if split == "val" and config.val_limit else None
     rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split, sample)
     if targets is None:
-        targets = encoder_targets(config.encoder_loss, store, rendered)
+        targets = encoder_targets(config.encoder_loss, store, rendered, needed)
         matrix = targets.matrix
     else:
         matrix = target_matrix(config.encoder_loss, targets.names, store, rendered)
@@ -220,7 +241,7 @@ def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs,
     for them."""
     if not looks_at_val(config):
         return None
-    if not len(store.indices("val")):
+    if not len(store.reported("val")):
         if config.select == "best":
             raise MedReportError(f"{store.path}: no record in the val split, by which the best weights are chosen",
                                  "give --select last, or prepare the store with a val share")

@@ -68,9 +68,11 @@ def _keys(text: str) -> set[str]:
     return {fold(part) for part in (text, last, *halves(last)) if fold(part)}
 
 
-def lacks(columns: Columns, wanted: Names) -> list[str]:
-    """The wanted columns that were not found although some column is unknown: one may be the other."""
-    return [key for key in _asked(columns, wanted) if wanted[key] and key not in OPTIONAL] if columns.unmapped else []
+def lacks(columns: Columns, wanted: Names, needless: Sequence[str] = ()) -> list[str]:
+    """The wanted columns, but for those `needless`, that were not found although some column is unknown: one may be the
+    other."""
+    idle = (*OPTIONAL, *needless)
+    return [key for key in _asked(columns, wanted) if wanted[key] and key not in idle] if columns.unmapped else []
 
 
 def _asked(columns: Columns, wanted: Names) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, read_id
 from emgecg_cli.core.datasets.emg_tables.columns import VALUE_COLUMNS, Columns, find_columns, lacks, refuse_columns
-from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
+from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import MOST_ROWS, RawTable
 from emgecg_cli.core.datasets.emg_tables.tables_form import build_case
 from emgecg_cli.core.datasets.wfdb_files import RecordError
@@ -60,8 +60,8 @@ def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[EtmCase | Quarant
                                 f"'{record_id[:80]}' is not in {CASES}", TABLES[name])
 
 
-def _open(path: Path, wanted: dict[str, tuple[str, ...]], essential: Sequence[str],
-          group: str) -> tuple[Iterator[tuple[int, list[str]]], list[str], Columns]:
+def _open(path: Path, wanted: dict[str, tuple[str, ...]], essential: Sequence[str], group: str,
+          needless: Sequence[str] = ()) -> tuple[Iterator[tuple[int, list[str]]], list[str], Columns]:
     try:
         rows = read_rows(path, detect(path, [name for key, names in wanted.items() for name in (key, *names)]))
         _, header = next(rows, (1, []))
@@ -69,7 +69,7 @@ def _open(path: Path, wanted: dict[str, tuple[str, ...]], essential: Sequence[st
         raise MedReportError(f"{path}: not a readable CSV ({str(error)[:120]})", "save it as CSV in UTF-8") from None
     twice = [name for name in header if name.strip() and header.count(name) > 1]
     columns = find_columns(header, wanted)
-    if any(key not in columns.of for key in essential) or lacks(columns, wanted) or twice:
+    if any(key not in columns.of for key in essential) or lacks(columns, wanted, needless) or twice:
         if twice:
             raise MedReportError(f"{path}: has the column '{twice[0][:40]}' twice", "keep one of the two")
         raise refuse_columns(str(path), header, columns, wanted, group, [[key] for key in essential])
@@ -145,7 +145,7 @@ def told_of_csv_form(root: Path, mapping: EtmMapping) -> dict[str, Any]:
 def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Table],
            mapping: EtmMapping) -> Iterator[EtmCase | QuarantineRow]:
     wanted = {key: names for key, names in mapping["record"].items() if key not in TABLES}
-    rows, header, columns = _open(path, wanted, ("record_id",), "record")
+    rows, header, columns = _open(path, wanted, ("record_id",), "record", () if mapping.reports else REPORT)
     found = {CASES: columns} | {TABLES[name]: table.columns for name, table in tables.items()}
     unused = tuple(f"{file}: {name}" for file, one in found.items() for name in one.unmapped)
     for row in _rows(rows, header, columns.of, path.name):

@@ -28,7 +28,7 @@ def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | Non
     """The case of a record whose fields go by canonical names; raises RecordError when it is to be set aside: no
     answer, a number of `<unk>` other than that of the tensors, a tensor that is not 3 x 7 finite numbers."""
     instruction, output = str(fields.get("instruction") or ""), read_text(fields.get("output"))
-    if not output:
+    if not output and mapping.reports:
         raise RecordError("no report", f"{where}, column 'output': empty")
     entries = _entries(fields.get("tensor"), where)
     n_places = instruction.count(PLACEHOLDER)
@@ -42,8 +42,8 @@ def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | Non
     findings, impression = split_answer(output)
     return EtmCase(record_id, read_id(fields.get("subject_id")) or record_id,
                    read_split(fields.get("split")) or split, source,
-                   language_of(output, told=fields.get("language")), findings, impression, None, instruction, output,
-                   tensors, tuple(flags))
+                   language_of(output or instruction, told=fields.get("language")), findings, impression, None,
+                   instruction, output, tensors, tuple(flags))
 
 
 def split_answer(output: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from emgecg_cli.core.names import unknown_name
 SHIPPED = "data/etm_mapping.json"
 LARGEST = 1 << 20
 GROUPS = ("record", "llm", "emg_columns", "ncv_columns")
+REPORT = ("findings", "impression")
 
 Names = Mapping[str, tuple[str, ...]]
 
@@ -23,10 +24,11 @@ Names = Mapping[str, tuple[str, ...]]
 @dataclass(frozen=True)
 class EtmMapping:
     """Names of columns per group (GROUPS), each a tuple in order of preference, () = not there; and spellings of terms:
-    kind of `terms.KINDS` -> folded spelling -> canonical name."""
+    kind of `terms.KINDS` -> folded spelling -> canonical name. `reports`: a case without a report is refused."""
 
     groups: Mapping[str, Names]
     terms: Mapping[str, Mapping[str, str]]
+    reports: bool = True
 
     def __getitem__(self, group: str) -> Names:
         return self.groups[group]

@@ -13,7 +13,7 @@ from emgecg_cli.core.datasets.emg_tables.cases import EtmCase
 from emgecg_cli.core.datasets.emg_tables.columns import Columns, find_columns, lacks, refuse_columns
 from emgecg_cli.core.datasets.emg_tables.csv_form import CASES, TABLES, is_csv_form, read_csv_form, told_of_csv_form
 from emgecg_cli.core.datasets.emg_tables.files import TEXT_TABLES, EtmFile, RawRecord, find_files, iterate_records
-from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping, load_mapping
+from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping, load_mapping
 from emgecg_cli.core.datasets.emg_tables.shapes import UnmappedError
 from emgecg_cli.core.datasets.tables import file_hash
 from emgecg_cli.core.datasets.wfdb_files import RecordError
@@ -24,18 +24,20 @@ from emgecg_cli.core.errors import MedReportError
 PATIENCE = 20
 _LLM = ("instruction", "output", "tensor")
 # of each a record must have one
-_NEEDED = (("emg", "ncv"), ("findings", "impression"))
+_NEEDED = (("emg", "ncv"), REPORT)
 
 
-def read_etm(root: Path, mapping: Path | None = None) -> Iterator[EtmCase | QuarantineRow]:
+def read_etm(root: Path, mapping: Path | None = None,
+             no_reports: bool = False) -> Iterator[EtmCase | QuarantineRow]:
     """The cases of a folder, in the order of its files and their rows, and what is set aside, with the reason.
 
     A folder with `cases.csv` is read as the CSV form; else every JSON, JSON lines, CSV, TSV and Parquet file in it,
-    whose records hold tables (ETM-17k) or prompts with matrices (ETM-17k-LLM). `mapping` is a file of `load_mapping`.
-    Nothing is held but the record at hand. Raises MedReportError when the folder or the mapping cannot be read, or when
-    the columns do not map, with both sides in the message.
+    whose records hold tables (ETM-17k) or prompts with matrices (ETM-17k-LLM). `mapping` is a file of `load_mapping`. A
+    case without a report is set aside, unless `no_reports` is given: then both its texts are empty. Nothing is held but
+    the record at hand. Raises MedReportError when the folder or the mapping cannot be read, or when the columns do not
+    map, with both sides in the message.
     """
-    root, known = Path(root), load_mapping(mapping)
+    root, known = Path(root), replace(load_mapping(mapping), reports=not no_reports)
     if is_csv_form(root):
         yield from read_csv_form(root, known)
         return
@@ -102,7 +104,7 @@ def _case(raw: RawRecord, file: EtmFile, record_id: str, mapping: EtmMapping) ->
     found = flatten(raw.record, mapping)
     columns = find_columns(list(found), {**mapping["record"], **mapping["llm"]})
     fields = {key: found[column] for key, column in columns.of.items()}
-    if "instruction" in fields and "output" in fields:
+    if "instruction" in fields and ("output" in fields or not mapping.reports):
         wanted = {key: mapping["llm"][key] for key in _LLM}
         if "tensor" not in fields and columns.unmapped:
             raise UnmappedError(refuse_columns(raw.where, list(found), columns, wanted, "llm"))
@@ -130,5 +132,6 @@ def flatten(record: Mapping[str, Any], mapping: EtmMapping) -> dict[str, Any]:
 
 def _check_columns(where: str, found: Mapping[str, Any], columns: Columns, mapping: EtmMapping) -> None:
     wanted, of = mapping["record"], columns.of
-    if any(not set(keys) & set(of) for keys in _NEEDED) or lacks(columns, wanted):
-        raise UnmappedError(refuse_columns(where, list(found), columns, wanted, "record", _NEEDED))
+    needed = _NEEDED if mapping.reports else _NEEDED[:1]
+    if any(not set(keys) & set(of) for keys in needed) or lacks(columns, wanted, () if mapping.reports else REPORT):
+        raise UnmappedError(refuse_columns(where, list(found), columns, wanted, "record", needed))

@@ -44,7 +44,7 @@ def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: s
                default_id: str, mapping: EtmMapping) -> EtmCase:
     """The case of a record's fields and its two tables; raises RecordError when it is to be set aside."""
     findings, impression = read_text(fields.get("findings")), read_text(fields.get("impression"))
-    if not findings and not impression:
+    if not findings and not impression and mapping.reports:
         raise RecordError("no report", f"{where}: findings and impression are empty")
     tables = read_tables(emg.rows, ncv.rows, mapping.terms, ncv.marks)
     headings = {"emg": emg.headings, "ncv": ncv.headings}
@@ -57,9 +57,10 @@ def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: s
     person, flags = _person(fields, where)
     record_id = read_id(fields.get("record_id")) or default_id
     case = Case(person["age"], person["sex"], person["height"], tables.emg, tables.ncv)
+    words = (findings, impression) if findings or impression else map(str, (*emg.rows, *ncv.rows))
     return EtmCase(record_id, read_id(fields.get("subject_id")) or record_id,
                    read_split(fields.get("split")) or split, source,
-                   language_of(findings, impression, told=fields.get("language")), findings, impression, case,
+                   language_of(*words, told=fields.get("language")), findings, impression, case,
                    flags=(*flags, *flag_lines(tables.flags, where, headings)))
 
 

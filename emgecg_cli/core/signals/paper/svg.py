@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from emgecg_cli.core.pages.printable import steerless
 from emgecg_cli.core.signals.paper.geometry import STROKE, TEXT_MM, Page, Text
 
 MM = 10  # drawing units per millimetre
@@ -21,10 +22,11 @@ def page_svg(page: Page, label: str) -> str:
     marks = "".join(_stroke(x, y, "") for x, y in page.marks)
     traces = "".join(_stroke(x, y, ' stroke-linejoin="round" stroke-linecap="round"') for x, y in page.traces)
     texts = "".join(map(_text, page.texts))
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{page.width:g}mm" '
-            f'height="{height / MM:g}mm" role="img" aria-label="{title}"><title>{title}</title>{_grid(page)}'
-            f'<g font-family="Helvetica,Arial,DejaVu Sans,sans-serif" font-size="{_units(TEXT_MM)}" fill="{INK}">'
-            f'{marks}{traces}{texts}</g></svg>')
+    return steerless(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{page.width:g}mm" '
+        f'height="{height / MM:g}mm" role="img" aria-label="{title}"><title>{title}</title>{_grid(page)}'
+        f'<g font-family="Helvetica,Arial,DejaVu Sans,sans-serif" font-size="{_units(TEXT_MM)}" fill="{INK}">'
+        f'{marks}{traces}{texts}</g></svg>')
 
 
 def _units(mm: float) -> int:

@@ -186,7 +186,8 @@ def _labels(edges: tuple[float, ...], unit: str) -> list[str]:
 
 def _reports(records: polars.LazyFrame) -> tuple[tuple[ReportFacts, ...], int, int, int]:
     """The most shared reports, how many there are, how many records share one, and how many test records have one
-    that a train record has too. Only hashes of the texts are held."""
+    that a train record has too. Only hashes of the texts are held; no text is shared by those that have none."""
+    records = records.filter(_col("report").is_not_null())
     by_text = collect(records.select(_col("report").hash().alias("text"), "split").group_by("text")
                       .agg(polars.len().alias("n"), (_col("split") == "train").sum().alias("train"),
                            (_col("split") == "test").sum().alias("test")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from emgecg_cli.core.pages.charts import share
+from emgecg_cli.core.pages.printable import steerless
 from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table
 from emgecg_cli.core.store.card.facts import CardFacts
 from emgecg_cli.core.store.card.sections import sections, title_of
@@ -17,7 +18,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 def card_markdown(facts: CardFacts) -> str:
     """The card. Texts from the data are escaped; the same facts give the same bytes."""
     parts = [f"# {_escape(title_of(facts))}", *map(_section, sections(facts))]
-    return "\n\n".join(parts) + "\n"
+    return steerless("\n\n".join(parts) + "\n")
 
 
 def _section(section: Section) -> str:

@@ -135,12 +135,18 @@ def _labels(facts: CardFacts) -> Section:
 
 def _reports(facts: CardFacts) -> Section:
     words, n = facts.quantiles["words"], facts.n_records
+    unreported = words.n_null
     test = next((split.n_records for split in facts.splits if split.split == "test"), 0)
     leaked = (f"{facts.test_reports_in_train:,} of {test:,} test records ({share(facts.test_reports_in_train, test)}) "
               "have a report that a train record has word for word." if test else "")
+    none = [f"{unreported:,} of {n:,} records ({share(unreported, n)}) have no report: none of them is in train, and "
+            "nothing can be scored with them."] if unreported else []
+    if unreported == n:
+        return Section("Reports", tuple(none))
     blocks: list[str | Table | Bars | Code] = [
+        *none,
         f"{facts.n_distinct_reports:,} different reports; {facts.n_sharing_report:,} records "
-        f"({share(facts.n_sharing_report, n)}) share theirs with another. {leaked}".strip(),
+        f"({share(facts.n_sharing_report, n - unreported)}) share theirs with another. {leaked}".strip(),
         f"Words of a report: median {_number(words.p50)}, 5–95 % {_number(words.p5)}–{_number(words.p95)}, at most "
         f"{_number(words.highest)}.",
         _bars("Who wrote the reports", facts.tallies["report_kinds"], n),
