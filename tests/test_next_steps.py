@@ -143,7 +143,8 @@ def test_what_was_set_aside_ends_with_its_reasons_and_most_of_all_with_status_1(
     assert "4 of 5 set aside" not in typed(line + " --out stores/c --no-reports", capsys)
 
 
-def test_ptb_xl_keeps_originals_where_the_other_file_has_none(folder: Path) -> None:
+def test_ptb_xl_keeps_originals_where_the_other_file_has_none(folder: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
     build_root(folder / "root", 8, rates=(100,))
     (folder / "en.csv").write_text("ecg_id,report_en\n1,sinus rhythm\n2,\n3,Something wrong with the data\n"
                                    + "".join(f"{i},sinus rhythm {i}\n" for i in range(5, 9)))
@@ -160,3 +161,9 @@ def test_ptb_xl_keeps_originals_where_the_other_file_has_none(folder: Path) -> N
         open_dataset("ptb-xl", 0, root=folder / "root", keep_original=True)
     plain = open_dataset("ptb-xl", 0, root=folder / "root", reports=folder / "en.csv")
     assert sum(getattr(row, "reason", "") in ("no report", "refused translation") for row in plain.listing()) == 2
+    err = typed("prepare ptb-xl --root root --reports en.csv", capsys)
+    assert "3 of 8 set aside: 1 empty report, 1 no report, 1 refused translation" in err and "--keep-original" in err
+    err = typed("prepare ptb-xl --root root --reports en.csv --keep-original --out stores/kept", capsys)
+    assert "set aside:" not in err and "--keep-original" not in err
+    kinds = open_store(Path("stores/kept")).manifest.details["report_kinds"]
+    assert kinds == {"physician": 3, "translation": 5}

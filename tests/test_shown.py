@@ -68,6 +68,12 @@ def test_wide_tables_are_a_grid_and_narrow_ones_a_paragraph_for_each_row(termina
     assert narrow[0] == "BLEU-1" and narrow[1].split() == ["model", "0.143", "[0.125,", "0.167]"] and narrow[4] == ""
 
 
+def test_a_row_whose_first_cell_is_empty_is_headed_by_the_next(terminal) -> None:
+    shown = terminal(24, ["", "what", "to mend it"], [["disk", "/", "-"], ["", "GPU", "pip-install-torch-cu128"]])
+    assert shown == ["disk", "  what        /", "  to mend it  -", "", "GPU", "  to mend it",
+                     "    pip-install-torch-cu128"]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_texts_are_wrapped_between_their_words(width: int, terminal) -> None:
     path, evidence = "stores/ptb-xl-gaussian-10:00017", "correlation 0.998 (median of 12 leads, 10.0 s), 24 ms apart"

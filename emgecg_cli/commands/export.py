@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emgecg_cli.commands import console
+from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands.options import JsonOpt, MovedOpt, RunArg, find_one, words
 
 ToOpt = Annotated[Path | None, typer.Option("--to", "--out", "-o", metavar="DIR", show_default=False,
@@ -31,4 +31,4 @@ def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto
         return
     console.table(["export", "precision", "size"],
                   [[result.path.as_posix(), result.precision, f"{result.size / 1e6:,.1f} MB"]])
-    console.next_step("generate", result.path)
+    next_steps.after_train(result.path)

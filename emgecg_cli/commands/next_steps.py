@@ -47,9 +47,9 @@ def after_instructions(store_path: Path, instructions: Path) -> None:
 
 def after_train(run: Path) -> None:
     """Write reports, for a split that has records."""
-    manifest = read_manifest(run, "run")
-    counts = read_manifest(path_at(run, manifest.inputs["store"]["path"]), "store").counts \
-        if is_finished(path_at(run, manifest.inputs["store"]["path"])) else {}
+    named = read_manifest(run, "run").inputs.get("store")
+    store = path_at(run, named["path"]) if named else None
+    counts = read_manifest(store, "store").counts if store and is_finished(store) else {}
     console.next_step("generate", run, *_split(counts))
 
 

@@ -135,6 +135,9 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
         if found:
             show(found)
     most_lost = _say_what_was_set_aside(result.path, result.manifest.counts, no_reports)
+    lost = {*result.manifest.counts["quarantined"]}
+    if dataset == "ptb-xl" and reports and not keep_original and lost & {*WITHOUT_REPORT, "refused translation"}:
+        console.note(f"--keep-original keeps the texts of PTB-XL for records that {reports.as_posix()} lacks")
     if not as_json:
         console.next_step("build-instructions", result.path)
     if most_lost or any(one.damaged for one in found):

@@ -85,19 +85,20 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _stacked(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """A paragraph for each row: its first cell, and below it the others with their columns' names."""
+    """A paragraph for each row: its first cell that is not empty, and below it the others with their columns' names."""
     longest = max(map(cell_len, columns[1:]), default=0)
     for number, row in enumerate(cells):
         if number:
             yield ""
-        yield from _broken(row[0] or columns[0], width, "")
-        for name, cell in zip(columns[1:], row[1:], strict=True):
+        first = next((i for i, cell in enumerate(row) if cell), 0)
+        yield from _broken(row[first], width, "")
+        for name, cell in zip(columns[first + 1:], row[first + 1:], strict=True):
             if not cell:
                 continue
             label = INDENT + name + " " * (longest - cell_len(name)) + GAP
             if cell_len(label) + _least(cell) <= width:
-                first, *rest = _wrapped(cell, max(width - cell_len(label), _least(cell)))
-                yield (label + first).rstrip()
+                top, *rest = _wrapped(cell, max(width - cell_len(label), _least(cell)))
+                yield (label + top).rstrip()
                 yield from (" " * cell_len(label) + line for line in rest)
             else:
                 yield from _broken(name, width, INDENT)

@@ -69,7 +69,7 @@ def _split_notes(rows: Sequence[PredictionRow], split: dict[str, str], store: St
     if len(counts) > 1:
         notes.append(f"splits are mixed ({mixture(counts)})")
     for name, count in sorted(counts.items()):
-        whole = len(store.indices(name))
+        whole = len(store.reported(name))
         if count < whole:
             notes.append(f"{count} of the {whole} records of the {name} split are scored: a part of it, not the split")
     return notes
