@@ -100,8 +100,9 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(error.message, error.hint)
     except typer.TyperException as error:
         return _fail(_usage_message(error), f"see `{_help_command(arguments)}`")
-    except (KeyboardInterrupt, typer.Abort):
-        status = 130
+    except (KeyboardInterrupt, typer.Abort) as error:
+        console.error("interrupted", _where(error))
+        return 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and reader_has_gone():
             return _quiet()
@@ -121,6 +122,12 @@ def run(arguments: Sequence[str]) -> int:
     if status == 130:
         console.error("interrupted", RESUME)
     return status if isinstance(status, int) else 0
+
+
+def _where(error: BaseException) -> str:
+    """Where an interrupted command goes on, in its own words if it has said any."""
+    notes = [note for one in (error, error.__cause__, error.__context__) for note in getattr(one, "__notes__", ())]
+    return notes[0] if notes else RESUME
 
 
 def _fail(message: str, hint: str | None) -> int:

@@ -1,7 +1,7 @@
 """What the user sees: stdout is data, stderr is talk.
 
-Tables and JSON go to stdout; notes, warnings, errors and progress go to stderr, progress only where that is a
-terminal.
+Tables and JSON go to stdout; notes, warnings, errors and progress go to stderr, progress as a bar where that is a
+terminal, else as a plain line every half a minute.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +18,10 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from emgecg_cli.core import launch
 from emgecg_cli.core.pages.printable import json_text, one_line
+
+EVERY = 30.0  # seconds between two lines about progress where there is no terminal
 
 
 class Progress(Protocol):
@@ -116,13 +120,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
 
 @contextmanager
 def progress(description: str, unit: str = "records") -> Iterator[Progress]:
-    """Give a callable that moves a bar on stderr; it does nothing where stderr is not a terminal.
+    """Give a callable that says how far the work is: by a bar on a terminal, elsewhere by a line now and then.
 
     The rate counts what this run did, so that a resumed run does not claim the speed of the one before.
     """
-    if not is_terminal(sys.stderr):
-        yield _silent
+    if not launch.speaks():
+        yield lambda done, total, **fields: None
         return
+    with (_bar if is_terminal(sys.stderr) else _lines)(description, unit) as report:
+        yield report
+
+
+@contextmanager
+def _bar(description: str, unit: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -143,8 +153,47 @@ def progress(description: str, unit: str = "records") -> Iterator[Progress]:
         yield report
 
 
-def _silent(done: int, total: int, **fields: object) -> None:
-    """The progress of a run that nobody watches."""
+@contextmanager
+def _lines(description: str, unit: str) -> Iterator[Progress]:
+    """A line every `EVERY` seconds for a log that nobody watches yet, also while nothing is reported."""
+    began, ended = time.monotonic(), threading.Event()
+    heard: list[tuple[float, int, int, Mapping[str, object]]] = []  # the first report and the latest
+
+    def report(done: int, total: int, **fields: object) -> None:
+        heard[min(1, len(heard)):] = [(time.monotonic(), done, total, fields)]
+
+    def speak() -> None:
+        while not ended.wait(EVERY):
+            with suppress(OSError, ValueError):  # whoever read stderr has gone
+                note(f"{description}: " + (_far(heard[0], heard[-1], unit) if heard else
+                                           f"{_duration(time.monotonic() - began)} so far"))
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield report
+    finally:
+        ended.set()
+        speaker.join()
+
+
+def _far(first: tuple[float, int, int, Mapping[str, object]], latest: tuple[float, int, int, Mapping[str, object]],
+         unit: str) -> str:
+    """How far the work is, how fast it goes, and how long it takes yet: "120 of 1,000 steps, 0.31 steps/s, …"."""
+    at, done, total, fields = latest
+    seconds, made = at - first[0], done - first[1]
+    parts = [f"{done:,} of {total:,} {unit}".rstrip(), _talk(seconds, made, unit, fields).replace("  ", ", ")]
+    if made > 0 and seconds > 0 and done < total:
+        parts.append(f"{_duration((total - done) * seconds / made)} left")
+    return ", ".join(filter(None, parts))
+
+
+def _duration(seconds: float) -> str:
+    """"3 h 05 min", "4 min 35 s", "12 s"."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
 
 
 def _talk(seconds: float, done: int, unit: str, fields: Mapping[str, object]) -> str:

@@ -23,7 +23,8 @@ def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto
     run = run or find_one("run")
     from emgecg_cli.core.export import export_run
 
-    result = export_run(run, to or Path("exports") / run.resolve().name, precision, backbone)
+    with console.progress("export", unit=""):
+        result = export_run(run, to or Path("exports") / run.resolve().name, precision, backbone)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:

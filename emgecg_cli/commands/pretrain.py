@@ -9,7 +9,7 @@ import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands import train_options as options
-from emgecg_cli.commands.group import run_in_group
+from emgecg_cli.commands.group import run_in_group, say_interrupted, show_plan, watched
 from emgecg_cli.commands.options import JsonOpt, OutOpt, StoreArg, find_one
 from emgecg_cli.core import launch, names
 from emgecg_cli.core.config import ENCODERS, PRETRAIN_OBJECTIVES, PretrainConfig
@@ -48,7 +48,8 @@ def pretrain(store: StoreArg = None, objective: ObjectiveOpt = None, encoder: En
              max_grad_norm: options.ClipOpt = None, seed: options.SeedOpt = None, mask_ratio: RatioOpt = None,
              augment: AugmentOpt = None, precision: options.PrecisionOpt = None,
              parallel: options.ParallelOpt = None, num_processes: ProcessesOpt = 1,
-             workers: options.WorkersOpt = None, checkpoint_every: options.EveryOpt = None) -> None:
+             workers: options.WorkersOpt = None, checkpoint_every: options.EveryOpt = None,
+             checkpoint_minutes: options.MinutesOpt = None) -> None:
     """Train an encoder alone, for `train --encoder-weights`. Killed and run again, it goes on where it stopped."""
     given = {key: value for key, value in locals().items() if key not in ("store", "out", "as_json", "num_processes")}
     config = resolve_pretrain_config(**given)
@@ -61,8 +62,9 @@ def pretrain(store: StoreArg = None, objective: ObjectiveOpt = None, encoder: En
     if slow and launch.is_main():
         console.warn(slow)
 
-    with console.progress("pretrain", unit="steps") as progress:
-        result = pretrain_encoder(store, path, config, on_start=_show_parts, progress=progress)
+    with watched("pretrain") as progress:
+        result = pretrain_encoder(store, path, config, on_start=_show_start, progress=progress,
+                                  on_interrupt=say_interrupted)
     if not launch.is_main():
         return
     if result.loop is None:
@@ -95,8 +97,7 @@ def _show(result: Any) -> None:
                  f"{result.path.as_posix()} …")
 
 
-def _show_parts(rows: list[Any], resuming: bool) -> None:
-    """Say what trains, before the first step."""
-    console.table(["part", "parameters"], [[row.part, f"{row.parameters:,}"] for row in rows], talk=True)
-    if resuming:
-        console.note("going on from the newest checkpoint")
+def _show_start(start: Any) -> None:
+    """Say what trains, and for how long, before the first step."""
+    console.table(["part", "parameters"], [[row.part, f"{row.parameters:,}"] for row in start.trains], talk=True)
+    show_plan(start)

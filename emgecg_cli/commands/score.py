@@ -60,12 +60,14 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
     piped = source == "-"
     if piped and sys.stdin is None:
         raise MedReportError("stdin is closed", "pipe predictions into it")
-    scores = score_file(sys.stdin if piped else Path(source), target, store_path=store,
-                        likely_store=_only_store() if piped and store is None else None, foreign=foreign, page=page,
-                        examples=ScoreDefaults.examples if examples is None else examples,
-                        metrics=metric, bertscore_model=bertscore_model,
-                        bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
-                        resamples=resamples, language=language, segmentation=segmentation, section=section)
+    likely = _only_store() if piped and store is None else None
+    with console.progress("score", unit="metrics") as progress:
+        scores = score_file(sys.stdin if piped else Path(source), target, store_path=store, likely_store=likely,
+                            foreign=foreign, page=page, progress=progress,
+                            examples=ScoreDefaults.examples if examples is None else examples,
+                            metrics=metric, bertscore_model=bertscore_model,
+                            bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
+                            resamples=resamples, language=language, segmentation=segmentation, section=section)
     if as_json:
         console.print_json(scores)
     else:

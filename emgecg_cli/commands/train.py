@@ -7,7 +7,7 @@ from typing import Any
 
 from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands import train_options as options
-from emgecg_cli.commands.group import run_in_group
+from emgecg_cli.commands.group import run_in_group, say_interrupted, show_plan, watched
 from emgecg_cli.commands.options import BackboneOpt, InstructionsArg, JsonOpt, OutOpt, StoreOpt, find_one
 from emgecg_cli.core import launch
 from emgecg_cli.core.config import RUNS
@@ -40,7 +40,7 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
           gradient_checkpointing: options.CheckpointingOpt = None, compile: options.CompileOpt = None,
           parallel: options.ParallelOpt = None, num_processes: options.ProcessesOpt = 1,
           workers: options.WorkersOpt = None, checkpoint_every: options.EveryOpt = None,
-          evaluate_every: options.EvaluateOpt = None,
+          checkpoint_minutes: options.MinutesOpt = None, evaluate_every: options.EvaluateOpt = None,
           val_limit: options.ValLimitOpt = None, select: options.SelectOpt = None,
           track: options.TrackOpt = None) -> None:
     """Train encoder, projector and backbone to write reports. Killed and run again, it goes on where it stopped."""
@@ -56,9 +56,9 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
     if slow and launch.is_main():
         console.warn(slow)
 
-    with console.progress("train", unit="steps") as progress:
-        result = train_run(instructions, path, config, store_path=store, on_start=_show_parts, progress=progress,
-                           say=console.note)
+    with watched("train") as progress:
+        result = train_run(instructions, path, config, store_path=store, on_start=_show_start, progress=progress,
+                           on_interrupt=say_interrupted, say=console.note)
     if not launch.is_main():
         return
     if result.loop is None:
@@ -76,10 +76,11 @@ def train(backbone: BackboneOpt, instructions: InstructionsArg = None, store: St
     next_steps.after_train(path)
 
 
-def _show_parts(rows: list[Any], resuming: bool) -> None:
-    """Say what trains, before the first step."""
+def _show_start(start: Any) -> None:
+    """Say what trains, and for how long, before the first step."""
     console.table(["part", "tuning", "parameters", "trainable", "share"],
                   [[row.part, row.tuning, f"{row.parameters:,}", f"{row.trainable:,}",
-                    f"{row.trainable / max(1, row.parameters):.1%}"] for row in rows], talk=True)
-    if resuming:
-        console.note("going on from the newest checkpoint")
+                    f"{row.trainable / max(1, row.parameters):.1%}"] for row in start.trains], talk=True)
+    show_plan(start)
+    if start.end:
+        console.note(f"reports end with {start.end}, as turns of the chat template do")

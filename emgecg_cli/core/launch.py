@@ -21,6 +21,7 @@ from typing import IO
 
 POLL = 0.05  # seconds between two looks at the processes
 GRACE = 10.0  # seconds a process gets between a signal and SIGKILL
+PATIENCE = 1800.0  # and between a Ctrl-C and SIGKILL, unless a second one comes: a step may end, and be kept
 CHILD_VARIABLE = "MEDREPORT_CHILD"  # set in every process started here
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
@@ -51,7 +52,7 @@ def launch(arguments: Sequence[str], processes: int, environment: Callable[[int]
             os.close(watched)
         failed = _wait(running, received, tick)
         if received:
-            _stop(running, received[0])
+            _stop(running, received[0], received)
             _end_as(received[0], stack)
         if failed is None:
             return 0
@@ -80,6 +81,11 @@ def launched() -> bool:
 def is_main() -> bool:
     """Whether this process speaks for its group; alone it always does."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def speaks() -> bool:
+    """Whether this process tells the user how far it is: not where another one, which started it, does."""
+    return is_main() and (launched() or CHILD_VARIABLE not in os.environ)
 
 
 def distributed_environment(rank: int, world: int, port: int) -> dict[str, str]:
@@ -145,18 +151,20 @@ def _wait(running: Processes, received: Sequence[int], tick: Callable[[], None] 
     return None
 
 
-def _stop(running: Processes, number: int) -> None:
-    """Send a signal to those that still run, wait for them, and after a while kill them with all they started."""
+def _stop(running: Processes, number: int, received: Sequence[int] = ()) -> None:
+    """Send a signal to those that still run, wait for them, and after a while kill them with all they started; at once
+    when another signal is `received` meanwhile."""
     for process in running:
         if process.poll() is None:
             process.send_signal(number)
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + (PATIENCE if number == signal.SIGINT else GRACE)
     for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        while process.poll() is None:
+            if time.monotonic() > deadline or len(received) > 1:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL)
 
 
 def _end_as(number: signal.Signals, stack: ExitStack) -> None:

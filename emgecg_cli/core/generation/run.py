@@ -268,6 +268,8 @@ def _append(stream: IO[bytes], path: Path, job: Job, reporter: Reporter | None, 
     total = total or len(job.order)
     left = sum(len(batches[number]) for number in numbers)
     before = done = total - left
+    if progress:
+        progress(done, total)
     for number in numbers:
         assert reporter is not None
         text = to_lines(reporter.rows(batches[number])).encode()

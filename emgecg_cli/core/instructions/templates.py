@@ -29,6 +29,7 @@ HINT = "give another --chat-template, or mend chat_template.jinja in the tokeniz
 
 Turns = Sequence[Mapping[str, Any]]
 
+_one_at_a_time = threading.Lock()
 _running: dict[int, subprocess.Popen[bytes]] = {}  # by process: a fork has none of its own yet
 
 
@@ -96,6 +97,16 @@ def place_of(tokenizer: Any) -> str:
 def _answer(request: str) -> dict[str, Any]:
     if len(json.loads(request)["template"]) > LONGEST_TEMPLATE:
         return {"error": f"it is longer than {LONGEST_TEMPLATE:,} characters"}
+    with _one_at_a_time:
+        line = _asked(request)
+        if line.endswith(b"\n"):
+            return dict(json.loads(line))
+        _end(os.getpid())
+    return {"error": NEVER_ENDS}
+
+
+def _asked(request: str) -> bytes:
+    """The worker's line about a request; what there is of one, or nothing, where it does not answer in time."""
     worker = _worker()
     assert worker.stdin is not None and worker.stdout is not None
     alarm = threading.Timer(PATIENCE, worker.kill)
@@ -103,15 +114,11 @@ def _answer(request: str) -> dict[str, Any]:
     try:
         worker.stdin.write(request.encode() + b"\n")
         worker.stdin.flush()
-        line = worker.stdout.readline(LONGEST_ANSWER)
+        return worker.stdout.readline(LONGEST_ANSWER)
     except OSError:
-        line = b""
+        return b""
     finally:
         alarm.cancel()
-    if line.endswith(b"\n"):
-        return dict(json.loads(line))
-    _end(os.getpid())
-    return {"error": NEVER_ENDS}
 
 
 def _worker() -> subprocess.Popen[bytes]:

@@ -35,6 +35,10 @@ class TurnEnd:
     stop: tuple[int, ...]
     text: str | None = None
 
+    def shown(self, tokenizer: Any) -> str:
+        """The end for people to read; nothing where it is the tokenizer's EOS alone."""
+        return "" if self.ids == (tokenizer.eos_token_id,) else self.text or str(tokenizer.decode(list(self.ids)))
+
     def details(self) -> dict[str, Any]:
         """As a run's manifest says it; `turn_of` reads it."""
         return {"end": list(self.ids), "stop": list(self.stop), "text": self.text}

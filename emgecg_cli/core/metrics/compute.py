@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,10 +86,11 @@ def clusters_of(rows: Sequence[PredictionRow]) -> tuple[list[Hashable], str]:
     return clusters, "subject_id" if any(row.subject_id for row in rows) else "record_id"
 
 
-def compute(tasks: Sequence[Task], rows: Sequence[PredictionRow], resamples: int, seed: int
-             ) -> tuple[dict[str, list[Value]], dict[str, str]]:
+def compute(tasks: Sequence[Task], rows: Sequence[PredictionRow], resamples: int, seed: int,
+            progress: Callable[..., None] | None = None) -> tuple[dict[str, list[Value]], dict[str, str]]:
     """System -> its values, and why values are missing, by name. All systems go through a metric together, which then
     handles each reference once; all statistics are resampled together, so that every value sees the same draws.
+    `progress(done, total, next=)` counts metrics.
 
     Raises MedReportError when nothing can be computed.
     """
@@ -105,8 +106,13 @@ def compute(tasks: Sequence[Task], rows: Sequence[PredictionRow], resamples: int
         first, reason = next(iter(reasons.items()))
         raise MedReportError(f"none of the metrics asked for can be computed ({first}: {reason})",
                              "ask for others, or leave --metric out")
-    columns = [(task, metric, system, block) for task, metric in jobs
-               for system, block in _statistics(task, metric, len(rows)).items()]
+    columns = []
+    for number, (task, metric) in enumerate(jobs):
+        if progress:
+            progress(number, len(jobs), next=metric.name)
+        columns += [(task, metric, system, block) for system, block in _statistics(task, metric, len(rows)).items()]
+    if progress:
+        progress(len(jobs), len(jobs), next="intervals")
     sums = cluster_sums(np.concatenate([block for *_, block in columns], axis=1), clusters_of(rows)[0])
     drawn = resample_sums(sums, resamples, seed) if resamples > 0 and len(sums) > 1 else None
     values: dict[str, list[Value]] = {system: [] for system in tasks[0].hypotheses}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,8 @@ from emgecg_cli.core.store import Store, open_store
 
 def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Path | None = None,
                likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 6,
-               metrics: Sequence[str] | None = None, **settings: Any) -> Scores:
+               metrics: Sequence[str] | None = None, progress: Callable[..., None] | None = None,
+               **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
     The store, for the baselines, the drawings and the tables that statements are held against, is the one the
@@ -47,7 +48,7 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
         raise MedReportError("--foreign has no effect: there is no store to hold the predictions against",
                              "add --store STORE, or leave --foreign out")
     scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None,
-                               tables=tables_of(store, rows) if store else None, **settings)
+                               tables=tables_of(store, rows) if store else None, progress=progress, **settings)
     shown = open_store(made_from) if made_from else store
     if store and manifest and input_of(store.path, store.path)["hash"] != manifest.inputs.get("store", {}).get("hash"):
         caveats.append(f"the predictions were not made from {name_of(store)}, but from "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def score_predictions(
     rows: Sequence[PredictionRow], *, metrics: Sequence[str] | None = None, train_reports: Sequence[str] | None = None,
     bertscore_model: Path | None = None, bertscore_layers: int | None = None, bertscore_baseline: Path | None = None,
     seed: int = 0, resamples: int = 1000, language: str | None = None, segmentation: str | None = None,
-    section: str = "all", tables: Tables | None = None,
+    section: str = "all", tables: Tables | None = None, progress: Callable[..., None] | None = None,
 ) -> Scores:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
@@ -120,7 +120,7 @@ def score_predictions(
     tasks = [task(part, [name for name in asked if name in TEXT_METRICS]) for part in token_slices(checked, section)]
     whole = task(whole_slice(checked, section), [name for name in asked if name not in TEXT_METRICS])
     tasks.insert(1, whole)
-    values, reasons = compute(tasks, checked, resamples, seed)
+    values, reasons = compute(tasks, checked, resamples, seed, progress)
     references = [row.reference or "" for row in checked]
     systems = [System(name, values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
     clusters, clustered_by = clusters_of(checked)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.tensor_files import load_tensors, save_tensors
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, STAGE1 = "checkpoints", "stage1"
 LOGS = ("metrics.jsonl", "validation.jsonl")  # beside the checkpoints' folder
 KEPT = 2
 DAMAGED = (OSError, ValueError, KeyError, SafetensorError)
@@ -94,6 +96,26 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
     if "cuda" in random_state and torch.cuda.is_available():
         torch.cuda.set_rng_state(random_state["cuda"])
     return step
+
+
+@contextmanager
+def telling_where(run: Path) -> Iterator[None]:
+    """Add to a KeyboardInterrupt from inside where the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(where(run))
+        raise
+
+
+def where(run: Path) -> str:
+    """What the same command will do about a run that was interrupted."""
+    for folder, of in ((run / CHECKPOINTS, ""), (run / STAGE1 / CHECKPOINTS, " of stage 1")):
+        if found := _checkpoints(folder):
+            return f"run the same command again: it goes on from step {_step(found[-1])}{of}"
+    if (run / CHECKPOINTS / f"{STAGE1}.safetensors").is_file():
+        return "run the same command again: it goes on from the end of stage 1"
+    return "no checkpoint was written yet: the same command begins again"
 
 
 def save_state(file: Path, tensors: dict[str, Tensor]) -> None:

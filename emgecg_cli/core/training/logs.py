@@ -41,11 +41,16 @@ class StepLog:
         if self.parallel.is_main:
             with self.path.open("ab+") as stream:
                 stream.seek(0)
-                lines = [len(line) for line in islice(stream, step) if line.endswith(b"\n")]
-                if len(lines) != step:
-                    raise MedReportError(f"{self.path}: holds {len(lines)} of the {step} steps that were trained",
+                size, count, line = 0, 0, b""
+                for line in islice(stream, step):
+                    size, count = size + len(line), count + line.endswith(b"\n")
+                if count != step:
+                    raise MedReportError(f"{self.path}: holds {count} of the {step} steps that were trained",
                                          "it was damaged; remove the run and train again")
-                stream.truncate(sum(lines))
+                stream.truncate(size)
+                if line:
+                    row = json.loads(line)
+                    self.last_loss = row.get("report", row["total"])
 
     def add(self, step: int, epoch: float, losses: list[Losses], learning_rate: float) -> None:
         """Remember a step; its losses stay on the device."""
@@ -57,7 +62,7 @@ class StepLog:
         """Write what waits (collective). Raises MedReportError when the loss is no longer a number."""
         if not self.waiting:
             return
-        values = self.parallel.sum(torch.stack([shares for _, shares in self.waiting])).tolist()
+        values = self._summed(torch.stack([shares for _, shares in self.waiting])).tolist()
         rows = [row | dict(zip(self.names, numbers, strict=True))
                 for (row, _), numbers in zip(self.waiting, values, strict=True)]
         self.waiting.clear()
@@ -71,6 +76,23 @@ class StepLog:
             if not math.isfinite(row["total"]):
                 raise MedReportError(f"the loss is {row['total']} at step {row['step']}",
                                      "lower --learning-rate, or train with --precision fp32, with another --out")
+
+    def _summed(self, own: Tensor) -> Tensor:
+        """The sum over processes, always in their order: how many steps wait depends on the clock, and must not decide
+        the last digit."""
+        if self.parallel.world == 1:
+            return own
+        rows = own.new_zeros(self.parallel.world, *own.shape)
+        rows[self.parallel.rank] = own
+        first, *others = self.parallel.sum(rows)
+        for other in others:
+            first = first + other
+        return first
+
+    def close(self) -> None:
+        """Have the trackers write out what waits."""
+        if self.tracker:
+            self.tracker.close()
 
 
 @dataclass

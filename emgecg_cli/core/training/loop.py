@@ -18,17 +18,17 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from emgecg_cli.core.models.tuning import PartRow
 from emgecg_cli.core.training.augment import Augmentation, network_input
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
 from emgecg_cli.core.training.data import Records, Totals
 from emgecg_cli.core.training.logs import Clock, StepLog
 from emgecg_cli.core.training.objective import Losses
+from emgecg_cli.core.training.pace import OnInterrupt, Pace, Wanted, asked_to_stop
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.tracking import Tracker
 from emgecg_cli.core.training.validation import Validation
-
-LOG_EVERY = 10  # steps between reads of the losses, each of which waits for the device
 
 Progress = Callable[..., None]
 
@@ -51,9 +51,42 @@ class LoopSettings(Protocol):
     @property
     def checkpoint_every(self) -> int: ...
     @property
+    def checkpoint_minutes(self) -> float: ...
+    @property
     def workers(self) -> int: ...
     @property
     def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who watches a training: `progress` is told how far it is; `on_interrupt` is called at the first Ctrl-C, which
+    then waits for the end of the step, and None leaves Ctrl-C as it is."""
+
+    progress: Progress | None = None
+    on_interrupt: OnInterrupt | None = None
+
+
+NOBODY = Watch()
+FEW_STEPS = 100  # in which little is learnt
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is about to be trained: its parts, whether it goes on from a checkpoint, how many steps there are in all, of
+    how many records each, and how many `records` there are; `end` is what ends a report, where it is no EOS."""
+
+    trains: list[PartRow]
+    resuming: bool
+    steps: int
+    step_records: int
+    records: int
+    end: str = ""
+
+    @property
+    def few(self) -> bool:
+        """Whether so few steps are worth a word."""
+        return self.steps < FEW_STEPS
 
 
 @dataclass(frozen=True)
@@ -90,16 +123,15 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup: float) ->
 def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer, records: Records,
              plan: BatchPlan, config: LoopSettings, run: Path, *,
              augmentations: Sequence[Augmentation] = (), validation: Validation | None = None,
-             track: Callable[[int], Tracker | None] | None = None, progress: Progress | None = None) -> LoopResult:
+             track: Callable[[int], Tracker | None] | None = None, watch: Watch = NOBODY) -> LoopResult:
     """Train `objective` until its last step, from the newest checkpoint under `run` if there is one.
 
     `objective(signal, batch, totals)` returns `Losses`; it and the optimiser come from `parallel.prepare`. `plan` says
     which of the `records` make a batch; `track(start)` opens the trackers of the main process. Every process of a group
-    calls this with the same arguments.
+    calls this with the same arguments. Raises KeyboardInterrupt, a checkpoint written, when `watch` lets it wait.
     """
     steps, accumulate = count_steps(config, plan), config.gradient_accumulation
-    checkpoints = run / CHECKPOINTS
-    start = load_checkpoint(checkpoints, parallel, objective, optimizer)
+    start = load_checkpoint(run / CHECKPOINTS, parallel, objective, optimizer)
     log = StepLog(run / "metrics.jsonl", parallel, track(start) if track and parallel.is_main else None)
     log.resume_at(start)
     if validation:
@@ -108,29 +140,40 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
     clock = Clock()
     batches = clock.timed(iter(_loader(records, plan, start * accumulate, steps * accumulate, config, parallel)))
     totals_of = _StepTotals(records, replace(plan), accumulate)
+    if watch.progress:
+        watch.progress(start, steps)
+    if validation and validation.owes(start, steps):
+        validation.look(start, parallel, objective, log)
     objective.train()
-    for step in range(start, steps):
-        factor = learning_rate_factor(step, steps, config.schedule, config.warmup)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-            group["lr"] = rate * factor
-        losses = _one_step(parallel, objective, optimizer, list(islice(batches, accumulate)), step, totals_of(step),
-                           config, augmentations)
-        done = step + 1
-        log.add(done, done * accumulate / plan.per_epoch, losses, base_rates[0] * factor)
-        if done % LOG_EVERY == 0 or done == steps:
-            log.flush()
-            if progress:
-                progress(done, steps, loss=log.last_loss, records=f"{clock.speed * parallel.world:.0f}/s",
-                         data_wait=f"{clock.data_wait:.1%}")
-        if validation and validation.is_due(done, steps):
-            validation.look(done, parallel, objective, log)
-        if done % config.checkpoint_every == 0 and done < steps:
-            log.flush()
-            save_checkpoint(checkpoints, done, parallel, objective, optimizer)
-            if validation:
-                validation.checkpointed()
-    if log.tracker:
-        log.tracker.close()
+    with asked_to_stop(watch.on_interrupt) as asked:
+        pace = Pace(parallel, start, steps, config.checkpoint_minutes, asked)
+        for step in range(start, steps):
+            factor = learning_rate_factor(step, steps, config.schedule, config.warmup)
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * factor
+            losses = _one_step(parallel, objective, optimizer, list(islice(batches, accumulate)), step, totals_of(step),
+                               config, augmentations)
+            done = step + 1
+            log.add(done, done * accumulate / plan.per_epoch, losses, base_rates[0] * factor)
+            wanted = pace.look(done) if pace.is_due(done) else Wanted(False, False)
+            if pace.done == done:
+                log.flush()
+                if watch.progress:
+                    watch.progress(done, steps, loss=log.last_loss, records=f"{clock.speed * parallel.world:.3g}/s",
+                                   data_wait=f"{clock.data_wait:.1%}")
+            if validation and not wanted.stop and validation.is_due(done, steps):
+                validation.look(done, parallel, objective, log)
+            on_time = wanted.checkpoint or done % config.checkpoint_every == 0
+            if wanted.stop or (on_time and done < steps):
+                log.flush()
+                save_checkpoint(run / CHECKPOINTS, done, parallel, objective, optimizer)
+                pace.checkpointed()
+                if validation:
+                    validation.checkpointed()
+            if wanted.stop:
+                log.close()
+                raise KeyboardInterrupt
+    log.close()
     kept = validation.keep_best(steps, parallel, objective, optimizer) if validation else None
     return LoopResult(steps, log.last_loss, clock.seconds, clock.speed * parallel.world, clock.data_wait,
                       kept.step if kept else steps, kept.losses if kept else None)

@@ -44,10 +44,11 @@ from emgecg_cli.core.store import Store, no_signals, open_store, subject_hashes
 from emgecg_cli.core.training.augment import Augmentation, network_input, parse_augmentations
 from emgecg_cli.core.training.auroc import auroc, macro
 from emgecg_cli.core.training.batches import BatchPlan
-from emgecg_cli.core.training.checkpoint import CHECKPOINTS
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS, telling_where
 from emgecg_cli.core.training.group import together
-from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
+from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.memory import explained, probe
+from emgecg_cli.core.training.pace import OnInterrupt
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.pretrain_objectives import (
     Masked,
@@ -60,7 +61,7 @@ from emgecg_cli.core.training.setup import resolve_machine
 
 VALIDATION_FILE = "validation.json"
 
-OnStart = Callable[[list[PartRow], bool], None]
+OnStart = Callable[[Start], None]
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,12 @@ class PretrainResult:
 
 
 def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: OnStart | None = None,
-             progress: Progress | None = None) -> PretrainResult:
+             progress: Progress | None = None, on_interrupt: OnInterrupt | None = None) -> PretrainResult:
     """Pretrain an encoder on a store and write the artefact `out`. Started in several processes, the first one writes.
 
-    `on_start(rows, resuming)` is called with the table of what trains before the first step. Raises MedReportError
-    when the store lacks what the objective needs, when the encoder cannot be trained by it, or when `out` belongs to
-    other settings.
+    `on_start(start)` is called before the first step; `on_interrupt` is as in `train`. Raises MedReportError when the
+    store lacks what the objective needs, when the encoder cannot be trained by it, or when `out` belongs to other
+    settings.
     """
     machine = resolve_machine(config.precision, config.parallel)
     store = open_store(store_path)
@@ -99,8 +100,8 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
     check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
-    with together(config, out, plan) as (parallel, claimed):
-        result = _pretrain(parallel, claimed, inputs, store, out, config, on_start, progress)
+    with telling_where(out), together(config, out, plan) as (parallel, claimed):
+        result = _pretrain(parallel, claimed, inputs, store, out, config, on_start, Watch(progress, on_interrupt))
         if parallel.is_main:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
             claimed.finish()
@@ -108,7 +109,7 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
 
 
 def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, out: Path,
-              config: PretrainConfig, on_start: OnStart | None, progress: Progress | None) -> PretrainResult:
+              config: PretrainConfig, on_start: OnStart | None, watch: Watch) -> PretrainResult:
     """All that can be refused first, then the loop, then the files, the manifest last."""
     augmentations = parse_augmentations(config.augment)
     set_seed(config.seed + parallel.rank)
@@ -123,7 +124,8 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
     if parallel.is_main:
         claimed.begin()
         if on_start:
-            on_start(rows, claimed.resuming)
+            on_start(Start(rows, claimed.resuming, count_steps(config, plan),
+                           config.batch_size * parallel.world * config.gradient_accumulation, len(records)))
     parallel.barrier()
     with explained(config):
         prepared, optimizer = parallel.prepare(objective, lambda module: torch.optim.AdamW(
@@ -131,7 +133,7 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
             betas=(0.9, config.adam_beta2)))
         probe(parallel, prepared, records, np.full(len(records), store.sig_len), config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
-                        progress=progress)
+                        watch=watch)
     validation = validate(parallel, prepared, code_records(store, "val", codes), codes, config)
     counts = {"train_records": len(records), "val_records": len(store.indices("val")), "steps": loop.steps}
     weights, _ = parallel.state(prepared, None)

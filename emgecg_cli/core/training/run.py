@@ -40,7 +40,7 @@ from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
-from emgecg_cli.core.training.checkpoint import CHECKPOINTS
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS, STAGE1, telling_where
 from emgecg_cli.core.training.data import TextRecords, render_split
 from emgecg_cli.core.training.encoder_targets import (
     AUTO,
@@ -58,20 +58,20 @@ from emgecg_cli.core.training.inputs import (
     open_inputs,
     references_of,
 )
-from emgecg_cli.core.training.loop import LoopResult, Progress, run_loop
+from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.made_from import inputs_of, subjects_of
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
+from emgecg_cli.core.training.pace import OnInterrupt
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
-from emgecg_cli.core.training.stage1 import FOLDER as STAGE1
 from emgecg_cli.core.training.stage1 import run_stage1
 from emgecg_cli.core.training.stage1_tasks import drawn_records
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
 from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
 from emgecg_cli.core.training.values import Values
 
-OnStart = Callable[[list[PartRow], bool], None]
+OnStart = Callable[[Start], None]
 Say = Callable[[str], None]
 
 
@@ -92,13 +92,15 @@ class TrainResult:
 
 
 def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path: Path | None = None,
-          on_start: OnStart | None = None, progress: Progress | None = None, say: Say | None = None) -> TrainResult:
+          on_start: OnStart | None = None, progress: Progress | None = None,
+          on_interrupt: OnInterrupt | None = None, say: Say | None = None) -> TrainResult:
     """Train a model and write the run `out`. Started in several processes, each calls this and the first one writes.
 
-    The store is the one the instructions were built from; `store_path` names it where it has moved. `on_start(rows,
-    resuming)` is called with the table of what trains before the first step, and `say` with what was decided in place
-    of what the recipe would have. Raises MedReportError when inputs do not
-    fit, when `out` belongs to other settings, or when the backbone cannot be had.
+    The store is the one the instructions were built from; `store_path` names it where it has moved. `on_start(start)`
+    is called before the first step, and `say` with what was decided in place of what the recipe would have. With
+    `on_interrupt`, which is then called, the first Ctrl-C amid the steps waits for the end of one and a checkpoint; a
+    KeyboardInterrupt has a note of where the same command goes on. Raises MedReportError when inputs do not fit, when
+    `out` belongs to other settings, or when the backbone cannot be had.
     """
     machine = resolve_machine(config.precision, config.parallel)
     parse_trackers(config.track)
@@ -114,9 +116,9 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     check_folder_name(out)
     if is_finished(out):
         return _finished(out, plan)
-    with together(config, out, plan) as (parallel, claimed):
-        result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start, progress,
-                        (say or _nobody) if open_choice else None)
+    with telling_where(out), together(config, out, plan) as (parallel, claimed):
+        result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start,
+                        Watch(progress, on_interrupt), (say or _nobody) if open_choice else None)
         if parallel.is_main:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
             claimed.finish()
@@ -125,7 +127,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
 
 def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store,
            instructions: Instructions, out: Path, config: TrainConfig, on_start: OnStart | None,
-           progress: Progress | None, chosen: Say | None) -> TrainResult:
+           watch: Watch, chosen: Say | None) -> TrainResult:
     """All that can be refused first, then the loop, then the files of the run, its manifest last. `chosen` is told
     what the encoder is supervised by, where that was left open."""
     machine = claimed.plan["machine"]
@@ -152,17 +154,19 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         if chosen and config.encoder_loss == "words":
             chosen(_instead_of_codes(len(records), bool(targets.names)))
         if on_start:
-            on_start(rows, claimed.resuming)
+            step_records = config.batch_size * parallel.world * config.gradient_accumulation
+            on_start(Start(rows, claimed.resuming, count_steps(config, plan), step_records, len(records),
+                           turn.shown(tokenizer)))
     parallel.barrier()
     with explained(config):
         if first:
-            run_stage1(parallel, model, tokenizer, first, out, config, progress)
+            run_stage1(parallel, model, tokenizer, first, out, config, watch)
         if config.freeze_encoder and model.encoder is not None:
             model.encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         probe(parallel, prepared, records, records.rendered.lengths, config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
-                        validation=validation, progress=progress,
+                        validation=validation, watch=watch,
                         track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config)))
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated,
               "longest_report_tokens": records.rendered.longest_answer}

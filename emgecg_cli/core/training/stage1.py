@@ -21,26 +21,24 @@ from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.training.batches import BatchPlan
-from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS, STAGE1, load_state, save_state
 from emgecg_cli.core.training.data import TextRecords, render_all
-from emgecg_cli.core.training.loop import Progress, run_loop
+from emgecg_cli.core.training.loop import NOBODY, Watch, run_loop
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import optimizer_maker
 from emgecg_cli.core.training.stage1_tasks import Drawn
 
-FOLDER = "stage1"
-
 
 def run_stage1(parallel: Parallel, model: ReportModel, tokenizer: Any, records: Drawn, out: Path,
-               config: TrainConfig, progress: Progress | None) -> None:
+               config: TrainConfig, watch: Watch = NOBODY) -> None:
     """Train the encoder, or take what a killed run had trained; its weights then lie beside the checkpoints.
 
     Every process of the group calls this. The random state afterwards is the same in both cases.
     """
     own = replace(config, steps=config.stage1_steps)
     objective = Objective(model, torch.zeros(0), weight=0.0, end=turn_end(tokenizer).ids, eos_weight=1.0)
-    kept, folder = out / CHECKPOINTS / f"{FOLDER}.safetensors", out / FOLDER
+    kept, folder = out / CHECKPOINTS / f"{STAGE1}.safetensors", out / STAGE1
     folder.mkdir(parents=True, exist_ok=True)
     with _frozen(model.backbone, config.backbone != "tiny"):
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
@@ -53,7 +51,7 @@ def run_stage1(parallel: Parallel, model: ReportModel, tokenizer: Any, records: 
             items = TextRecords(records, rendered, np.zeros((records.count, 0), bool), tokenizer.pad_token_id)
             plan = BatchPlan(rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
                              smallest=1)
-            run_loop(parallel, prepared, optimizer, items, plan, own, folder, progress=progress)
+            run_loop(parallel, prepared, optimizer, items, plan, own, folder, watch=watch)
             weights, _ = parallel.state(prepared, None)
             if parallel.is_main:
                 save_state(kept, weights)

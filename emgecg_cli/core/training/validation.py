@@ -58,8 +58,10 @@ class Validation:
         rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] \
             if path.exists() else []
         self.looks = [Look(row.pop("step"), row) for row in rows if row["step"] <= step]
+        seen = sum(look.step % self.every == 0 for look in self.looks)
+        wanted = (step // self.every, (step - 1) // self.every)  # an interrupted run has not looked at its last step
         # Without a choice to make looks are a log, which a tracker asked for and may have been left out before.
-        if self.keep and len(self.looks) != step // self.every:
+        if self.keep and seen not in wanted:
             raise MedReportError(f"{path}: holds {len(self.looks)} of the {step // self.every} looks until step {step}",
                                  "it was damaged; remove the run and train again")
         self.at_checkpoint = self.best.step if self.looks else None
@@ -72,6 +74,10 @@ class Validation:
     def is_due(self, step: int, steps: int) -> bool:
         """Whether to look after this step."""
         return step % self.every == 0 or (self.last and step == steps)
+
+    def owes(self, step: int, steps: int) -> bool:
+        """Whether the look after the step of a checkpoint has yet to be made."""
+        return step > 0 and self.is_due(step, steps) and step not in [look.step for look in self.looks]
 
     def look(self, step: int, parallel: Parallel, objective: nn.Module, log: StepLog) -> None:
         """Compute the losses now, and keep these weights if they are the best so far (collective)."""
