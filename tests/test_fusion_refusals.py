@@ -20,6 +20,8 @@ from transformers import (
     FalconForCausalLM,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     MambaConfig,
     MambaForCausalLM,
     MptConfig,
@@ -34,6 +36,7 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
+from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.models.builders import check_fusion
@@ -41,6 +44,7 @@ from emgecg_cli.core.models.fusion.cross_attention import CrossAttention
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 from emgecg_cli.core.models.fusion.splice import Splice
 from emgecg_cli.core.models.tuning import language_part, target_layers, tune_backbone
+from emgecg_cli.core.training.setup import make_model
 
 SIZES: dict[str, Any] = dict(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
                              intermediate_size=16, pad_token_id=0, eos_token_id=1, bos_token_id=2)
@@ -90,10 +94,13 @@ MODELS: dict[str, Callable[[], Any]] = {
     "codegen": lambda: CodeGenForCausalLM(CodeGenConfig(**GPT | {"n_head": 4}, n_ctx=64, rotary_dim=4)),
     "deepseek": deepseek,
     "qwen3-next": qwen3_next,
+    "llama4": lambda: Llama4ForCausalLM(Llama4TextConfig(
+        **GROUPED, head_dim=8, num_local_experts=2, intermediate_size_mlp=16, attention_chunk_size=16)),
 }
 SERVED = {  # which fusions take it
     "gemma3 with images": {"prefix-kv", "cross-attention"}, "falcon with alibi": {"splice", "cross-attention"},
     "olmo": {"splice"}, "codegen": {"splice"}, "deepseek": {"splice"}, "qwen3-next": {"splice"},
+    "llama4": {"splice"},
 }
 FUSIONS: dict[str, Any] = {"prefix-kv": PrefixKV, "splice": Splice, "cross-attention": CrossAttention}
 
@@ -140,7 +147,7 @@ def test_of_a_multimodal_checkpoint_the_language_model_alone_trains(tuning: str)
     assert all(p.grad is not None for p in trained.values())  # what has none stops a group of processes
 
 
-@pytest.mark.parametrize("name", ["deepseek", "qwen3-next", "mamba", "bamba"])
+@pytest.mark.parametrize("name", ["deepseek", "qwen3-next", "mamba", "bamba", "llama4"])
 def test_lora_on_all_linear_layers_takes_what_peft_takes(name: str) -> None:
     lm = made(name)
     layers = target_layers(lm, "all-linear")
@@ -149,6 +156,11 @@ def test_lora_on_all_linear_layers_takes_what_peft_takes(name: str) -> None:
                for key, p in tuned.named_parameters() if p.requires_grad and "lora_A" in key}
     assert adapted == set(layers) and layers
     assert not any(key.endswith(("gate_proj", "out_proj")) for key in adapted if name in ("deepseek", "mamba"))
+    assert not any("router" in key for key in adapted)
+    fusion = Splice(tuned) if "splice" in SERVED.get(name, set()) else None
+    if fusion:
+        fusion.forward(None, input_ids=torch.tensor([[5, 6, 7]])).logits.square().mean().backward()
+        assert all(p.grad is not None for p in tuned.parameters() if p.requires_grad)
 
 
 def test_what_peft_refuses_by_name_is_one_line_with_a_way_out() -> None:
@@ -163,3 +175,12 @@ def test_what_peft_refuses_by_name_is_one_line_with_a_way_out() -> None:
     with pytest.raises(MedReportError, match=r"peft cannot put LoRA on these layers of 'mamba'.*out_proj") as caught:
         tune_backbone(made("mamba"), "lora", dropout=0.0, targets="out_proj", rank=2, alpha=2)
     assert "--lora-targets" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["mamba", "deepseek"])
+def test_the_family_is_asked_before_anything_is_tuned(name: str) -> None:
+    lm = made(name)
+    before = [p.requires_grad for p in lm.parameters()]
+    with pytest.raises(MedReportError, match="do not know the backbone family"):
+        make_model(lm, TrainConfig(backbone="it", fusion="prefix-kv", lora_targets="gate_proj,up_proj,out_proj"))
+    assert [p.requires_grad for p in lm.parameters()] == before and not hasattr(lm, "peft_config")

@@ -24,7 +24,8 @@ MEIT_TARGETS = {
     "llama": _LLAMA_NAMES, "mistral": _LLAMA_NAMES, "gpt2": ("c_attn",), "bloom": ("query_key_value",),
     "gpt_neox": ("query_key_value",), "opt": _LLAMA_NAMES, "gptj": _LLAMA_NAMES, "gpt_neo": _LLAMA_NAMES,
 }
-# What peft refuses there, as its own table has it.
+# What peft refuses there, as its own table has it. Left out as well are routers of experts, whose linear layers give
+# more than one tensor, and the indexers of sparse attention, which choose and so get no gradient.
 MAMBA_FAMILIES = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 MAMBA_REFUSED = ("out_proj", "conv1d")
 
@@ -131,7 +132,9 @@ def target_layers(backbone: Any, targets: str) -> list[str]:
               if isinstance(module, (nn.Linear, Conv1D)) and module is not head and name.startswith(part)]
     if targets == ALL_LINEAR:
         refused = MAMBA_REFUSED if family in MAMBA_FAMILIES else ()
-        return _kept_linear(backbone, [name for name in linear if name.rpartition(".")[2] not in refused])
+        plain = [name for name in linear if name.rpartition(".")[2] not in refused and ".indexer." not in name
+                 and "Router" not in type(backbone.get_submodule(name)).__name__]
+        return _kept_linear(backbone, plain)
     kinds = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
     if targets == MEIT_CODE and family not in MEIT_TARGETS:
         raise MedReportError(f"LoRA targets '{MEIT_CODE}': MEIT's scripts name none for the family '{family}'",
