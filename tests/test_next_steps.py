@@ -93,7 +93,12 @@ def test_codes_that_are_there_are_used_and_nothing_is_said(capsys: pytest.Captur
 def test_tables_get_their_recipe_and_chinese_its_segmentation(capsys: pytest.CaptureFixture[str]) -> None:
     err = typed("prepare synthetic-emg --records 30 --language zh", capsys)
     err = typed(advised(err), capsys)
-    assert advised(err) == "train instructions/synthetic-emg --backbone tiny --recipe emgllm"
+    few = "train instructions/synthetic-emg --backbone tiny --recipe emgllm --stage1-steps 0"
+    assert advised(err) == few, "nobody of 30 is healthy enough for reference ranges"
+    typed(few + " --steps 1 --batch-size 2", capsys)
+    typed("prepare synthetic-emg --records 200 --language zh --out stores/more", capsys)
+    assert advised(typed("build-instructions stores/more", capsys)) == \
+        "train instructions/more --backbone tiny --recipe emgllm"
     rows = [{"record_id": f"r{i}", "prediction": "正常", "reference": "未见异常。"} for i in range(3)]
     Path("p.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     next_steps.after_generate(Path("p.jsonl"))

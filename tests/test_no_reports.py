@@ -245,6 +245,41 @@ def test_a_run_reports_on_them_and_score_says_why_it_cannot(tmp_path: Path, monk
     assert json.loads(Path("scores/mixed.json").read_text())["n"] == 3
 
 
+def test_tables_without_reports_take_the_references_of_another_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed("prepare synthetic-emg --records 200 --language en", capsys)
+    typed("build-instructions", capsys)
+    typed("train --backbone tiny --recipe emgllm --stage1-steps 0 --steps 1 --batch-size 2", capsys)
+    ncv = [{"record_id": name, "nerve": "median", "type": "motor", "stim": "wrist", "rec": "APB", "lat_l": "4.1",
+            "amp_l": "7.2"} for name in "xy"]
+    write_csv(tmp_path / "own" / "ncv.csv", ncv)
+    write_csv(tmp_path / "own" / "cases.csv", [{"record_id": name, "age": "30", "sex": "F", "height": "160"}
+                                               for name in "xy"])
+    typed("prepare etm --root own --no-reports --out stores/new", capsys)
+    said = typed("build-instructions stores/new", capsys)
+    assert "no number has a reference range" in said and open_instructions(Path("instructions/new")).manifest.counts[
+        "values"] == 0
+    file = "stores/synthetic-emg/references.json"
+    said = typed(f"build-instructions stores/new --references {file} --out instructions/b", capsys)
+    assert open_instructions(Path("instructions/b")).manifest.counts["values"] == 4
+    advised = ("generate runs/tiny-synthetic-emg --store stores/new --instructions instructions/b --references " + file)
+    assert f"next: medreport {advised}\n" in said and "no number has a reference range" not in said
+    typed(f"{advised} --max-new-tokens 4 --out p.jsonl", capsys)
+    rows = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
+    assert [row["record_id"] for row in rows] == ["x", "y"] and all(row["reference"] is None for row in rows)
+    refused = typed(f"{advised} --out q.jsonl".replace(f" --references {file}", ""), capsys, 2)
+    assert "no reference for" in refused and "--references" in refused
+    assert "takes no --references" in typed(f"build-instructions stores/new --references {file}".replace(
+        "stores/new", str(signals_store(tmp_path))), capsys, 2)
+
+
+def signals_store(folder: Path) -> Path:
+    write_wfdb(folder / "ecgs", "a")
+    prepare(without("wfdb", folder / "ecgs"), folder / "stores" / "ecgs", no_reports=True)
+    return folder / "stores" / "ecgs"
+
+
 def test_the_case_that_was_got_wrong(shared_data: Path, tmp_path: Path) -> None:
     root = shared_data.parent / "cases" / "12-no-report"
     if not root.is_dir():

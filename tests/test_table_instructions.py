@@ -96,6 +96,8 @@ ALL = references_of(*(item for item, _, _ in values(EXAMPLE)))
 class TableStore:
     """A store of tables as far as instructions look at it."""
 
+    modality = "tables"
+
     def __init__(self, path: Path, cases: Sequence[TableCase], languages: Sequence[str],
                  references: References | None) -> None:
         from emgecg_cli.core.store import open_store

@@ -24,11 +24,15 @@ LayoutOpt = Annotated[str, typer.Option(
     "--layout", metavar="published|labelled", autocompletion=words("published", "labelled"),
     help="Tables: a column for each measure and side, or each number with its own name.")]
 
+ReferencesOpt = Annotated[Path | None, typer.Option(
+    "--references", metavar="FILE", show_default=False,
+    help="Tables: another store's references.json, for a store without reports, which has none of its own.")]
+
 
 def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionDefaults.pool_size,
                        rephraser: RephraserOpt = InstructionDefaults.rephraser,
                        base_url: BaseUrlOpt = None, model: ModelOpt = None, language: LanguageOpt = "record",
-                       layout: LayoutOpt = "published",
+                       layout: LayoutOpt = "published", references: ReferencesOpt = None,
                        seed: SeedOpt = InstructionDefaults.seed,
                        out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Write a pool of prompts and draw one for every record, as chat messages.
@@ -41,7 +45,7 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     with console.progress("build instructions", unit="prompts") as progress:
         result = build(store, out or Path(INSTRUCTIONS) / store.resolve().name, pool_size=pool_size,
                        rephraser=rephraser, seed=seed, base_url=base_url, model=model, language=language, layout=layout,
-                       progress=progress)
+                       references=references, progress=progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:
@@ -50,4 +54,7 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     counts = result.manifest.counts
     console.table(["instructions", "prompts", "records"],
                   [[result.path.as_posix(), counts["prompts"], counts["records"]]])
-    next_steps.after_instructions(store, result.path)
+    if counts.get("values") == 0:
+        console.warn("no number has a reference range: a model is to read all of them as text; --references FILE takes "
+                     "another store's references.json")
+    next_steps.after_instructions(store, result.path, references)

@@ -19,14 +19,16 @@ TINY = "tiny"
 TABLES_RECIPE = "emgllm"
 
 
-def after_instructions(store_path: Path, instructions: Path) -> None:
-    """Train on them, with the backbone at hand; a store that has nothing to train on is reported on."""
+def after_instructions(store_path: Path, instructions: Path, references: Path | None = None) -> None:
+    """Train on them, with the backbone at hand; a store that has nothing to train on is reported on. `references` are
+    those of tables that they were built with, where these are not the store's."""
     from emgecg_cli.core.store import open_store
 
     store = open_store(store_path)
     count = len(store.reported("train"))
+    other = ["--references", references] if references else []
     if not count:
-        _generate(store_path, "--store", store_path, "--instructions", instructions)
+        _generate(store_path, "--store", store_path, "--instructions", instructions, *other)
         return
     if count == 1 and store.modality != "tables":
         console.note("one record in train is too few to train on: BatchNorm needs two")
@@ -36,7 +38,9 @@ def after_instructions(store_path: Path, instructions: Path) -> None:
     recipe = default_recipe(backbone)
     if store.modality == "tables":
         recipe = TABLES_RECIPE if backbone != TINY else "emgllm-tiny"
-        words += ["--recipe", TABLES_RECIPE]
+        words += ["--recipe", TABLES_RECIPE, *other]
+        if not other and not store.manifest.details.get("references", {}).get("items"):
+            words += ["--stage1-steps", 0]  # which draws values beside their ranges
     if RECIPES[recipe].get("select", "best") == "best" and not len(store.reported("val")):
         words += ["--select", "last"]
     console.next_step(*words)

@@ -14,16 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars
-
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import NO_REPORT, InstructionRow, read_rows, write_rows
+from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_rows
 from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.instructions import tables
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
+from emgecg_cli.core.instructions.refusals import refuse_empty, refuse_endpoint, refuse_options
 from emgecg_cli.core.instructions.validate import check_prompt, normalise
 from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import (
@@ -37,6 +36,8 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
+from emgecg_cli.core.references import read_references
+from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store, open_store
 
 PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
@@ -76,7 +77,7 @@ class Instructions:
 def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,
                        rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
                        base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
-                       language: str = "record", layout: str = tables.PUBLISHED,
+                       language: str = "record", layout: str = tables.PUBLISHED, references: Path | None = None,
                        progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
@@ -86,7 +87,8 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     goes on where it stopped. `client` replaces both, with its own cache. `progress(done, total)` counts prompts.
 
     A store of tables takes neither pool nor rephraser, and draws nothing: `language` ("en", "zh", "record": each
-    record's own) is that of the words in and around its tables. Its `progress` counts records.
+    record's own) is that of the words in and around its tables. `references` is another store's references.json: its
+    items are the numbers that are shown as values, not the store's own. Its `progress` counts records.
 
     A record without a report gets a prompt and no answer. Raises MedReportError on bad arguments, for one with an empty
     report or in train, and when `out` holds something else.
@@ -104,22 +106,24 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
         arguments |= {"base_url": client.base_url, "model": client.model}
         rephrase = partial(rephrase, client=client)
     else:
-        _refuse_endpoint(rephraser, base_url, model)
+        refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
-    _refuse_options(store, pool_size, rephraser, language, layout)
-    if modality_of(store) == "tables":
+    refuse_options(store, pool_size, rephraser, language, layout, references)
+    held = read_references(references) if references else store.references()
+    if store.modality == "tables":
         arguments = {"language": language, "layout": layout}
+        arguments |= {"references": hash_of(held)} if references and held else {}
     inputs = {"store": input_of(store_path, out)}
     check_folder_name(out)
     if is_finished(out):
         return BuildResult(out, _finished_before(out, arguments, inputs), True)
-    _refuse_empty(store)
+    refuse_empty(store)
     plan = {"settings": arguments, "inputs": {"store": inputs["store"]["hash"]}}
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
         claimed.begin()
-        if modality_of(store) == "tables":
+        if store.modality == "tables":
             pool = list(zip(tables.PROMPTS, tables.ORIGINS, strict=True))
-            rows = _reported(tables.table_rows(store, language, layout), len(store), progress)
+            rows = _reported(tables.table_rows(store, held, language, layout), len(store), progress)
         else:
             prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
             pool = [(text, "hand-written" if number < len(SEED_PROMPTS) else rephraser)
@@ -130,11 +134,6 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     return BuildResult(out, manifest, False, client.sent if client else 0)
 
 
-def modality_of(store: Store) -> str:
-    """"signals" or "tables"."""
-    return str(store.manifest.details.get("modality", "signals"))
-
-
 def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
     """The prompt a record gets: uniform over the pool, independent of all other records."""
     return draw(pool_size, "record", seed, record_id)
@@ -143,38 +142,6 @@ def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
 def _client(out: Path, base_url: str | None, model: str | None) -> LLMClient:
     return LLMClient(model=model or InstructionDefaults.model, base_url=base_url or InstructionDefaults.base_url,
                      cache=out / CACHE / "answers.jsonl")
-
-
-def _refuse_endpoint(rephraser: str, base_url: str | None, model: str | None) -> None:
-    """An endpoint that would not be used is a misunderstanding; one equal to the default may be a filled-in default."""
-    for option, value, default in (("--base-url", base_url, InstructionDefaults.base_url),
-                                   ("--model", model, InstructionDefaults.model)):
-        if value not in (None, default):
-            raise MedReportError(f"rephraser '{rephraser}' asks no model and takes no {option}",
-                                 f"leave {option} out, or add --rephraser openai")
-
-
-def _refuse_options(store: Store, pool_size: int, rephraser: str, language: str, layout: str) -> None:
-    """An option of the other kind of store is a misunderstanding, unless it is the default."""
-    given = {"--pool-size": pool_size != InstructionDefaults.pool_size,
-             "--rephraser": rephraser != InstructionDefaults.rephraser}
-    if modality_of(store) != "tables":
-        given = {"--language": language != "record", "--layout": layout != tables.PUBLISHED}
-    for option in [name for name, other in given.items() if other]:
-        raise MedReportError(f"{store.path}: a store of {modality_of(store)} takes no {option}", f"leave {option} out")
-
-
-def _refuse_empty(store: Store) -> None:
-    """A model would learn to answer such a record with nothing; `prepare` sets them aside, other writers may not. Those
-    that say that they have no report are for reporting on, outside of train."""
-    parts = ("findings", "impression") if modality_of(store) == "tables" else ("report",)
-    blank = polars.all_horizontal(polars.col(part).fill_null("").str.strip_chars() == "" for part in parts)
-    unsaid = (polars.col("report_kind") != NO_REPORT) | (polars.col("split") == "train")
-    found = store.scan().filter(blank & unsaid).select("record_id").collect()["record_id"].to_list()
-    if found:
-        more = f", and {len(found) - 1} more records" if len(found) > 1 else ""
-        raise MedReportError(f"{store.path}, record '{found[0]}': no {' and no '.join(parts)}{more}",
-                             "prepare the store again; it sets records without a report aside")
 
 
 def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
@@ -211,7 +178,7 @@ def _write(out: Path, store: Store, pool: list[tuple[str, str]], rows: Iterable[
            arguments: dict[str, Any], inputs: dict[str, dict[str, str]]) -> Manifest:
     """Write the pool (texts with their origins), the rows as they come, and the manifest."""
     drawn: list[tuple[str, int]] = []
-    n_values, of_tables = 0, modality_of(store) == "tables"
+    n_values, of_tables = 0, store.modality == "tables"
 
     def noted() -> Iterator[InstructionRow]:
         nonlocal n_values

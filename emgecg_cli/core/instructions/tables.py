@@ -45,14 +45,15 @@ _REPAIR = "prepare the store again"
 Part = dict[str, Any]
 
 
-def table_rows(store: Any, language: str = "record", layout: str = PUBLISHED) -> Iterator[InstructionRow]:
-    """The instruction of each record of a store of tables, in store order, one at a time.
+def table_rows(store: Any, references: References | None, language: str = "record",
+               layout: str = PUBLISHED) -> Iterator[InstructionRow]:
+    """The instruction of each record of a store of tables, in store order, one at a time; `references` say which of its
+    numbers are values.
 
     `language` is that of the words around and in the tables, "record": each record's own. Reports keep their language.
     `layout` is one of LAYOUTS, see `case_parts`.
     Raises MedReportError naming the record for one whose prompt and matrices do not fit.
     """
-    references = store.references()
     for index in range(len(store)):
         row, stored = store.row(index), store.case(index)
         words = row.language if language == "record" else language
