@@ -1,0 +1,67 @@
+"""From what a PTB-XL report says to the codes it was given: the habits of those who coded the data set.
+
+PTB-XL's `scp_codes` are no plain reading of the reports: an anterior infarct is coded as anteroseptal, T waves that a
+German report calls abnormal are not coded at all. The habits are a file, `data/ecg_coding_ptb_xl.txt`; they are for
+comparing with `scp_codes` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+from emgecg_cli.core.reports.ecg.labels import Status, codes
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Holds where all of `needed` are said and none of `without`; each is a code and the status it must have, "" for
+    present or possible."""
+
+    needed: tuple[tuple[str, str], ...]
+    without: tuple[tuple[str, str], ...]
+
+    def holds(self, labels: Mapping[str, Status]) -> bool:
+        return all(_said(one, labels) for one in self.needed) and not any(_said(one, labels) for one in self.without)
+
+
+def coded_in_ptb_xl(labels: Mapping[str, Status], language: str) -> set[str]:
+    """The codes that PTB-XL gives, as a rule, to a report that says these statements."""
+    habits = _habits().get(language, {})
+    kept = {code for code in codes(labels) if code not in habits}
+    return kept | {code for code, conditions in habits.items() if any(one.holds(labels) for one in conditions)}
+
+
+@lru_cache(maxsize=1)
+def _habits() -> dict[str, dict[str, tuple[Condition, ...]]]:
+    """Language -> code -> the conditions under which it is given."""
+    found: dict[str, dict[str, tuple[Condition, ...]]] = {}
+    language = ""
+    for line in (files("emgecg_cli") / "data" / "ecg_coding_ptb_xl.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            language = line.strip("[] ")
+            found[language] = {}
+        elif line.strip() and not line.startswith("#"):
+            code, _, said = (part.strip() for part in line.partition("="))
+            conditions = () if said == "never" else tuple(_condition(one) for one in said.split("|"))
+            found[language][code] = conditions
+    return found
+
+
+def _condition(text: str) -> Condition:
+    needed, *without = text.split(" without ")
+    return Condition(tuple(_term(one) for one in needed.split(" and ")), tuple(_term(one) for one in without))
+
+
+def _term(text: str) -> tuple[str, str]:
+    text = text.strip()
+    status = {"!": Status.PRESENT, "?": Status.POSSIBLE}.get(text[-1], "")
+    return (text[:-1] if status else text), str(status)
+
+
+def _said(term: tuple[str, str], labels: Mapping[str, Status]) -> bool:
+    code, status = term
+    found = labels.get(code, Status.ABSENT)
+    return found != Status.ABSENT and status in ("", found)

@@ -1,0 +1,52 @@
+"""The text of a report as the rules read it: one case, one spelling of letters, abbreviations written out, sentences."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from emgecg_cli.core.reports.scripts import same_letters
+
+# Words that stand for a question mark: one that follows its finding (LVH?), and one that goes before (? LVH).
+ASKED_AFTER, ASKED_BEFORE = "askedafter", "askedbefore"
+
+_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "a", "ß": "ss", "æ": "ae", "ø": "oe",
+                          "\u2019": "'", "\u2264": "<", "\u2265": ">"})
+_HYPHENS = re.compile(r"[-\u2010-\u2015\u2212_]+")
+_IN_WORD = re.compile(r"(?<=\w)\((\w{1,3})\)")
+_ASKED = re.compile(r"(?P<after>(?<=[\w)])(?: ?\(\?\)|\?)|\?(?=\s*(?:[.,;)]|$)))|\?")
+_DEGREE = re.compile(r"(?<=[\dIiVv])\s*[°º](?:ig\w*)?")
+_ORDINAL = re.compile(r"\b([123]|i{1,3})\s*\.\s*(?=grad|degree)")
+# Codes that a reviewer left below the report of a PTB-XL record are not words of the report.
+_REVIEW = re.compile(r"(?s)\bedit:.*")
+# A line that goes on in the next one is one sentence with it; a new one starts with a capital, a number or a bullet.
+_LINE = re.compile(r"\s*\n\s*(?=[A-ZÄÖÜÅ(]|\d+[.)]\s|[-*\u2022]\s)|\n\s*\n")
+_MARK = re.compile(r"\s*([,;:/+&|])\s*")
+_END = re.compile(r"(?:[.!;|](?=\s|$)|:(?=\s*$))+")
+_LONGEST = 150   # words; the longest report of PTB-XL has fewer
+_NOT_CONTENT = re.compile(r"[^\w\s,;:./+&|!<>=%']+")
+
+
+def fold(text: str) -> str:
+    """A text in lower case, umlauts as two letters, without hyphens; one blank between words and around , : / + &."""
+    text = _LINE.sub(" . ", same_letters(text))
+    text = _REVIEW.sub("", text.casefold())
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFC", text).translate(_LETTERS))
+    text = "".join(character for character in text if not unicodedata.combining(character))
+    text = _DEGREE.sub(" grad ", text)
+    text = _HYPHENS.sub(" ", _ORDINAL.sub(r"\1 ", text))
+    text = _ASKED.sub(lambda mark: f" {ASKED_AFTER} . " if mark["after"] else f" {ASKED_BEFORE} ", text)
+    text = _IN_WORD.sub(r"\1", text)
+    text = _NOT_CONTENT.sub(" ", text.replace("(", " , ").replace(")", " , "))
+    return " ".join(_MARK.sub(r" \1 ", text).split())
+
+
+def sentences(folded: str) -> Iterator[str]:
+    """The sentences of a folded text whose abbreviations are written out, without their full stops; one that never
+    ends comes in pieces."""
+    for part in _END.split(folded):
+        words = part.strip(" ,.:").split(" ")
+        for start in range(0, len(words), _LONGEST):
+            if piece := " ".join(words[start:start + _LONGEST]):
+                yield piece

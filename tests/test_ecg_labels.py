@@ -1,0 +1,138 @@
+"""The labeler of ECG reports: every rule by its own examples, whole sentences, the reach of doubt, and its limits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.ecg.labels import Status, codes, label, label_all
+from emgecg_cli.core.reports.ecg.rules import LANGUAGES, read_rules, rules_of
+from emgecg_cli.core.reports.ecg.statements import SUPERCLASSES, statements, superclasses_of
+from emgecg_cli.core.reports.ecg.text import fold, sentences
+
+SENTENCES = Path(__file__).parent / "ecg_sentences"
+STATUS = {"+": Status.PRESENT, "?": Status.POSSIBLE, "-": Status.ABSENT}
+P, M, A = Status.PRESENT, Status.POSSIBLE, Status.ABSENT
+
+
+def written_by_hand(language):
+    """(sentence, statements) of the fixture of a language."""
+    for line in (SENTENCES / f"{language}.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            stated, sentence = line.split(" | ", 1)
+            yield sentence, {word[:-1]: STATUS[word[-1]] for word in stated.split()}
+
+
+@pytest.mark.parametrize(("language", "code", "status", "sentence"), [
+    (language, rule.code, status, sentence) for language in LANGUAGES for rule in rules_of(language).rules
+    for status, examples in rule.examples.items() for sentence in examples])
+def test_every_rule_holds_for_its_examples(language, code, status, sentence):
+    assert label(sentence, language).get(code) == status
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_rule_has_examples_of_all_three(language):
+    rules = rules_of(language).rules
+    assert all(rule.examples[status] for rule in rules for status in ("present", "possible", "absent"))
+    assert len({rule.code for rule in rules}) == len(rules)
+    assert language == "sv" or {rule.code for rule in rules} == set(statements())
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 200), ("de", 200), ("sv", 60)])
+def test_sentences_written_by_hand(language, least):
+    pairs = list(written_by_hand(language))
+    wrong = [(sentence, label(sentence, language)) for sentence, stated in pairs if label(sentence, language) != stated]
+    assert len(pairs) >= least
+    assert len(wrong) <= 0.03 * len(pairs), wrong
+
+
+@pytest.mark.parametrize(("text", "language", "stated"), [
+    # The nearest statement only, in reports of machines that set no full stops
+    ("sinusrhythmus verdacht auf p-sinistrocardiale linkstyp qrs(t) abnorm    inferiorer infarkt     alter unbest.", "de",
+     {"SR": P, "LAO/LAE": M, "ABQRS": P, "IMI": P}),
+    ("qrs(t) abnorm    anteroseptaler infarkt     mögl. akut    inferiorer myokardschaden möglich", "de",
+     {"ABQRS": P, "ASMI": P, "IMI": M}),
+    # Lines: a new one is a new sentence, one that goes on is not
+    ("No ST elevation\nLeft bundle branch block", "en", {"STE_": A, "CLBBB": P}),
+    ("consistent with old inferior\n  myocardial infarction", "en", {"IMI": P}),
+    # What a reviewer wrote below a report is not read
+    ("sinusrhythmus Edit: ASMI 100, IMI 15, anteroseptaler Infarkt", "de", {"SR": P}),
+    # Umlauts of all kinds
+    ("QT-VerlÄngerung, ISCHAEMIE möglich", "de", {"LNGQT": P, "ISC_": M}),
+    # The stronger of two sentences
+    ("Possible LVH. Left ventricular hypertrophy.", "en", {"LVH": P}),
+    ("No LVH. Possible LVH.", "en", {"LVH": M}),
+    ("", "en", {}), ("?.,;", "de", {}),
+])
+def test_what_is_read_of_whole_reports(text, language, stated):
+    assert label(text, language) == stated
+
+
+def test_possible_counts_where_it_is_asked_for():
+    found = label("Atrial fibrillation, possible LVH, no RVH", "en")
+    assert codes(found) == {"AFIB", "LVH"} and codes(found, possible=False) == {"AFIB"}
+    assert list(label("LVH. Sinus rhythm. Normal ECG.", "en")) == ["NORM", "LVH", "SR"]  # the vocabulary's order
+    assert json.loads(json.dumps(found)) == {"AFIB": "present", "LVH": "possible", "RVH": "absent"}
+
+
+def test_superclasses_are_those_of_the_published_table():
+    table = statements()
+    assert len(table) == 71 and {one.superclass for one in table.values()} == {*SUPERCLASSES, None}
+    assert superclasses_of(["NORM", "IMI", "NDT", "LAFB", "LAO/LAE"]) == set(SUPERCLASSES)
+    assert superclasses_of(["SR", "PVC", "no such code"]) == set()
+    counts = {kind: sum(kind in one.kinds for one in table.values()) for kind in ("diagnostic", "form", "rhythm")}
+    assert counts == {"diagnostic": 44, "form": 19, "rhythm": 12}
+    assert all((one.superclass is None) == ("diagnostic" not in one.kinds) for one in table.values())
+
+
+def test_the_table_is_that_of_the_data_set(shared_data):
+    path = shared_data / "ptb-xl" / "scp_statements.csv"
+    with path.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            one = statements()[row[""]]
+            assert one.superclass == (row["diagnostic_class"] or None)
+            assert set(one.kinds) == {kind for kind in ("diagnostic", "form", "rhythm") if row[kind]}
+
+
+def test_each_report_in_its_own_language():
+    reports = ["Sinusrhythmus, kein Vorhofflimmern", "Sinus rhythm with LVH", "sinusrytm, vänstergrenblock",
+               "LAFB, WPW", "窦性心律", "Sinus rhythm with LVH"]
+    found = label_all(reports)
+    assert found == [{"SR": P, "AFIB": A}, {"SR": P, "LVH": P}, {"SR": P, "CLBBB": P}, {"LAFB": P, "WPW": P}, None,
+                     {"SR": P, "LVH": P}]
+    assert found[1] is not found[5]
+    assert label_all(["Vorhofflimmern", "old inferior scar"], language="de") == [{"AFIB": P}, {}]
+    with pytest.raises(MedReportError, match="'zh'"):
+        label("窦性心律", "zh")
+
+
+def test_abbreviations_end_no_sentence_and_full_stops_do():
+    assert list(sentences(fold("Q waves in V4,5. Rate 4.46 s. LVH?"))) == [
+        "q waves in v4 , 5", "rate 4.46 s", "lvh askedafter"]
+    assert label("Inkompl. RSB. V. a. LVH. AV-Block 1. Grades.", "de") == {"IRBBB": P, "LVH": M, "1AVB": P}
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("[SR]\nsinus {nothing}", 2), ("sinus rhythm", 1), ("@x = a\n@y = {z}", 2)])
+def test_a_line_that_is_not_understood_is_named(text, line):
+    with pytest.raises(MedReportError, match=f"own.txt, line {line}"):
+        read_rules(text, "en", "own.txt")
+
+
+def test_a_section_that_stands_for_nothing_is_named():
+    with pytest.raises(MedReportError, match=r"\[SINUS\]"):
+        read_rules("[SINUS]\nsinus rhythm", "en", "own.txt")
+
+
+@pytest.mark.parametrize("text", ["no " * 30_000, "t waves " * 20_000, "possible lvh or " * 5_000,
+                                  "inferior and lateral " * 5_000, "\0\ud800 sinus rhythm", "v. a. " * 20_000])
+def test_long_and_odd_texts_take_no_longer_than_their_length(text):
+    start = time.process_time()
+    for language in LANGUAGES:
+        label(text, language)
+    assert time.process_time() - start < 10
