@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.ecg.coding import coded_in_ptb_xl
 from emgecg_cli.core.reports.ecg.labels import Status, codes, label, label_all
+from emgecg_cli.core.reports.ecg.needles import pieces
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES, read_rules, rules_of
 from emgecg_cli.core.reports.ecg.statements import SUPERCLASSES, statements, superclasses_of
 from emgecg_cli.core.reports.ecg.text import fold, sentences
+from emgecg_cli.core.reports.language import detect_language
 
 SENTENCES = Path(__file__).parent / "ecg_sentences"
 STATUS = {"+": Status.PRESENT, "?": Status.POSSIBLE, "-": Status.ABSENT}
@@ -53,7 +58,7 @@ def test_sentences_written_by_hand(language, least):
 
 @pytest.mark.parametrize(("text", "language", "stated"), [
     # The nearest statement only, in reports of machines that set no full stops
-    ("sinusrhythmus verdacht auf p-sinistrocardiale linkstyp qrs(t) abnorm    inferiorer infarkt     alter unbest.", "de",
+    ("sinusrhythmus verdacht auf p-sinistrocardiale linkstyp qrs(t) abnorm   inferiorer infarkt   alter unbest.", "de",
      {"SR": P, "LAO/LAE": M, "ABQRS": P, "IMI": P}),
     ("qrs(t) abnorm    anteroseptaler infarkt     mögl. akut    inferiorer myokardschaden möglich", "de",
      {"ABQRS": P, "ASMI": P, "IMI": M}),
@@ -136,3 +141,41 @@ def test_long_and_odd_texts_take_no_longer_than_their_length(text):
     for language in LANGUAGES:
         label(text, language)
     assert time.process_time() - start < 10
+
+
+def test_the_sieve_leaves_out_no_pattern_that_would_match():
+    for language in LANGUAGES:
+        rules = rules_of(language)
+        for sentence, _ in written_by_hand(language):
+            for part in sentences(fold(sentence)):
+                found = {i for i, (_, pattern, _) in enumerate(rules.patterns) if pattern.search(part)}
+                assert found <= set(rules.sieve.candidates(part))
+        assert len(rules.sieve.candidates("die katze schlief")) < 10
+
+
+@pytest.mark.parametrize(("pattern", "needed"), [
+    (r"(?<!\w)(?:sinus rhythm|nsr)(?!\w)", {"rhythm", "nsr"}), (r"(?:no )?block", {"block"}), (r"\w+", None),
+    (r"(?:left|l) (?:bundle)? ?block", {"block"}), (r"a|\w*", None), (r"q ?wave(?= in)", {"wave"})])
+def test_pieces_of_a_pattern(pattern, needed):
+    assert pieces(re.compile(pattern)) == needed
+
+
+def test_codes_as_ptb_xl_gives_them():
+    assert coded_in_ptb_xl({"AMI": P, "SR": P, "STE_": P}, "en") == {"ASMI", "SR"}
+    assert coded_in_ptb_xl({"IMI": P, "LMI": M, "RVH": A}, "en") == {"IMI", "ILMI", "LMI"}
+    assert coded_in_ptb_xl({"LVH": M}, "de") == set() and coded_in_ptb_xl({"LVH": P}, "de") == {"LVH"}
+    assert coded_in_ptb_xl({"IMI": P, "ALMI": M}, "de") == {"ILMI"}
+    assert coded_in_ptb_xl({"AFIB": M, "SR": A}, "other") == {"AFIB"}
+
+
+@pytest.mark.parametrize(("language", "said", "coded"), [("en", 0.76, 0.80), ("de", 0.69, 0.77)])
+def test_agreement_with_the_codes_of_ptb_xl(shared_data, language, said, coded):
+    pairs = []
+    with (shared_data / "ptb-xl-reports" / "reports.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if int(row["strat_fold"]) > 8 and detect_language(row["report"]) == language:
+                found = label(row["report"], language)
+                pairs.append((codes(found), coded_in_ptb_xl(found, language), set(ast.literal_eval(row["scp_codes"]))))
+    for which, least in ((0, said), (1, coded)):
+        true = sum(len(pair[which] & pair[2]) for pair in pairs)
+        assert 2 * true / sum(len(pair[which]) + len(pair[2]) for pair in pairs) >= least

@@ -87,15 +87,13 @@ def _of_sentence(sentence: str, language: str) -> Sequence[tuple[str, Status]]:
 
 def _places(sentence: str, rules: Rules) -> list[Place]:
     """Where the sentence says a statement, less the places that a statement of more words hides."""
-    families = statements()
+    table = statements()
     found = []
-    for rule in rules.rules:
-        for pattern, status in ((rule.said, "present"), (rule.doubtful, "possible"), (rule.denied, "absent")):
-            if pattern is not None:
-                found += [Place(match.start(), match.end(), rule.code, families[rule.code].family, status)
-                          for match in pattern.finditer(sentence)]
-    hidden_by = [(place, rule.over) for rule in rules.rules if rule.over for place in found if place.code == rule.code]
-    hidden_by += [(place, (place.code,)) for place in found if place.status == "possible"]
-    return [place for place in found
+    for number in rules.sieve.candidates(sentence):
+        rule, pattern, status = rules.patterns[number]
+        found += [(Place(match.start(), match.end(), rule.code, table[rule.code].family, status), rule.over)
+                  for match in pattern.finditer(sentence)]
+    hiding = [(place, (*over, place.code) if place.status == "possible" else over) for place, over in found]
+    return [place for place, _ in found
             if not any(place.code in over and other.start <= place.start < other.end
-                       for other, over in hidden_by if other is not place)]
+                       for other, over in hiding if other is not place)]

@@ -12,12 +12,14 @@ from functools import lru_cache
 from importlib.resources import files
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.ecg.needles import Sieve
 from emgecg_cli.core.reports.ecg.statements import statements
 from emgecg_cli.core.reports.ecg.text import fold
 
 LANGUAGES = ("en", "de", "sv")
 CUES = ("absent before", "absent after", "possible before", "possible after", "past before", "past after", "neutral",
         "stop", "and", "or")
+REACHING = CUES[:7]   # those that are looked for in whole sentences
 _FOLDED_LETTERS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("å", "a"), ("ß", "ss"), ("é", "e"))
 _MACRO = re.compile(r"\{([a-z]\w*)\}")
 
@@ -44,6 +46,15 @@ class Rules:
     cues: dict[str, re.Pattern[str]]
     abbreviations: re.Pattern[str] | None
     written_out: dict[str, str]
+    patterns: list[tuple[Rule, re.Pattern[str], str]] = field(init=False)   # with the status that the words give
+    sieve: Sieve = field(init=False)
+    cue_sieve: Sieve = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patterns = [(rule, pattern, status) for rule in self.rules for pattern, status in
+                         ((rule.said, "present"), (rule.doubtful, "possible"), (rule.denied, "absent")) if pattern]
+        self.sieve = Sieve(pattern for _, pattern, _ in self.patterns)
+        self.cue_sieve = Sieve(self.cues[kind] for kind in REACHING)
 
 
 @lru_cache(maxsize=8)

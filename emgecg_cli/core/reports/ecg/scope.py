@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from emgecg_cli.core.reports.ecg.rules import Rules
+from emgecg_cli.core.reports.ecg.rules import REACHING, Rules
 
 _NEAR, _NEAR_AFTER = 5, 4   # so many words may stand between a cue and its statement
 _APPOSED = 3                # and so many between two words for one statement (AV block II, type Mobitz)
-_CUES = ("absent before", "absent after", "possible before", "possible after", "past before", "past after")
+_CUES = REACHING[:6]
 _OWN_WORDS = "normal"       # "no abnormality" says that a tracing is normal: the denial in it is its own
 
 
@@ -118,7 +118,8 @@ def _alternatives(islands: list[_Island], links: list[str]) -> None:
 def _cues(sentence: str, rules: Rules) -> list[tuple[list[str], int, int]]:
     """The cues of a sentence with the ways each may be read; of those that overlap only the longest counts."""
     found: dict[tuple[int, int], list[str]] = {}
-    for kind in (*_CUES, "neutral"):
+    for number in rules.cue_sieve.candidates(sentence):
+        kind = REACHING[number]
         for cue in rules.cues[kind].finditer(sentence):
             start = cue.end() - len(cue[0].lstrip())
             found.setdefault((start, cue.end()), []).append(kind)

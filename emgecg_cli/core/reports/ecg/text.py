@@ -1,4 +1,4 @@
-"""The text of a report as the rules read it: one case, one spelling of letters, abbreviations written out, sentences."""
+"""The text of a report as the rules read it: one case, one spelling of letters, words written out, sentences."""
 
 from __future__ import annotations
 
@@ -30,16 +30,29 @@ _NOT_CONTENT = re.compile(r"[^\w\s,;:./+&|!<>=%']+")
 
 def fold(text: str) -> str:
     """A text in lower case, umlauts as two letters, without hyphens; one blank between words and around , : / + &."""
-    text = _LINE.sub(" . ", same_letters(text))
-    text = _REVIEW.sub("", text.casefold())
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFC", text).translate(_LETTERS))
-    text = "".join(character for character in text if not unicodedata.combining(character))
-    text = _DEGREE.sub(" grad ", text)
+    text = same_letters(text)
+    if "\n" in text:
+        text = _LINE.sub(" . ", text)
+    text = _plain_letters(text.casefold())
+    if "edit:" in text:
+        text = _REVIEW.sub("", text)
     text = _HYPHENS.sub(" ", _ORDINAL.sub(r"\1 ", text))
-    text = _ASKED.sub(lambda mark: f" {ASKED_AFTER} . " if mark["after"] else f" {ASKED_BEFORE} ", text)
-    text = _IN_WORD.sub(r"\1", text)
-    text = _NOT_CONTENT.sub(" ", text.replace("(", " , ").replace(")", " , "))
-    return " ".join(_MARK.sub(r" \1 ", text).split())
+    if "?" in text:
+        text = _ASKED.sub(lambda mark: f" {ASKED_AFTER} . " if mark["after"] else f" {ASKED_BEFORE} ", text)
+    if "(" in text:
+        text = _IN_WORD.sub(r"\1", text).replace("(", " , ").replace(")", " , ")
+    return " ".join(_MARK.sub(r" \1 ", _NOT_CONTENT.sub(" ", text)).split())
+
+
+def _plain_letters(text: str) -> str:
+    """The text in letters of ASCII, as far as it is Latin; a degree sign is the word grad."""
+    if text.isascii():
+        return text
+    text = _DEGREE.sub(" grad ", unicodedata.normalize("NFC", text).translate(_LETTERS))
+    if text.isascii():
+        return text
+    return "".join(character for character in unicodedata.normalize("NFKD", text)
+                   if not unicodedata.combining(character))
 
 
 def sentences(folded: str) -> Iterator[str]:
@@ -48,5 +61,6 @@ def sentences(folded: str) -> Iterator[str]:
     for part in _END.split(folded):
         words = part.strip(" ,.:").split(" ")
         for start in range(0, len(words), _LONGEST):
-            if piece := " ".join(words[start:start + _LONGEST]):
+            piece = " ".join(words[start:start + _LONGEST])
+            if any(map(str.isalpha, piece)):
                 yield piece
