@@ -87,7 +87,8 @@ def read_rules(text: str, language: str, name: str) -> Rules:
         except (KeyError, IndexError, ValueError) as error:
             raise MedReportError(f"{name}, line {number}: {error}", "see the head of the file") from None
     cues: dict[str, list[str]] = {cue: [] for cue in CUES}
-    rules, short = [], {}
+    rules: list[Rule] = []
+    short: dict[str, str] = {}
     for title, lines in sections:
         if title in cues:
             cues[title] += lines

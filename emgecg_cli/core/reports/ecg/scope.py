@@ -151,7 +151,8 @@ def _in_list(gap: str, rules: Rules) -> bool:
 def _listed(index: int, kind: str, islands: list[_Island], links: list[str]) -> list[int]:
     """The island and those that are listed with it, forwards from a cue before and backwards from one after."""
     step = 1 if kind.endswith("before") else -1
-    found, commas = [index], []
+    found = [index]
+    commas: list[int] = []
     while 0 <= index + step < len(islands):
         link = links[index if step == 1 else index - 1]
         together = islands[index].families & islands[index + step].families
