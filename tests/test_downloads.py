@@ -265,11 +265,11 @@ def test_a_disk_that_is_full_or_may_not_be_written(tmp_path: Path, monkeypatch: 
         assert "data" in refused(root, server).message
         (root / "data").unlink()
 
-        def full(sink: Any, block: bytes) -> None:
+        def full(sink: Any, block: bytes) -> bool:
             raise OSError(28, os.strerror(28))
 
         with monkeypatch.context() as patched:
-            patched.setattr(transfer._Sink, "write", full)
+            patched.setattr(transfer.Sink, "takes", full)
             error = refused(root, server)
         assert "No space left on device" in error.message and "free some space" in str(error.hint)
         assert fetch(root, server).files == 11 and lies_in(root) == LUDB

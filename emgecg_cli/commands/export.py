@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console, next_steps
-from emgecg_cli.commands.options import JsonOpt, MovedOpt, RunArg, find_one, words
+from emgecg_cli.commands.options import DownloadOpt, JsonOpt, MovedOpt, RunArg, find_one, words
 
 ToOpt = Annotated[Path | None, typer.Option("--to", "--out", "-o", metavar="DIR", show_default=False,
                                             help="The folder to write; exports/NAME if not given.")]
@@ -18,13 +18,13 @@ PrecisionOpt = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf1
 
 
 def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto", backbone: MovedOpt = None,
-           as_json: JsonOpt = False) -> None:
+           allow_download: DownloadOpt = False, as_json: JsonOpt = False) -> None:
     """Merge a run into one folder: backbone in Hugging Face's format, signal weights, a model card."""
     run = run or find_one("run")
     from emgecg_cli.core.export import export_run
 
     with console.progress("export", unit=""):
-        result = export_run(run, to or Path("exports") / run.resolve().name, precision, backbone)
+        result = export_run(run, to or Path("exports") / run.resolve().name, precision, backbone, allow_download)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:

@@ -11,6 +11,7 @@ import typer
 
 from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands.options import (
+    DownloadOpt,
     InstructionsOpt,
     JsonOpt,
     MovedOpt,
@@ -71,8 +72,8 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
              temperature: TemperatureOpt = GenerateConfig.temperature, top_p: TopPOpt = GenerateConfig.top_p,
              top_k: TopKOpt = GenerateConfig.top_k, repetition_penalty: PenaltyOpt = GenerateConfig.repetition_penalty,
              no_repeat_ngram_size: NgramOpt = GenerateConfig.no_repeat_ngram_size, seed: SeedOpt = GenerateConfig.seed,
-             backbone: MovedOpt = None, num_processes: ProcessesOpt = 1, writer: WriterOpt = None,
-             out: OutOrPipeOpt = None, as_json: JsonOpt = False) -> None:
+             backbone: MovedOpt = None, allow_download: DownloadOpt = False, num_processes: ProcessesOpt = 1,
+             writer: WriterOpt = None, out: OutOrPipeOpt = None, as_json: JsonOpt = False) -> None:
     """Write a report for every record of a split. Killed and run again, it goes on where it stopped."""
     if out == "-" and as_json:
         raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
@@ -89,11 +90,12 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
     with console.progress(f"generate {signal}") as progress:
         if num_processes > 1 and (status := write_parts(run, path, config, num_processes, store_path=store,
                                                         instructions_path=instructions, references_path=references,
-                                                        backbone=backbone, progress=progress)):
+                                                        backbone=backbone, download=allow_download,
+                                                        progress=progress)):
             raise typer.Exit(status)
         result = generate_reports(run, sys.stdout if out == "-" else path, config, store_path=store,
                                   instructions_path=instructions, references_path=references, writer=number,
-                                  backbone=backbone, progress=progress)
+                                  backbone=backbone, download=allow_download, progress=progress)
     if result.truncated:
         console.warn(f"{result.truncated} of {result.records} reports had not ended after {result.max_new_tokens} "
                      "tokens and were cut; --max-new-tokens allows longer ones")

@@ -68,6 +68,8 @@ DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", autocompletion=com
 BackboneOpt = Annotated[str, typer.Option("--backbone", metavar="NAME|PATH", autocompletion=complete("backbone"),
                                           help="A name (TAB lists them: tiny, llama-3-8b …), a folder, or a hub id; "
                                                "NAME@REVISION picks a commit or tag.")]
+DownloadOpt = Annotated[bool, typer.Option("--allow-download", help="Fetch the backbone that the run names from the "
+                                                                    "hub, if it is not on this machine.")]
 MovedOpt = Annotated[Path | None, typer.Option("--backbone", metavar="FOLDER", show_default=False,
                                                help="Where the folder of the run's backbone lies now, if it was moved; "
                                                     "another model's is refused.")]

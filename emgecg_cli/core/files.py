@@ -146,8 +146,9 @@ def writing(path: Path) -> Iterator[None]:
                              f"free or mend the disk, then {RESUME}") from None
 
 
-def check_tree(folder: Path) -> None:
-    """Raise MedReportError for what no artefact holds: a device, a pipe, or a link that leads out of the folder.
+def check_tree(folder: Path, links: bool = False) -> None:
+    """Raise MedReportError for what no artefact holds: a device, a pipe, or a link that leads out of the folder, unless
+    `links` out of it are allowed to plain files.
 
     A folder may come from anybody, and reading one of these would never end, or read what nobody sent.
     """
@@ -155,7 +156,9 @@ def check_tree(folder: Path) -> None:
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                if entry.is_symlink():
+                if entry.is_symlink() and links:
+                    check_is_plain(Path(entry.path), folders=True)
+                elif entry.is_symlink():
                     check_plain(folder, os.path.relpath(entry.path, folder), root)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
@@ -186,13 +189,14 @@ def check_plain(folder: Path, name: str, root: Path | None = None) -> Path:
     return path
 
 
-def check_is_plain(path: Path) -> None:
-    """Raise MedReportError when a file is there and is no plain one, such as a device or a pipe."""
+def check_is_plain(path: Path, folders: bool = False) -> None:
+    """Raise MedReportError when a file is there and is no plain one, such as a device or a pipe, nor one of the
+    `folders`, if they will do."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return
-    if not stat.S_ISREG(mode):
+    if not (stat.S_ISREG(mode) or (folders and stat.S_ISDIR(mode))):
         raise _not_plain(path)
 
 

@@ -17,11 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emgecg_cli.core.artifacts import to_json
+from emgecg_cli.core.bounded_http import Limits, bound, refuse_encodings, within
 from emgecg_cli.core.endpoints import is_http_address, is_loopback, retry_after
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import json_hash
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+LARGEST_ANSWER = 1 << 24  # bytes
 HINTS = {
     401: f"set {KEY_VARIABLE} to a key of this endpoint", 403: f"the key in {KEY_VARIABLE} may not use this model",
     404: "check --base-url (it usually ends in /v1) and --model",
@@ -40,10 +42,11 @@ class _Retry:
 class LLMClient:
     """Asks one model at one endpoint; every answer is kept in the JSON-lines file `cache`, when there is one.
 
-    A request is sent at most `attempts` times: again after 408, 409, 429, 5xx, a timeout (`timeout` seconds), a cut
-    connection or an answer that is no chat completion, after `backoff` seconds that double each time, or after what the
-    server's Retry-After asks for, in both cases at most `max_wait` seconds. `sent` counts the requests. Endpoints on
-    this machine are never reached through a proxy, and redirects are not followed. Close it, or use it in `with`.
+    A request is sent at most `attempts` times: again after 408, 409, 429, 5xx, a silence of `timeout` seconds, a cut
+    connection, an answer that is no chat completion, larger than LARGEST_ANSWER or not whole after `longest` seconds;
+    after `backoff` seconds that double each time, or after what the server's Retry-After asks for, in both cases at
+    most `max_wait` seconds. `sent` counts the requests. Endpoints on this machine are never reached through a proxy,
+    and redirects are not followed. Close it, or use it in `with`.
     """
 
     model: str
@@ -53,6 +56,7 @@ class LLMClient:
     backoff: float = 1.0
     max_wait: float = 60.0
     timeout: float = 120.0
+    longest: float = 600.0
     sleep: Callable[[float], None] = time.sleep
     sent: int = field(default=0, init=False)
     _answers: dict[str, str] | None = field(default=None, init=False, repr=False)
@@ -115,11 +119,13 @@ class LLMClient:
         with self._lock:
             self._connection = self._connection or self._connect(openai, key)
             self.sent += 1
+        limits = Limits(self.longest, LARGEST_ANSWER)
         try:
-            raw = self._connection.chat.completions.with_raw_response.create(
-                model=self.model, messages=list(messages), **params)
+            with within(limits):
+                raw = self._connection.chat.completions.with_raw_response.create(
+                    model=self.model, messages=list(messages), **params)
         except openai.APITimeoutError:
-            return _Retry(f"nothing came within {self.timeout:g} s")
+            return _Retry(limits.why_late() if limits.left <= 0 else f"nothing came within {self.timeout:g} s")
         except openai.APIConnectionError as error:
             return _Retry(_quote(f"connection failed ({error.__cause__ or error})", key))
         except openai.APIStatusError as error:
@@ -133,7 +139,9 @@ class LLMClient:
         return _without(answer, key) if isinstance(answer, str) else answer
 
     def _connect(self, openai: Any, key: str) -> Any:
-        http = openai.DefaultHttpxClient(follow_redirects=False, trust_env=not is_loopback(self.base_url))
+        http = bound(openai.DefaultHttpxClient(
+            follow_redirects=False, trust_env=not is_loopback(self.base_url), headers={"Accept-Encoding": "identity"},
+            event_hooks={"response": [refuse_encodings]}))
         return openai.OpenAI(api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout, http_client=http)
 
     def _loaded(self) -> dict[str, str]:

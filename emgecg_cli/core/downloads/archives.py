@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 from emgecg_cli.core.downloads.lists import check_name
-from emgecg_cli.core.downloads.transfer import disk_errors, part_of
+from emgecg_cli.core.downloads.places import check_place, disk_errors, part_of
 from emgecg_cli.core.errors import MedReportError
 
 LARGEST_RATIO = 200  # of unpacked to packed bytes; zero-padded recordings reach about 10
@@ -27,6 +27,7 @@ def unpack(archive: Path, root: Path) -> list[str]:
             members = [one for one in packed.infolist() if not one.is_dir()]
             _check(archive, root, members)
             for member in members:
+                check_place(root, root / member.filename)
                 _write(packed, member, root / member.filename)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise MedReportError(f"{archive}: cannot be unpacked ({error})",

@@ -12,14 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from emgecg_cli.core.bounded_http import SLOWEST, Limits, bound, within
 from emgecg_cli.core.downloads.ledger import Ledger
 from emgecg_cli.core.downloads.lists import Entry, check_name
-from emgecg_cli.core.downloads.transfer import RESUME, digest_of, disk_errors
+from emgecg_cli.core.downloads.places import check_place, digest_of, disk_errors
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import RESUME
 
 INCOMING = ".medreport-incoming"
 LEFT_OUT = (".py", ".pyc", ".sh", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".gitattributes")
-TIMEOUT = 10.0  # seconds for an answer of the hub
+TIMEOUT = 10.0  # seconds of silence of the hub
+LIST_SECONDS, LARGEST_LIST = 120.0, 1 << 26  # of what it says of a repository
+GRACE, FRAMING = 120.0, 1 << 20  # seconds and bytes beside those that a file takes
 
 
 def fetch_repositories(repositories: Sequence[str], endpoint: str, root: Path, ledger: Ledger,
@@ -38,6 +42,7 @@ def fetch_repositories(repositories: Sequence[str], endpoint: str, root: Path, l
         raise MedReportError("HF_HUB_OFFLINE is set", "unset it to download")
     # A token is for the hub alone: a mirror never sees it.
     api = HfApi(endpoint=endpoint, token=None if endpoint == constants.ENDPOINT.rstrip("/") else False)
+    check_place(root, root / INCOMING / "x")
     plans = [(repo, *_list(api, repo)) for repo in repositories]
     total, done, fetched, received = sum(len(entries) for _, _, entries in plans), 0, 0, 0
     for repo, commit, entries in plans:
@@ -45,6 +50,7 @@ def fetch_repositories(repositories: Sequence[str], endpoint: str, root: Path, l
         for entry in entries:
             name = f"{folder}/{entry.name}"
             if not ledger.knows(name, entry.checksum):
+                check_place(root, root / name)
                 if not _is_right(root / name, entry.checksum):
                     _bring(api, repo, commit, entry, root / INCOMING / folder, root / name)
                     fetched += 1
@@ -59,7 +65,7 @@ def fetch_repositories(repositories: Sequence[str], endpoint: str, root: Path, l
 
 def _list(api: Any, repo: str) -> tuple[str, list[Entry]]:
     """The commit of a repository and its files with their hashes."""
-    info = _asked(repo, lambda: api.dataset_info(repo, timeout=TIMEOUT, files_metadata=True))
+    info = _asked(repo, Limits(LIST_SECONDS, LARGEST_LIST), lambda: api.dataset_info(repo, timeout=TIMEOUT, files_metadata=True))
     entries = []
     for file in info.siblings or []:
         if file.rfilename.lower().endswith(LEFT_OUT):
@@ -78,7 +84,8 @@ def _bring(api: Any, repo: str, commit: str, entry: Entry, incoming: Path, targe
     from huggingface_hub import hf_hub_download
 
     for again in (False, True):
-        arrived = Path(_asked(repo, lambda force=again: hf_hub_download(  # type: ignore[misc]
+        limits = Limits(GRACE, 2 * (entry.size or LARGEST_LIST) + FRAMING, SLOWEST)
+        arrived = Path(_asked(repo, limits, lambda force=again: hf_hub_download(  # type: ignore[misc]
             repo, entry.name, repo_type="dataset", revision=commit, local_dir=incoming, endpoint=api.endpoint,
             token=api.token, force_download=force)))
         if _is_right(arrived, entry.checksum):
@@ -107,12 +114,14 @@ def _git_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _asked(repo: str, question: Callable[[], Any]) -> Any:
-    """The hub's answer, or one line on why there is none."""
-    from huggingface_hub import errors, get_token
+def _asked(repo: str, limits: Limits, question: Callable[[], Any]) -> Any:
+    """The hub's answer within these limits, or one line on why there is none."""
+    from huggingface_hub import errors, get_session, get_token
 
     try:
-        return question()
+        bound(get_session())
+        with within(limits):
+            return question()
     except errors.GatedRepoError:
         has = get_token() is not None
         raise MedReportError(f"{repo}: its terms must be accepted{'' if has else ', and no token is set here'}",

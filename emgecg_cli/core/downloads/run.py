@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Protocol
 
 from emgecg_cli.core.downloads.archives import unpack
+from emgecg_cli.core.downloads.ledger import NAME as LEDGER
 from emgecg_cli.core.downloads.ledger import Ledger
 from emgecg_cli.core.downloads.lists import Entry, iterate_sums, read_record
+from emgecg_cli.core.downloads.places import check_place, digest_of, disk_errors, part_of
 from emgecg_cli.core.downloads.sets import OpenSet, check_mirror, open_set, room_needed, wanted_names
 from emgecg_cli.core.downloads.transfer import (
     Fault,
     Patience,
     Site,
     connect,
-    digest_of,
-    disk_errors,
     fetch,
-    part_of,
     receive,
 )
 from emgecg_cli.core.errors import MedReportError
@@ -31,6 +30,8 @@ from emgecg_cli.core.errors import MedReportError
 SUMS, RECORD = "SHA256SUMS.txt", "zenodo-record.json"
 _Brought = tuple[bool, Fault | None]
 MOST_FAULTS = 20
+LARGEST_LIST = 1 << 30  # bytes; that of MIMIC-IV-ECG has 180 MB
+LARGEST_FILE = 4  # times what the whole set takes on disk, where a list does not say how large a file is
 SECONDS_BETWEEN_REPORTS = 0.2
 
 
@@ -78,6 +79,7 @@ def download(dataset: str, root: Path, *, fs: int | None = None, base_url: str |
         raise MedReportError(f"connections {connections}: too few", "at least 1")
     with disk_errors(root), ExitStack() as stack:
         root.mkdir(parents=True, exist_ok=True)
+        check_place(root, root / LEDGER)
         ledger = Ledger(root)
         stack.callback(ledger.close)
         if base_url is None and ledger.is_new:
@@ -92,9 +94,10 @@ def download(dataset: str, root: Path, *, fs: int | None = None, base_url: str |
         if not total:
             raise MedReportError(f"{site.base}: its list holds no file of {dataset}", "check --mirror")
         tally = _Tally(total)
+        largest = LARGEST_FILE * room_needed(chosen, fs)
         # Zenodo's parts are few and large: two at a time keep the archives that wait to be unpacked few.
-        _bring_all(site, entries, root, ledger, tally, min(connections, 2) if chosen.site == "zenodo" else connections,
-                   progress)
+        at_once = min(connections, 2) if chosen.site == "zenodo" else connections
+        _bring_all(site, entries, root, ledger, tally, largest, at_once, progress)
         _refuse(tally, dataset)
         return DownloadResult(dataset, root, total, tally.fetched, tally.kept, site.received)
 
@@ -125,8 +128,9 @@ def _fetch_list(site: Site, address: str, target: Path, ledger: Ledger) -> None:
     checksum, tag = ledger.tags.get(target.name, ("", ""))
     known = tag if tag and ledger.knows(target.name, checksum) else None
     part = part_of(target)
+    check_place(target.parent, target)
     part.unlink(missing_ok=True)
-    received = receive(site, address, part, "sha256", checked=False, known_tag=known)
+    received = receive(site, address, part, "sha256", LARGEST_LIST, checked=False, known_tag=known)
     if isinstance(received, Fault):
         part.unlink(missing_ok=True)
         raise MedReportError(received.message, received.hint)
@@ -138,8 +142,8 @@ def _fetch_list(site: Site, address: str, target: Path, ledger: Ledger) -> None:
         ledger.add_tag(target.name, f"sha256:{received.digest}", received.tag)
 
 
-def _bring_all(site: Site, entries: Iterator[Entry], root: Path, ledger: Ledger, tally: _Tally, connections: int,
-               progress: Progress | None) -> None:
+def _bring_all(site: Site, entries: Iterator[Entry], root: Path, ledger: Ledger, tally: _Tally, largest: int,
+               connections: int, progress: Progress | None) -> None:
     """Bring the files over several connections, a bounded number of them in hand."""
     in_hand: dict[Future[_Brought], str] = {}
     last = time.monotonic()
@@ -149,7 +153,7 @@ def _bring_all(site: Site, entries: Iterator[Entry], root: Path, ledger: Ledger,
             if _is_known(ledger, entry) or entry.name in in_hand.values():
                 tally.kept += 1
             else:
-                in_hand[pool.submit(_bring, site, entry, root, ledger)] = entry.name
+                in_hand[pool.submit(_bring, site, entry, root, ledger, largest)] = entry.name
                 if len(in_hand) >= 4 * connections:
                     _settle(in_hand, tally, site, progress)
             if progress is not None and time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
@@ -188,15 +192,16 @@ def _settle(in_hand: dict[Future[_Brought], str], tally: _Tally, site: Site, pro
         _refuse(tally, "the set")
 
 
-def _bring(site: Site, entry: Entry, root: Path, ledger: Ledger) -> _Brought:
+def _bring(site: Site, entry: Entry, root: Path, ledger: Ledger, largest: int) -> _Brought:
     """Whether a file had to be fetched, and why it could not be."""
     target = root / entry.name
     algorithm, _, expected = entry.checksum.partition(":")
     with disk_errors(target):
+        check_place(root, target)
         there = ledger.knows(entry.name, entry.checksum) or (
             target.is_file() and digest_of(target, algorithm) == expected)
         if not there:
-            fault = fetch(site, entry.address, target, entry.checksum)
+            fault = fetch(site, entry.address, target, entry.checksum, largest if entry.size is None else entry.size)
             if fault is not None:
                 return True, fault
         ledger.add(entry.name, entry.checksum)

@@ -6,35 +6,40 @@ that changed on the server between two runs is found out at the end.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
 
 from emgecg_cli import __version__
+from emgecg_cli.core.bounded_http import SLOWEST, Limits, bound, within
+from emgecg_cli.core.downloads.places import Sink, disk_errors, part_of
 from emgecg_cli.core.endpoints import is_loopback, retry_after
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import RESUME
 
-CHUNK = 1 << 18
 REDIRECTS = (301, 302, 303, 307, 308)
-RESUME = "run the same command again: it goes on where it stopped"
+FRAMING = 1 << 20  # bytes of headers and the like beside a body
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a server is asked again without getting further, and how long is waited, in seconds."""
+    """How often a server is asked again without getting further, and how long is waited, in seconds.
+
+    An answer may take `grace` seconds, and beyond that as long as its bytes take at `slowest` bytes a second.
+    """
 
     attempts: int = 6
     backoff: float = 1.0
     max_wait: float = 60.0
     timeout: float = 30.0
+    grace: float = 60.0
+    slowest: float = SLOWEST
 
 
 @dataclass
@@ -82,6 +87,7 @@ class Received:
 class _Retry:
     reason: str
     wait: float | None = None
+    too_slow: bool = False
 
 
 class Stopped(Exception):
@@ -94,11 +100,12 @@ def connect(base: str, connections: int, patience: Patience) -> Iterator[Site]:
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     with httpx.Client(trust_env=not is_loopback(base), timeout=patience.timeout, limits=limits, follow_redirects=False,
                       headers={"User-Agent": f"medreport/{__version__}", "Accept-Encoding": "identity"}) as client:
-        yield Site(base, client, patience)
+        yield Site(base, bound(client), patience)
 
 
-def fetch(site: Site, address: str, target: Path, checksum: str) -> Fault | None:
-    """Bring a file whose checksum ("sha256:…", "md5:…") is known; what lies at `target` now is known to be another.
+def fetch(site: Site, address: str, target: Path, checksum: str, most: int) -> Fault | None:
+    """Bring a file of at most `most` bytes whose checksum ("sha256:…", "md5:…") is known; what lies at `target` now is
+    known to be another.
 
     What came before the process was killed lies in TARGET.part and is gone on with. A wrong checksum is given one more
     try from the first byte. Raises MedReportError when the disk or the server fails for all files.
@@ -110,7 +117,7 @@ def fetch(site: Site, address: str, target: Path, checksum: str) -> Fault | None
         if target.exists():
             target.replace(part)  # cut short by another program, perhaps; nothing unverified keeps the name
         for _ in range(2):
-            received = receive(site, address, part, algorithm)
+            received = receive(site, address, part, algorithm, most)
             if isinstance(received, Fault):
                 return received
             digest = received.digest
@@ -123,9 +130,10 @@ def fetch(site: Site, address: str, target: Path, checksum: str) -> Fault | None
                  "run the same command later; if it stays so, report it to whoever keeps the set, or try a --mirror")
 
 
-def receive(site: Site, address: str, part: Path, algorithm: str, *, checked: bool = True,
+def receive(site: Site, address: str, part: Path, algorithm: str, most: int, *, checked: bool = True,
             known_tag: str | None = None) -> Received | Fault:
-    """Bring a file into `part`, after the bytes that are there, until it is whole; no checksum is compared.
+    """Bring a file into `part`, after the bytes that are there, until it is whole; no checksum is compared. One that
+    is longer than `most` bytes, or comes too slowly to wait for, is given up.
 
     A file that is not `checked` against one later is taken only from a server that says where it ends, and gone on
     with only under an ETag. `known_tag` asks for the file only if it is another than the one with this ETag.
@@ -133,14 +141,14 @@ def receive(site: Site, address: str, part: Path, algorithm: str, *, checked: bo
     outcome: Received | Fault | None = None
     try:
         with part.open("a+b") as stream:
-            outcome = _receive(site, address, _Sink(stream, algorithm), checked, known_tag)
+            outcome = _receive(site, address, Sink(stream, algorithm, most), checked, known_tag)
     finally:
         if not isinstance(outcome, Received) and part.exists() and not part.stat().st_size:
             part.unlink()
     return outcome
 
 
-def _receive(site: Site, address: str, sink: _Sink, checked: bool, known_tag: str | None) -> Received | Fault:
+def _receive(site: Site, address: str, sink: Sink, checked: bool, known_tag: str | None) -> Received | Fault:
     furthest, failures, tag = sink.at, 0, known_tag
     while True:
         if not checked and not tag:
@@ -150,7 +158,7 @@ def _receive(site: Site, address: str, sink: _Sink, checked: bool, known_tag: st
             return Fault(f"{site.url(address)}: the server does not say how long it is", "give another --mirror")
         if not isinstance(outcome, _Retry):
             return outcome
-        if sink.at > furthest:
+        if sink.at > furthest and not outcome.too_slow:
             furthest, failures = sink.at, 0
         failures += 1
         # A server that has never answered is more likely mistyped, or the network down, than busy.
@@ -162,29 +170,7 @@ def _receive(site: Site, address: str, sink: _Sink, checked: bool, known_tag: st
             raise Stopped
 
 
-class _Sink:
-    """The file being written, with the digest of all bytes that are in it."""
-
-    def __init__(self, stream: IO[bytes], algorithm: str) -> None:
-        self.stream, self.algorithm, self.at = stream, algorithm, 0
-        self.digest = new_digest(algorithm)
-        stream.seek(0)
-        while block := stream.read(CHUNK):
-            self.digest.update(block)
-            self.at += len(block)
-
-    def write(self, block: bytes) -> None:
-        self.stream.write(block)
-        self.digest.update(block)
-        self.at += len(block)
-
-    def restart(self) -> None:
-        """Drop what is there."""
-        self.stream.truncate(0)
-        self.digest, self.at = new_digest(self.algorithm), 0
-
-
-def _attempt(site: Site, address: str, sink: _Sink, tag: str | None,
+def _attempt(site: Site, address: str, sink: Sink, tag: str | None,
              if_changed: bool) -> tuple[Received | Fault | _Retry, str | None]:
     """Ask once, from where the sink stands; also the ETag to resume with."""
     headers = {"If-None-Match": tag} if if_changed and tag else {}
@@ -193,25 +179,30 @@ def _attempt(site: Site, address: str, sink: _Sink, tag: str | None,
         if tag:
             headers["If-Range"] = tag
     url = site.url(address)
+    limits = Limits(site.patience.grace, 2 * (sink.most - sink.at) + FRAMING, site.patience.slowest)
     try:
-        with _open(site, url, headers) as response:
+        with within(limits), _open(site, url, headers) as response:
             site.reached = True
             outcome = _judge(response, sink, url)
             if outcome is not None:
                 return outcome, tag
             tag = _strong_tag(response)
-            _copy(site, response, sink)
+            if not _copy(site, response, sink):
+                return Fault(f"{url}: more than {sink.most} bytes", "it cannot be the file that is meant: give another "
+                                                                    "--mirror"), tag
             ends = "content-length" in response.headers or "transfer-encoding" in response.headers
             return Received(sink.digest.hexdigest(), tag, ends), tag
     except httpx.InvalidURL:
         return Fault(f"{url}: not an address", "check --mirror"), tag
-    except httpx.TimeoutException:
+    except httpx.TimeoutException as error:
+        if limits.left <= 0:
+            return _Retry(_one_line(error), too_slow=True), tag
         return _Retry(f"silence for {site.patience.timeout:g} s"), tag
     except httpx.HTTPError as error:
         return _Retry(_one_line(error)), tag
 
 
-def _judge(response: httpx.Response, sink: _Sink, url: str) -> Received | Fault | _Retry | None:
+def _judge(response: httpx.Response, sink: Sink, url: str) -> Received | Fault | _Retry | None:
     """What is said by the status of an answer; None when its body is to be copied behind what is there."""
     status = response.status_code
     if status == 304:
@@ -237,12 +228,15 @@ def _judge(response: httpx.Response, sink: _Sink, url: str) -> Received | Fault 
     return None
 
 
-def _copy(site: Site, response: httpx.Response, sink: _Sink) -> None:
+def _copy(site: Site, response: httpx.Response, sink: Sink) -> bool:
+    """Write a body behind what is there; returns whether there was room for all of it."""
     for block in response.iter_raw():  # blocks of a fixed size would be held back, and lost when it breaks off
         if site.stop.is_set():
             raise Stopped
-        sink.write(block)
+        if not sink.takes(block):
+            return False
         site.count(len(block))
+    return True
 
 
 @contextmanager
@@ -270,29 +264,3 @@ def _strong_tag(response: httpx.Response) -> str | None:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-@contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise MedReportError(f"{target}: cannot be written ({error.strerror or error})",
-                             f"free some space, or choose a --root you may write to, then {RESUME}") from None
-
-
-def part_of(target: Path) -> Path:
-    """Where a file lies while it is not known to be right."""
-    return target.with_name(target.name + ".part")
-
-
-def new_digest(algorithm: str) -> Any:
-    """A hash object; MD5 is what Zenodo publishes, and is no protection against forgery."""
-    return hashlib.new(algorithm, usedforsecurity=False)
-
-
-def digest_of(path: Path, algorithm: str) -> str:
-    """The digest of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: new_digest(algorithm)).hexdigest()

@@ -36,8 +36,8 @@ from emgecg_cli.core.models.run_files import (
     MERGED,
     SIGNAL_FILE,
     SUBJECTS_FILE,
-    backbone_name,
     cannot_load,
+    check_there,
     load_run_backbone,
     load_tokenizer,
 )
@@ -57,12 +57,14 @@ class ExportResult:
     already_finished: bool = False
 
 
-def export_run(run: Path, out: Path, precision: str = "auto", backbone: Path | None = None) -> ExportResult:
+def export_run(run: Path, out: Path, precision: str = "auto", backbone: Path | None = None,
+               download: bool = False) -> ExportResult:
     """Write the run's backbone, its adapter merged, with tokenizer, signal weights and model card to the folder `out`.
 
     `precision` is fp32, bf16, or "auto", as the run was trained. `backbone` is where the folder of the run's backbone
-    lies, if it was moved. A run trained in 4 bits (qlora) is merged into those
-    same weights, dequantised, and not into the backbone's own, beside which it was not trained.
+    lies, if it was moved; `download` allows to fetch one that the run names from the hub. A run trained in 4 bits
+    (qlora) is merged into those same weights, dequantised, and not into the backbone's own, beside which it was not
+    trained.
     Raises MedReportError when the run is not finished, or something else is there.
     """
     manifest = read_manifest(run, "run", made_by="train")
@@ -80,9 +82,9 @@ def export_run(run: Path, out: Path, precision: str = "auto", backbone: Path | N
     with claim(out, plan) as claimed:
         check_files(run, manifest)
         if manifest.details["model"]["tuning"] != "full" or backbone:
-            backbone_name(run, manifest, backbone)  # whose folder must still be there
+            check_there(run, manifest, backbone, download)
         claimed.begin()
-        written = _write(run, manifest, out, settings["precision"], backbone)
+        written = _write(run, manifest, out, settings["precision"], backbone, download)
         details = manifest.details | {
             "model": manifest.details["model"] | {"tuning": MERGED, "trained_by": manifest.details["model"]["tuning"],
                                                   "backbone": public(manifest.details["model"]["backbone"])},
@@ -105,12 +107,12 @@ def _repointed(run: Path, manifest: Manifest, out: Path) -> dict[str, dict[str, 
             for role, named in manifest.inputs.items() if role in ("store", "instructions", "references")}
 
 
-def _write(run: Path, manifest: Manifest, out: Path, precision: str, moved: Path | None) -> list[str]:
+def _write(run: Path, manifest: Manifest, out: Path, precision: str, moved: Path | None, download: bool) -> list[str]:
     """All files but the manifest, aside first; returns their names."""
     try:
         tokenizer = load_tokenizer(run)
         backbone = load_run_backbone(run, manifest, tokenizer, torch.bfloat16 if precision == "bf16" else torch.float32,
-                                     dequantised=True, moved=moved)
+                                     dequantised=True, moved=moved, download=download)
         if manifest.details["model"]["tuning"] in ADAPTED:
             backbone = backbone.merge_and_unload(safe_merge=True)
     except LOADING as error:

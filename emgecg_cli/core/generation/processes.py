@@ -24,13 +24,13 @@ LOOK = 0.5  # seconds between two looks at the parts
 
 def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *, store_path: Path | None = None,
                 instructions_path: Path | None = None, references_path: Path | None = None,
-                backbone: Path | None = None, progress: Progress | None = None) -> int:
+                backbone: Path | None = None, download: bool = False, progress: Progress | None = None) -> int:
     """Have `processes` writers write the parts of `out`, and wait; `generate_reports` puts them together afterwards.
 
     Returns the exit status of the first writer that failed, which has said why, or 0. Raises MedReportError for what
     can be refused before they start, and when one of them is killed.
     """
-    task = open_task(run, out, config, store_path, instructions_path, references_path, backbone)
+    task = open_task(run, out, config, store_path, instructions_path, references_path, backbone, download)
     if is_finished(out):
         return 0
     check_place(out)
@@ -38,6 +38,7 @@ def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *,
     environment = _environment(task.plan["machine"]["device"], processes)
     total = len(chosen_records(task.store, config))
     arguments = _arguments(run, out, config, store_path, instructions_path, references_path, backbone)
+    arguments[1:1] = ["--allow-download"] * download
     status = launch(arguments, processes, environment, quiet=True, tick=_watch(out, total, progress))
     if status > 128:
         raise MedReportError(f"a writer was killed by signal {status - 128}",

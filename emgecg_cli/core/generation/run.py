@@ -78,6 +78,7 @@ class Task:
     plan: dict[str, Any]
     limit: Limit
     backbone: Path | None = None
+    download: bool = False
 
     def job(self) -> Job:
         """Records and batches; the tokenizer alone decides them."""
@@ -88,7 +89,7 @@ class Task:
         machine = self.plan["machine"]
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
-        model, tokenizer, manifest = load_run(self.run, device, dtype, self.backbone)
+        model, tokenizer, manifest = load_run(self.run, device, dtype, self.backbone, self.download)
         longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
         new = self.limit.within(model.backbone, longest, model.encoder_decoder)
         return Reporter(model, tokenizer, turn_of(manifest.details, tokenizer),
@@ -97,7 +98,7 @@ class Task:
 
 def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
               instructions_path: Path | None = None, references_path: Path | None = None,
-              backbone: Path | None = None) -> Task:
+              backbone: Path | None = None, download: bool = False) -> Task:
     """Open run, store and instructions; raises MedReportError when they do not fit each other.
 
     The task's config is the one given with its `max_new_tokens` resolved.
@@ -119,7 +120,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
     shown = _shown(store, instructions, manifest, config, file)
-    return Task(run, store, instructions, config, shown, inputs, plan, limit, backbone)
+    return Task(run, store, instructions, config, shown, inputs, plan, limit, backbone, download)
 
 
 def _shown(store: Store, instructions: Instructions, manifest: Manifest, config: GenerateConfig,
@@ -151,13 +152,14 @@ def _trained_with(run: Path, manifest: Manifest) -> Path | None:
 def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, store_path: Path | None = None,
                      instructions_path: Path | None = None, references_path: Path | None = None,
                      writer: tuple[int, int] | None = None, backbone: Path | None = None,
-                     progress: Progress | None = None) -> GenerateResult:
+                     download: bool = False, progress: Progress | None = None) -> GenerateResult:
     """Generate a report for each record of a split and write them to `out`, a `.jsonl` file or an open text stream.
 
     `writer` (R, W), 1 <= R <= W, makes this the R-th of W processes that share the work: it writes only its part, and
     ends when that is done. Without it, what parts hold already is taken, the rest is written, and the file finished.
     Store and instructions default to those the run was trained on; `references_path` are another hospital's, in place
-    of the store's, or of those it was trained with; `backbone` is the folder of the run's backbone, if it was moved.
+    of the store's, or of those it was trained with; `backbone` is the folder of the run's backbone, if it was moved,
+    and `download` allows to fetch one that the run names from the hub.
     Raises MedReportError when they do not fit the run, when `out` belongs to other settings, or when another
     process writes it.
     """
@@ -168,7 +170,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
     if writer and not isinstance(out, Path):
         raise MedReportError("several writers need a file they share", "give --out NAME.jsonl, or leave --writer out")
     task = open_task(run, out if isinstance(out, Path) else None, config, store_path, instructions_path,
-                     references_path, backbone)
+                     references_path, backbone, download)
     if not isinstance(out, Path):
         return _stream(out, task, progress)
     if is_finished(out):

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils.quantization_config import Mxfp4Config
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import check_is_plain
 from emgecg_cli.core.instructions.turns import own_end
 from emgecg_cli.core.models.capacity import Use
 from emgecg_cli.core.models.hub import commit_of, locate, obtain
@@ -45,14 +46,15 @@ def slow_here(precision: str) -> str | None:
 
 
 def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None, four_bit: bool = False, *,
-                  tuning: str | None = None, device: torch.device | None = None, shards: int = 1) -> tuple[Any, Any]:
+                  tuning: str | None = None, device: torch.device | None = None, shards: int = 1,
+                  download: bool = True) -> tuple[Any, Any]:
     """Model and tokenizer of a known name, a hub id (both with `@revision` if asked) or a folder; only safetensors, no
     remote code. Encoder-decoder models (BART, T5) come with their own kind of head.
 
     `revision` is the commit of a hub model; without it, what the cache holds completely, else the newest. `four_bit`
     quantises the linear layers but the output head (NF4, double quantisation, computing in `dtype`). `tuning` and
     `shards`, the number of devices the parameters are spread over, only decide what memory must hold. Weights go to
-    `device`; without it to main memory, four bits to the GPU if there is one.
+    `device`; without it to main memory, four bits to the GPU if there is one. Nothing is fetched without `download`.
     Raises one MedReportError listing all that is missing: access, network, disk, memory, files, a package, an EOS.
     """
     if four_bit and importlib.util.find_spec("bitsandbytes") is None:
@@ -61,7 +63,7 @@ def load_backbone(name: str, dtype: torch.dtype, revision: str | None = None, fo
     if four_bit and device is None:
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     place = locate(name, revision)
-    folder = obtain(place, Use(dtype, four_bit, tuning, shards, through_ram=device is None))
+    folder = obtain(place, Use(dtype, four_bit, tuning, shards, through_ram=device is None), download)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         model = load_model(folder, dtype, four_bit, device)
@@ -179,6 +181,7 @@ def fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
     kinds = (".json", ".safetensors", ".jinja", ".model")
     for path in sorted(path for path in folder.iterdir() if path.suffix in kinds):
+        check_is_plain(path)
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as stream:

@@ -14,13 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub import HfApi, constants, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    constants,
+    get_session,
+    get_token,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.file_download import get_hf_file_metadata
 from huggingface_hub.hf_api import ModelInfo
 
 from emgecg_cli.core import names
+from emgecg_cli.core.bounded_http import SLOWEST, Limits, bound, within
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.files import check_tree
 from emgecg_cli.core.models.capacity import Missing, Use, gigabytes, missing_disk, missing_memory
 from emgecg_cli.core.models.other_formats import (
     CONFIG,
@@ -32,7 +42,9 @@ from emgecg_cli.core.models.other_formats import (
     what_it_is,
 )
 
-TIMEOUT = 10.0  # seconds for an answer of the hub
+TIMEOUT = 10.0  # seconds of silence of the hub
+ASKING, LARGEST_ANSWER = 60.0, 1 << 26  # seconds and bytes that an answer may take
+GRACE, FRAMING = 120.0, 1 << 20  # seconds and bytes beside those that a file takes
 SMALL = (".json", ".model", ".txt", ".jinja")
 constants.HF_HUB_DISABLE_TELEMETRY = True  # a download says what is wanted, not which tools run here
 NO_NETWORK = (hub_errors.HTTPError, OSError)
@@ -88,13 +100,17 @@ def locate(name: str, revision: str | None = None) -> Place:
     return Place(name, repo=stem, revision=revision or asked)
 
 
-def obtain(place: Place, use: Use) -> Path:
-    """The folder of a backbone that this machine can use, downloaded first if need be; a hub model's bears its commit.
+def obtain(place: Place, use: Use, download: bool = True) -> Path:
+    """The folder of a backbone that this machine can use, downloaded first if need be and `download` allows it; a hub
+    model's bears its commit.
 
     Raises one MedReportError that lists all that is missing: access, network, disk, memory, weights in safetensors.
     """
     folder = place.folder or cached(place)
+    if folder is None and not download:
+        raise not_asked_for(place)
     if folder is not None:
+        check_tree(folder, links=True)  # the cache's files are links to where it keeps them
         files = [path.name for path in folder.iterdir()]
         odd = _odd(place, files)
         if odd:
@@ -115,7 +131,15 @@ def obtain(place: Place, use: Use) -> Path:
     missing += missing_disk(sum(sizes[name] for name in lacking), cache)
     missing += missing_memory(_parameters(place, info, sum(sizes[name] for name in weights)), use)
     _refuse(place, missing)
-    return _download(place, str(info.sha), wanted, sum(sizes[name] for name in lacking))
+    return _download(place, str(info.sha), {name: sizes[name] for name in wanted}, lacking)
+
+
+def not_asked_for(place: Place) -> MedReportError:
+    """The error for a hub model that only a run names, and nobody here asked for."""
+    revision = f" --revision {place.revision}" if place.revision else ""
+    return MedReportError(f"backbone {place.name}: not complete on this machine, and would be fetched from the hub",
+                          "add --allow-download if you trust whoever made the run, or fetch it yourself: "
+                          f"`hf download {place.repo}{revision}`")
 
 
 def cached(place: Place) -> Path | None:
@@ -152,13 +176,15 @@ def _ask(place: Place) -> tuple[ModelInfo | None, list[Missing]]:
     if constants.HF_HUB_OFFLINE:
         return None, [_unreachable(place, "HF_HUB_OFFLINE is set", "unset HF_HUB_OFFLINE")]
     try:
-        info = HfApi().model_info(place.repo, revision=place.revision, timeout=TIMEOUT, files_metadata=True)
-        try:
-            if info.gated:  # its page is public all the same, its files are not
-                get_hf_file_metadata(hf_hub_url(place.repo, CONFIG, revision=info.sha), timeout=TIMEOUT)
-        except hub_errors.GatedRepoError:
-            return info, [_gated(place)]
-        return info, []
+        bound(get_session())
+        with within(Limits(ASKING, LARGEST_ANSWER)):
+            info = HfApi().model_info(place.repo, revision=place.revision, timeout=TIMEOUT, files_metadata=True)
+            try:
+                if info.gated:  # its page is public all the same, its files are not
+                    get_hf_file_metadata(hf_hub_url(place.repo, CONFIG, revision=info.sha), timeout=TIMEOUT)
+            except hub_errors.GatedRepoError:
+                return info, [_gated(place)]
+            return info, []
     except hub_errors.GatedRepoError:
         return None, [_gated(place)]
     except hub_errors.RevisionNotFoundError:
@@ -241,15 +267,18 @@ def _refusal(place: Place, missing: list[Missing]) -> MedReportError:
                           "; ".join(dict.fromkeys(one.remedy for one in missing)))
 
 
-def _download(place: Place, commit: str, wanted: list[str], size: int) -> Path:
-    """Fetch the files of one commit, and note in the cache which commit the revision stands for."""
-    name = ""
+def _download(place: Place, commit: str, wanted: dict[str, int], lacking: list[str]) -> Path:
+    """Fetch the files of one commit, by their sizes, and note in the cache which commit the revision stands for."""
+    name, size = "", sum(wanted[one] for one in lacking)
     try:
+        bound(get_session())
         for name in wanted:
-            hf_hub_download(place.repo, name, revision=commit)
-        config = hf_hub_download(place.repo, CONFIG, revision=commit)
-        if place.revision != commit:
-            hf_hub_download(place.repo, CONFIG, revision=place.revision)
+            with within(Limits(GRACE, 2 * wanted[name] + FRAMING, SLOWEST)):
+                hf_hub_download(place.repo, name, revision=commit)
+        with within(Limits(ASKING, LARGEST_ANSWER)):
+            config = hf_hub_download(place.repo, CONFIG, revision=commit)
+            if place.revision != commit:
+                hf_hub_download(place.repo, CONFIG, revision=place.revision)
     except (*NO_NETWORK, RuntimeError, ValueError) as error:
         raise MedReportError(f"backbone {place.name}: the download of {name} ({gigabytes(size)} in all) broke off: "
                              f"{_first_line(error)}",

@@ -23,6 +23,7 @@ from emgecg_cli.core.files import made_aside, write_atomically
 from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
 from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_backbone, load_model
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model
+from emgecg_cli.core.models.hub import cached, locate, not_asked_for
 from emgecg_cli.core.models.report_model import SIGNAL_PARTS, ReportModel
 from emgecg_cli.core.models.tuning import ADAPTED, base_of, embeddings
 
@@ -82,11 +83,12 @@ def _sort_lists(config: Path) -> None:
 
 
 def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32,
-             moved: Path | None = None) -> tuple[ReportModel, Any, Manifest]:
+             moved: Path | None = None, download: bool = False) -> tuple[ReportModel, Any, Manifest]:
     """Model (in evaluation mode, on `device`), tokenizer and manifest of a finished run, exported or not.
 
     `moved` is where the folder of the backbone lies now, if no longer where the run says. A backbone that was trained
     in 4 bits (qlora) is loaded in 4 bits again, computing in `dtype`: its adapter corrects what quantising does to it.
+    A backbone that only the hub has is not fetched unless `download` allows it: a run may come from anybody.
     Raises MedReportError when a file is missing or does not fit the others.
     """
     manifest = read_manifest(run, "run", made_by="train")
@@ -94,7 +96,7 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
     settings = manifest.details["model"]
     try:
         tokenizer = load_tokenizer(run)
-        backbone = load_run_backbone(run, manifest, tokenizer, dtype, device, moved=moved)
+        backbone = load_run_backbone(run, manifest, tokenizer, dtype, device, moved=moved, download=download)
         model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings}, seed=0)
         weights = load_file(run / SIGNAL_FILE)
         expected = model.signal_parts()
@@ -123,11 +125,13 @@ def load_tokenizer(run: Path) -> Any:
 
 
 def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torch.dtype,
-                      device: torch.device | None = None, dequantised: bool = False, moved: Path | None = None) -> Any:
+                      device: torch.device | None = None, dequantised: bool = False, moved: Path | None = None,
+                      download: bool = False) -> Any:
     """The backbone of a run as it was trained, with its adapter beside the weights, if it has one.
 
     `moved` is the folder of the backbone, if it is no longer where the run says. `dequantised` gives a backbone that
-    was trained in 4 bits the same weights in `dtype`, so that they can be merged.
+    was trained in 4 bits the same weights in `dtype`, so that they can be merged. `download` allows to fetch a backbone
+    that the run names from the hub.
     """
     settings = manifest.details["model"]
     if settings["tuning"] == MERGED:
@@ -136,7 +140,7 @@ def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torc
         backbone = load_model(_folder(run / "backbone"), dtype, device=device)
     else:
         backbone, before = load_backbone(backbone_name(run, manifest, moved), dtype, revision=settings["revision"],
-                                         four_bit=settings["tuning"] == "qlora", device=device)
+                                         four_bit=settings["tuning"] == "qlora", device=device, download=download)
         if dequantised and settings["tuning"] == "qlora":
             backbone = backbone.dequantize()
         grow_embeddings(backbone, len(before), len(tokenizer))
@@ -180,6 +184,19 @@ def backbone_name(run: Path, manifest: Manifest, moved: Path | None = None) -> s
         raise MedReportError(f"{run}: its backbone {folder} has changed since",
                              "put the old one back, give its place with --backbone FOLDER, or train again")
     return f"./{folder}" if not folder.is_absolute() else str(folder)
+
+
+def check_there(run: Path, manifest: Manifest, moved: Path | None, download: bool) -> None:
+    """Raise MedReportError when the backbone of a run is on the hub alone and nobody allowed to `download` it, or when
+    its folder is not there."""
+    settings = manifest.details["model"]
+    if moved:
+        check_moved(run, manifest, moved)
+    if moved or download or settings["tuning"] in ("full", MERGED):
+        return
+    place = locate(backbone_name(run, manifest), settings["revision"])
+    if place.folder is None and cached(place) is None:
+        raise not_asked_for(place)
 
 
 def check_moved(run: Path, manifest: Manifest, moved: Path) -> None:
