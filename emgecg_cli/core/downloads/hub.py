@@ -65,7 +65,8 @@ def fetch_repositories(repositories: Sequence[str], endpoint: str, root: Path, l
 
 def _list(api: Any, repo: str) -> tuple[str, list[Entry]]:
     """The commit of a repository and its files with their hashes."""
-    info = _asked(repo, Limits(LIST_SECONDS, LARGEST_LIST), lambda: api.dataset_info(repo, timeout=TIMEOUT, files_metadata=True))
+    info = _asked(repo, Limits(LIST_SECONDS, LARGEST_LIST),
+                  lambda: api.dataset_info(repo, timeout=TIMEOUT, files_metadata=True))
     entries = []
     for file in info.siblings or []:
         if file.rfilename.lower().endswith(LEFT_OUT):

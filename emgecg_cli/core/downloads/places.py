@@ -1,5 +1,4 @@
-"""Where the files of a download lie while they come and when they are right: plain files below its root, behind no link.
-"""
+"""Where the files of a download lie, coming and whole: plain files below its root, behind no link."""
 
 from __future__ import annotations
 
