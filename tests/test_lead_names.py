@@ -33,11 +33,19 @@ def test_every_form_of_every_lead(form: str, case: type[str]) -> None:
         assert lead_rows([case(form.format(name)) for name in names]) == {row: row for row in range(12)}
 
 
+@pytest.mark.parametrize("names", [
+    ("D I", "D II", "D III", "aV R", "aV L", "aV F", "V 1", "V 2", "V 3", "V 4", "V 5", "V 6"),
+    ("D 1", "D-2", "Lead D III", "A VR", "aV_L", "aV-F", "C 1", "V_2", "V-3", "ECG V 4", "v 5 (mV)", "c-6")])
+def test_what_stands_inside_the_name_of_a_lead_does_not_count(names: tuple[str, ...]) -> None:
+    assert lead_rows(names) == {row: row for row in range(12)}
+
+
 @pytest.mark.parametrize("name", [
     "MLII", "MLI", "MCL1", "MCL6", "ECG1", "ECG 1", "Lead 1", "ecg", "lead", "", "V", "aV", "VR", "VL", "VF", "V7",
     "V3R", "V4R", "C7", "D4", "CM5", "CC5", "CS12", "CB5", "X", "Y", "Z", "ABP", "RESP", "PLETH", "-aVR", "ECG -aVR",
     "lead -I", "aVR-", "-I", "I-II", "II-V2", "V1-V2", "I+", "II (filtered)", "aVR (inverted)", "VI", "V10", "IV", "I2",
-    "V 1", "ECG lead", "mV", "(mV)", "MDC_ECG_LEAD_MCL1", "C3-A2", "I/II", "lead lead", "II" * 500])
+    "V 7", "C M5", "I I", "I II", "ECG lead", "mV", "(mV)", "MDC_ECG_LEAD_MCL1", "C3-A2", "I/II", "lead lead",
+    "II" * 500])
 def test_other_signals_are_no_leads(name: str) -> None:
     assert lead_of(name) is None
 

@@ -164,6 +164,7 @@ def test_exchanged_columns_say_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("comments, expected", [
     ("# Age: 78\n# Sex: Female\n# Dx: 426783006,164889003", (78, "F", ["164889003", "426783006"])),
     ("#age: 41\n#sex: m\n#dx: Unknown", (41, "M", [])), ("#<age>: 51\n#<sex>: F", (51, "F", [])),
+    ("# AGE : 054Y\n#sex:W\n# dx :Unknown", (54, None, [])), ("#age: 61 years\n# SEX: female", (61, "F", [])),
     ("# Age: NaN\n# Sex: Unknown\n# note: 12", (None, None, [])), ("", (None, None, [])),
 ])
 def test_the_comments_of_a_header_tell_what_the_csv_does_not(tmp_path: Path, comments: str, expected: tuple) -> None:

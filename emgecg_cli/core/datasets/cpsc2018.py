@@ -19,13 +19,13 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, check_folder, open_challenge
-from emgecg_cli.core.datasets.header_comments import SEXES, read_age
 from emgecg_cli.core.datasets.mat_struct import read_struct
 from emgecg_cli.core.datasets.snomed import read_statements
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.templates import report_of
 from emgecg_cli.core.datasets.wfdb_files import read_file
 from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records
+from emgecg_cli.core.emg.person import read_age, read_sex
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, to_int16_uv
 
@@ -142,7 +142,7 @@ def _read_one(root: str, ref: RecordRef, table: Mapping[str, str]) -> Recording:
     codes, sex, age = list(ref.details["codes"]), fields.get("sex"), fields.get("age")
     return Recording(ref, signal, FS, report_of(codes, table) or None, "en", codes, "template",
                      age=read_age(str(age.flat[0])) if isinstance(age, np.ndarray) and age.size == 1 else None,
-                     sex=SEXES.get(sex.strip().lower()) if isinstance(sex, str) else None, n_clipped=n_clipped)
+                     sex=read_sex(sex) if isinstance(sex, str) else None, n_clipped=n_clipped)
 
 
 def _signal(data: np.ndarray | str | None) -> tuple[np.ndarray, int]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from emgecg_cli.core.datasets.snomed import WRAPPED
+from emgecg_cli.core.emg.person import read_age, read_sex
 
-OLDEST = 120
-SEXES = {"male": "M", "m": "M", "female": "F", "f": "F"}
 NO_LABEL = {"", "unknown", "nan", "none"}
 
 
@@ -25,25 +24,16 @@ def read_comments(lines: Sequence[str]) -> dict[str, str]:
 
 
 def age_of(said: Mapping[str, str]) -> float | None:
-    """The age in years, None where none is told."""
+    """The age in years, of "54", "54Y" or "6 months"; None where none is told."""
     return read_age(said.get("age", ""))
 
 
 def sex_of(said: Mapping[str, str]) -> str | None:
     """"M" or "F", None where neither is told."""
-    return SEXES.get(said.get("sex", "").lower())
+    return read_sex(said.get("sex"))
 
 
 def codes_of(said: Mapping[str, str]) -> list[str]:
     """The codes of Dx, sorted, each once."""
     stated = {code.strip() for code in said.get("dx", "").split(",")}
     return sorted({WRAPPED.get(code, code) for code in stated if code.lower() not in NO_LABEL})
-
-
-def read_age(text: str) -> float | None:
-    """Years from 0 to 120; None for anything else."""
-    try:
-        age = float(text)
-    except ValueError:
-        return None
-    return age if 0 <= age <= OLDEST else None

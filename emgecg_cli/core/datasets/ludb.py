@@ -23,11 +23,11 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, check_folder
-from emgecg_cli.core.datasets.header_comments import SEXES, read_age
 from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.templates import write_report
 from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, read_header
 from emgecg_cli.core.datasets.wfdb_records import Leads, read_leads
+from emgecg_cli.core.emg.person import read_age, read_sex
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.lead_names import lead_rows
 from emgecg_cli.core.signals.leads import LEADS
@@ -80,7 +80,7 @@ def _list(table: Path, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:
         else:
             details = {"report": write_report(statements) or None,
                        "codes": sorted({_code(text) for text in statements}),
-                       "age": read_age(row["Age"]), "sex": SEXES.get(row["Sex"].strip().lower())}
+                       "age": read_age(row["Age"]), "sex": read_sex(row["Sex"])}
             yield RecordRef(record_id, record_id, f"{FOLDER}/{record_id}", None, details, not statements)
 
 

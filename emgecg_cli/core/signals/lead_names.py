@@ -2,9 +2,9 @@
 
 Known are the lead itself (`II`, `aVR`, `v5`), its French, Spanish, Portuguese and Italian name (`DII`, `D2`), the
 chest leads by their electrode (`C1` to `C6`), the codes of IEEE 11073 and HL7 (`MDC_ECG_LEAD_II`), a word before it
-(`Lead-I`, `ECG II`, `ECG lead aVF`) and a unit after it (`V1 (mV)`). Other signals stay other signals: modified leads
-(`MLII`, `MCL1`, `CM5`), numbered channels (`ECG1`, `Lead 1`), right and posterior leads (`V3R`, `V7`), differences
-(`II-V2`), and an inverted lead (`-aVR`), which is not the lead.
+(`Lead-I`, `ECG II`, `ECG lead aVF`), a unit after it (`V1 (mV)`) and a blank or dash inside it (`V 1`, `D-I`). Other
+signals stay other signals: modified leads (`MLII`, `MCL1`, `CM5`), numbered channels (`ECG1`, `Lead 1`), right and
+posterior leads (`V3R`, `V7`), differences (`II-V2`), and an inverted lead (`-aVR`), which is not the lead.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _SEPARATOR = r"(?:[\s_.:]+(?:-\s+)?|-\s*)"
 _WORD = re.compile(rf"(?:(?:mdc{_SEPARATOR})?(?:ecg|ekg|lead|ableitung|d[eé]riva\w*|elec{_SEPARATOR}potl|导联)"
                    rf"(?:{_SEPARATOR})?)(?=\S)")
 _UNIT = re.compile(r"(?:\s*[(\[]\s*(?:[mµμu]?v|einthoven|goldberger|wilson)\s*[)\]]|[\s_/][mµμu]v|\s*导联)$")
+# what stands inside the name of one lead: `V 1`, `D_I`, `a VR`, `V-1`
+_PARTING = re.compile(r"[\s_]+|(?<=\w)-(?=\w)")
 _LONGEST = 80
 
 
@@ -66,7 +68,7 @@ def _bare(name: str) -> str:
     text = _UNIT.sub("", unicodedata.normalize("NFKC", name[:2 * _LONGEST]).strip().lower())
     while match := _WORD.match(text):
         text = text[match.end():]
-    return text
+    return _PARTING.sub("", text) if text[:1] in ("a", "c", "d", "v") else text
 
 
 @lru_cache(maxsize=1024)
