@@ -23,6 +23,7 @@ from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LARGEST_UV
 from emgecg_cli.core.signals.quality import check_signal
 from emgecg_cli.core.store import open_store, prepare_store
+from emgecg_cli.core.store.perturbed import perturbation_of
 
 # what does not depend on the samples
 KEPT = ("record_id", "subject_id", "split", "fs", "sig_len", "report", "report_raw", "language", "codes", "source",
@@ -89,6 +90,21 @@ def test_view_measures_what_it_draws(stores: tuple[Path, Path], capsys: pytest.C
     other = next(j for j in range(12) if j not in {k for k, _, _ in hit_rows(stores)})
     assert app.run(["view", str(stores[1]), "--index", str(other)]) == 0
     assert "Perturbed" not in capsys.readouterr().out
+
+
+def test_a_store_that_is_perturbed_twice_says_both(
+        stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twice = perturb_store(stores[1], tmp_path / "twice", kind="meit-proportion", levels={"proportion": 0.1},
+                          records=0.5, seed=1).path
+    store, earlier = open_store(twice), "; before that gaussian, snr_db -10, in 6 records"
+    assert perturbation_of(store) == f"meit-proportion, proportion 0.1{earlier}"
+    ids = {row.record_id for row in read_rows(twice / PERTURBED, PerturbedRow)}
+    for i in range(len(store)):
+        assert app.run(["view", str(twice), "--index", str(i)]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        hit = store.row(i).record_id in ids
+        assert f"Perturbed: {'meit-proportion, proportion 0.1' if hit else 'not hit'}{earlier}" in said
+    assert perturbation_of(open_store(stores[0])) is None
 
 
 def test_an_older_perturbed_store_is_described_and_measured_when_it_is_viewed(

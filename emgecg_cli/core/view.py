@@ -18,6 +18,7 @@ from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
 from emgecg_cli.core.store import Store, described
+from emgecg_cli.core.store.perturbed import earlier_of, perturbation_of
 
 NEEDLE = tuple(name for name in EMG_COLUMNS if name != "muscle")
 _CANDIDATES = 20_000  # ids that a mistyped one is compared with
@@ -114,16 +115,14 @@ def open_record(store: Store, record_id: str | None, index: int | None = None) -
 
 def _perturbed(store: Store, record_id: str) -> str:
     """What was done to the signal of a record of a perturbed store; "" where it is as it was recorded."""
-    how = store.manifest.details.get("perturbation")
+    how = perturbation_of(store)
     if how is None:
         return ""
     hit = next((row for row in read_rows(store.path / PERTURBED, PerturbedRow) if row.record_id == record_id), None)
     if hit is None:
-        return ""
-    level = ", ".join(f"{name} {value:g}" for name, value in store.manifest.arguments.items()
-                      if name not in ("kind", "records", "split", "seed"))
+        return f"not hit{earlier}" if (earlier := earlier_of(store)) else ""
     reached = "nothing changed" if hit.snr_db is None else f"{hit.snr_db:.1f} dB reached"
-    return f"{how['kind']}, {level}: {reached}, {hit.changed:.0%} of the time changed"
+    return f"{how}: {reached}, {hit.changed:.0%} of the time changed"
 
 
 def _at(store: Store, record_id: str | None, index: int | None) -> int:

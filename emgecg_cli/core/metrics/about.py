@@ -16,6 +16,7 @@ from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.metrics.caveats import banner_of
 from emgecg_cli.core.metrics.store_check import columns_of, mixture, name_of
 from emgecg_cli.core.store import Store
+from emgecg_cli.core.store.perturbed import perturbation_of
 
 # The fields of `About` in the order in which they stand above scores, and whether one that is not known is left out.
 _HEAD = {"predictions": True, "run": False, "store": False, "dataset": True, "split": False, "signal": False,
@@ -82,25 +83,15 @@ def day_of(predictions: Path | None) -> str | None:
 
 def perturbed_records(store: Store) -> dict[str, str]:
     """Record id -> what was done to its recording, of the records of a perturbed store that were hit."""
-    kind = _kind(store)
+    kind = perturbation_of(store)
     if kind is None or not (store.path / _PERTURBED).is_file():
         return {}
     return {row.record_id: f"{kind}; {'unchanged' if row.snr_db is None else f'{row.snr_db:g} dB reached'}"
             for row in read_rows(store.path / _PERTURBED, PerturbedRow)}
 
 
-def _kind(store: Store) -> str | None:
-    """The kind and the level of a store's perturbation: "gaussian, snr_db 10"."""
-    made: dict[str, Any] = store.manifest.details.get("perturbation") or {}
-    if "kind" not in made:
-        return None
-    level = next((f", {name} {value:g}" for name, value in made.items() if name != "kind"
-                  and isinstance(value, (int, float)) and name in store.manifest.arguments), "")
-    return f"{made['kind']}{level}"
-
-
 def _perturbation(store: Store, rows: Sequence[PredictionRow]) -> str | None:
-    kind = _kind(store)
+    kind = perturbation_of(store)
     if kind is None:
         return None
     hit = perturbed_records(store)

@@ -66,8 +66,9 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     share of the records, of `split` if that is given, that are hit; the choice and the noise of a record depend on the
     seed and its record_id alone, so that they do not move with order, shards or other records' noise, and the same seed
     at several levels gives the same noise at several strengths. `out` None means beside the store, under a name that
-    says kind and level. `perturbed.jsonl` says which records were hit and what ratio was reached. Killed and run again,
-    it goes on. Raises MedReportError for a wrong level, share or split, and when `out` holds something else.
+    says kind and level. `perturbed.jsonl` says which records were hit and what ratio was reached; of a store that was
+    perturbed before, the manifest keeps what was done then as `earlier`. Killed and run again, it goes on. Raises
+    MedReportError for a wrong level, share or split, and when `out` holds something else.
     """
     perturb: Perturb = names.resolve("perturbation", kind)
     name = level_name(kind)
@@ -96,7 +97,8 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     def make_manifest(written: Written) -> Manifest:
         rows = _measure(store, out, sorted(hit), shard_size)
         write_rows(out / PERTURBED, rows)
-        details = store.manifest.details | {"perturbation": {"kind": kind, name: level} | _summary(rows)}
+        earlier = {"earlier": before} if (before := store.manifest.details.get("perturbation")) else {}
+        details = store.manifest.details | {"perturbation": {"kind": kind, name: level} | _summary(rows) | earlier}
         details.pop("honesty", None)  # of the recordings as they were
         counts = store.manifest.counts | flag_counts(written.records) | {"perturbed": len(rows)}
         return Manifest("store", "perturb", arguments, seed, counts, {"store": source}, details)
