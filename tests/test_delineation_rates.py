@@ -141,6 +141,13 @@ def test_the_sinus_beat_is_measured_and_not_the_ectopic_one(pattern, fs):
         assert found.qrs_quality != "good" and found.qt_quality == "poor"
 
 
+@pytest.mark.parametrize("phase", [0.05, 0.2, 0.4, 0.6, 0.85])
+def test_bigeminy_is_not_regular_wherever_the_recording_begins(phase):
+    onsets = np.sort(np.concatenate([start + np.arange(-1, 8) * 1.5 for start in (phase, phase + 0.5)]))
+    found = measure(draw(500, onsets, (SINUS, VENTRICULAR)), 500)
+    assert found.regular is False and found.heart_rate_bpm == pytest.approx(80, abs=3)
+
+
 def test_interpolated_beats_give_way_to_the_narrow_ones():
     onsets = np.sort(np.concatenate([np.arange(0.2, 10, 1.0), np.arange(0.65, 10, 1.0)]))
     found = measure(draw(500, onsets, (SINUS, VENTRICULAR)), 500)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli import __version__
-from emgecg_cli.core.artifacts import PerturbedRow, PredictionRow, read_rows
+from emgecg_cli.core.artifacts import PERTURBED, PerturbedRow, PredictionRow, read_rows
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.metrics.caveats import banner_of
 from emgecg_cli.core.metrics.store_check import columns_of, mixture, name_of
@@ -21,7 +21,6 @@ from emgecg_cli.core.store.perturbed import perturbation_of
 # The fields of `About` in the order in which they stand above scores, and whether one that is not known is left out.
 _HEAD = {"predictions": True, "run": False, "store": False, "dataset": True, "split": False, "signal": False,
          "perturbation": True, "n": True, "date": False, "version": True}
-_PERTURBED = "perturbed.jsonl"
 _EPOCH = "SOURCE_DATE_EPOCH"
 
 
@@ -84,10 +83,10 @@ def day_of(predictions: Path | None) -> str | None:
 def perturbed_records(store: Store) -> dict[str, str]:
     """Record id -> what was done to its recording, of the records of a perturbed store that were hit."""
     kind = perturbation_of(store)
-    if kind is None or not (store.path / _PERTURBED).is_file():
+    if kind is None or not (store.path / PERTURBED).is_file():
         return {}
     return {row.record_id: f"{kind}; {'unchanged' if row.snr_db is None else f'{row.snr_db:g} dB reached'}"
-            for row in read_rows(store.path / _PERTURBED, PerturbedRow)}
+            for row in read_rows(store.path / PERTURBED, PerturbedRow)}
 
 
 def _perturbation(store: Store, rows: Sequence[PredictionRow]) -> str | None:

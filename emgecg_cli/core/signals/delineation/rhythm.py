@@ -44,7 +44,8 @@ def find_rhythm(shapes: Shapes, gap: np.ndarray) -> Rhythm | None:
     longest = float(rr.max()) / typical
     if len(rr) < _FEWEST_FOR_REGULARITY:
         return Rhythm(mean, typical, None, None, len(rr), longest)
-    deviation = median(np.abs(rr - typical)) / typical
+    # In bigeminy one of two lengths is the median whenever their number is odd; successive ones differ all the same.
+    deviation = max(median(np.abs(rr - typical)), median(np.abs(np.diff(rr))) / 2) / typical
     return Rhythm(mean, typical, float(rr.std()) / mean, deviation <= REGULAR, len(rr), longest)
 
 
