@@ -65,6 +65,9 @@ def test_sentences_written_by_hand(language, least):
     # Lines: a new one is a new sentence, one that goes on is not
     ("No ST elevation\nLeft bundle branch block", "en", {"STE_": A, "CLBBB": P}),
     ("consistent with old inferior\n  myocardial infarction", "en", {"IMI": P}),
+    # A denial on either side, and one word for both
+    ("Neither left anterior nor left posterior fascicular block", "en", {"LAFB": A, "LPFB": A}),
+    ("Kein AV-Block II. oder III. Grades", "de", {"2AVB": A, "3AVB": A}),
     # What a reviewer wrote below a report is not read
     ("sinusrhythmus Edit: ASMI 100, IMI 15, anteroseptaler Infarkt", "de", {"SR": P}),
     # Umlauts of all kinds
@@ -132,6 +135,8 @@ def test_a_line_that_is_not_understood_is_named(text, line):
 def test_a_section_that_stands_for_nothing_is_named():
     with pytest.raises(MedReportError, match=r"\[SINUS\]"):
         read_rules("[SINUS]\nsinus rhythm", "en", "own.txt")
+    with pytest.raises(MedReportError, match=r"own.txt: a pattern of \[SR\]"):
+        read_rules("[SR]\nsinus (rhythm", "en", "own.txt")
 
 
 @pytest.mark.parametrize("text", ["no " * 30_000, "t waves " * 20_000, "possible lvh or " * 5_000,

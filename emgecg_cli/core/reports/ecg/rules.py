@@ -95,7 +95,10 @@ def read_rules(text: str, language: str, name: str) -> Rules:
         elif title == "abbreviations":
             short |= {_compact(key): fold(value) for key, _, value in (line.partition("=") for line in lines)}
         elif title in statements():
-            rules.append(_rule(title, lines))
+            try:
+                rules.append(_rule(title, lines))
+            except re.error as error:
+                raise MedReportError(f"{name}: a pattern of [{title}]: {error}", "see the head of the file") from None
         else:
             raise MedReportError(f"{name}: [{title}] is neither a statement nor a kind of cue", "see its head")
     alternatives = "|".join(r" ?\. ?".join(map(re.escape, key.split("."))).removesuffix(" ?")

@@ -52,11 +52,11 @@ def weigh(sentence: str, places: list[Place], rules: Rules) -> None:
     islands = _islands(places)
     links = [_link(sentence, one, two, rules) for one, two in pairwise(islands)]
     reached: dict[int, set[str]] = {}
+    inside: list[tuple[Place, str]] = []
     for kinds, start, end in _cues(sentence, rules):
         around = [place for place in places if place.start <= start and end <= place.end]
-        for place in around:
-            if place.start < start and place.family != _OWN_WORDS:
-                place.status = _settled(place.status, {kinds[0].split()[0]})
+        inside += [(place, kinds[0].split()[0]) for place in around
+                   if place.start < start and place.family != _OWN_WORDS]
         if around:
             continue
         for kind in kinds:
@@ -68,14 +68,15 @@ def weigh(sentence: str, places: list[Place], rules: Rules) -> None:
     _alternatives(islands, links)
     for index, island in enumerate(islands):
         for place in island.places:
-            place.status = _settled(place.status, reached.get(index, set()))
+            own = {kind for one, kind in inside if one is place}
+            place.status = _settled(place.status, own | reached.get(index, set()))
 
 
 def _settled(status: str, reached: set[str]) -> str:
-    if "past" in reached:
-        return "past"
     if "absent" in reached:
         return "absent" if status != "absent" else "present"
+    if "past" in reached:
+        return "past"
     return "possible" if "possible" in reached and status == "present" else status
 
 

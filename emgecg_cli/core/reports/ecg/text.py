@@ -17,7 +17,7 @@ _HYPHENS = re.compile(r"[-\u2010-\u2015\u2212_]+")
 _IN_WORD = re.compile(r"(?<=\w)\((\w{1,3})\)")
 _ASKED = re.compile(r"(?P<after>(?<=[\w)])(?: ?\(\?\)|\?)|\?(?=\s*(?:[.,;)]|$)))|\?")
 _DEGREE = re.compile(r"(?<=[\dIiVv])\s*[°º](?:ig\w*)?")
-_ORDINAL = re.compile(r"\b([123]|i{1,3})\s*\.\s*(?=grad|degree)")
+_ORDINAL = re.compile(r"\b([123]|i{1,3})\s*\.\s*(?=grad|degree|(?:oder|und|bis|or|and|/) ?(?:[123]|i{1,3})\b)")
 # Codes that a reviewer left below the report of a PTB-XL record are not words of the report.
 _REVIEW = re.compile(r"(?s)\bedit:.*")
 # A line that goes on in the next one is one sentence with it; a new one starts with a capital, a number or a bullet.
