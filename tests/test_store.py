@@ -189,8 +189,8 @@ def damage_manifest(store: Path) -> None:
 @pytest.mark.parametrize("damage, message", [
     (damage_truncate, "signals-00000.npy: not a readable shard"), (damage_shape, "holds int16"),
     (damage_dtype, "holds float32"), (damage_pickle, "signals-00000.npy"), (damage_remove, "4 records are missing"),
-    (damage_garbage, "not a readable shard"), (damage_records, "records.parquet: not readable"),
-    (damage_row, "7 records, the manifest says 8"), (damage_column, "lacks the column codes"),
+    (damage_garbage, "not a readable shard"), (damage_records, "records.parquet: was changed"),
+    (damage_row, "records.parquet: was changed"), (damage_column, "records.parquet: was changed"),
     (damage_manifest, "details.fs is missing"),
 ])
 def test_a_damaged_store_is_refused_on_opening(tmp_path: Path, damage: Any, message: str) -> None:
@@ -199,6 +199,18 @@ def test_a_damaged_store_is_refused_on_opening(tmp_path: Path, damage: Any, mess
     with pytest.raises(MedReportError, match=message) as caught:
         open_store(tmp_path / "store")
     assert "\n" not in caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("damage, message", [
+    (damage_records, "records.parquet: not readable"), (damage_row, "7 records, the manifest says 8"),
+    (damage_column, "lacks the column codes"),
+])
+def test_a_table_whose_hash_is_not_known_is_checked_all_the_same(tmp_path: Path, damage: Any, message: str) -> None:
+    prepare(open_source(build_root(tmp_path / "root", 8, rates=(100,))), tmp_path / "store")
+    damage(tmp_path / "store")
+    change_manifest(tmp_path / "store", lambda values: values["details"]["files"].pop("records.parquet"))
+    with pytest.raises(MedReportError, match=message):
+        open_store(tmp_path / "store")
 
 
 def test_a_source_that_breaks_its_promise_is_a_bug(tmp_path: Path) -> None:
