@@ -1,6 +1,6 @@
 """How fast the EMG encoder is: all values of a batch of cases at once, beside a loop over the values.
 
-    python benchmarks/emg_speed.py [--cases N] [--values N] [--rounds N]
+    python benchmarks/emg_speed.py [--cases N] [--values N] [--rounds N] [--smallest]
 
 16 cases of 33 values (as many as a case of ETM-17k has on average), a vocabulary of 32,000 words of width 4096 with
 random embeddings in float32, the encoder's published sizes, one thread. Both sides have the keys and values of the
@@ -63,11 +63,15 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=16)
     parser.add_argument("--values", type=int, default=33)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--smallest", action="store_true", help="as little as runs through it all: no measurement")
     given = parser.parse_args()
+    vocabulary, width = VOCABULARY, WIDTH
+    if given.smallest:
+        given.cases, given.values, given.rounds, vocabulary, width = 2, 3, 1, 1500, 64
     torch.manual_seed(0)
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    words = 0.02 * torch.randn(VOCABULARY, WIDTH, device=device)
+    words = 0.02 * torch.randn(vocabulary, width, device=device)
     words = words.bfloat16() if device.type == "cuda" else words
     with device:
         encoder = EmgAlignment(words).eval()
@@ -88,7 +92,7 @@ def main() -> None:
         for name, work in works.items():
             times[name].append(seconds(work, device))
     spent = {name: statistics.median(listed) for name, listed in times.items()}
-    print(f"{given.cases} cases of {given.values} values, vocabulary {VOCABULARY:,} x {WIDTH} ({words.dtype}), "
+    print(f"{given.cases} cases of {given.values} values, vocabulary {vocabulary:,} x {width} ({words.dtype}), "
           f"prototypes cached on both sides, {device.type}, one thread, median of {given.rounds} rounds")
     for name, taken in spent.items():
         print(f"{name:>10}: {1000 * taken:.1f} ms, {given.cases * given.values / taken:,.0f} values/s, "

@@ -1,6 +1,6 @@
 """How fast reports are generated: batches beside single records, and prefix-kv with its memo beside the plain LM.
 
-    python benchmarks/generate_speed.py [--batch-size N] [--prompt N] [--new-tokens N] [--rounds N]
+    python benchmarks/generate_speed.py [--batch-size N] [--prompt N] [--new-tokens N] [--rounds N] [--smallest]
 
 On a CPU: a LLaMA of 50 M parameters (8 layers, width 512) with random weights in float32 on one thread, one signal
 token. Batched and single generation take turns, as do generation with the prefix and the same weights without it, and
@@ -131,7 +131,11 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=32)
     parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--smallest", action="store_true", help="as little as runs through it all: no measurement")
     given = parser.parse_args()
+    if given.smallest:
+        given.batch_size, given.prompt, given.new_tokens, given.rounds = 2, 8, 4, 1
+        SMALL.hidden_size, SMALL.intermediate_size, SMALL.num_hidden_layers, SMALL.head_dim = 64, 128, 2, 8
     torch.manual_seed(0)
     (on_gpu if torch.cuda.is_available() else on_cpu)(given)
 

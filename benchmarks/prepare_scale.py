@@ -1,6 +1,6 @@
 """Peak memory and time of `prepare` on 1,000, 10,000 and 50,000 simulated records, and what reading them costs.
 
-    python benchmarks/prepare_scale.py [--records 1000 10000 50000] [--workers 1] [--measure]
+    python benchmarks/prepare_scale.py [--records 1000 10000 50000] [--workers 1] [--measure] [--smallest]
 
 Each size runs in a process of its own, so that its peak is its own. Records per second should not fall with the size,
 nor the cost of opening and of a random row rise.
@@ -60,7 +60,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--smallest", action="store_true", help="as little as runs through it all: no measurement")
     given = parser.parse_args()
+    if given.smallest:
+        given.records = [20]
     if given.one:
         print(json.dumps(run_one(given.records[0], given.workers, given.measure)))
         return

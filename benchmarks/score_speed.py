@@ -1,6 +1,6 @@
 """How long `score` takes beside the libraries whose numbers it gives, in one run on one process.
 
-    python benchmarks/score_speed.py [--pairs 10000]
+    python benchmarks/score_speed.py [--pairs 10000] [--smallest]
 
 Reports are drawn from statements of the kind an ECG machine prints; hypotheses are edited references. pycocoevalcap is
 timed where it is installed. Times are processor seconds: compare the ratios, not the seconds, between machines.
@@ -111,7 +111,9 @@ def main() -> None:
     """Time every metric and its library, then the whole command's work."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=10_000)
-    rows = make_rows(parser.parse_args().pairs)
+    parser.add_argument("--smallest", action="store_true", help="as little as runs through it all: no measurement")
+    given = parser.parse_args()
+    rows = make_rows(20 if given.smallest else given.pairs)
     hypotheses, references = [row.prediction for row in rows], [row.reference for row in rows]
     jobs: list[tuple[str, Metric, Callable[[list[str], list[str]], None] | None]] = [
         ("sacrebleu", Bleu(), sacrebleu_all), ("rouge-score", Rouge(), rouge_score_all),
@@ -129,7 +131,7 @@ def main() -> None:
         print(line)
     train = [row.reference for row in make_rows(2000, seed=1)]
     text = ["bleu", "meteor", "rouge", "cider"]
-    for resamples in (0, 1000):
+    for resamples in (0, 20 if given.smallest else 1000):
         took = seconds(lambda resamples=resamples: score_predictions(rows, metrics=text, train_reports=train,
                                                                      resamples=resamples))
         print(f"all text metrics, model and two baselines, {resamples} resamples: {took:.2f}s")

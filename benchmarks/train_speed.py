@@ -1,6 +1,8 @@
 """How fast a training step is: against the same model without a signal, against padded batches, and in records/s.
 
-    python benchmarks/train_speed.py [--reports reports.csv]     # a column `report`; real lengths, else simulated ones
+    python benchmarks/train_speed.py [--reports reports.csv] [--smallest]
+
+The CSV has a column `report`: real lengths, else simulated ones.
 
 Weights are random. On a CPU the backbone is a LLaMA of 51 M parameters in fp32 and times are processor seconds: compare
 the ratios, of one run, not the seconds between machines. On a GPU it has the shape of Llama-3-8B in bf16, with
@@ -24,7 +26,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from emgecg_cli.core.datasets import Recording, open_dataset
+from emgecg_cli.core.datasets import Recording, RecordRef, open_dataset
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS
 from emgecg_cli.core.instructions.render import render
 from emgecg_cli.core.models.builders import build_report_model
@@ -149,11 +151,12 @@ def records_per_s(parallel: Parallel, step: Callable[[Any], None], records: Text
     return seen / (now() - before), sum(batch.input_ids.numel() for batch in prepared)
 
 
-def read_reports(path: str | None) -> list[str]:
-    """The reports of a CSV, or simulated ones."""
+def read_reports(path: str | None, records: int) -> list[str]:
+    """The reports of a CSV, or those of so many simulated records."""
     if path is None:
-        source = open_dataset("synthetic", 0, records=800, fs=100)
-        return [recording.report for recording in source.read(source.refs) if isinstance(recording, Recording)]
+        source = open_dataset("synthetic", 0, records=records, fs=100)
+        refs = [ref for ref in source.listing() if isinstance(ref, RecordRef)]
+        return [recording.report for recording in source.read(refs) if isinstance(recording, Recording)]
     with open(path, newline="") as stream:
         return [row["report"] for row in csv.DictReader(stream) if row["report"].strip()]
 
@@ -207,7 +210,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--smallest", action="store_true", help="as little as runs through it all: no measurement")
     options = parser.parse_args()
+    if options.smallest:
+        options.rounds, options.batch_size = 1, 4
+        SMALL.update(hidden_size=64, intermediate_size=128, num_hidden_layers=2)
     parallel = open_parallel("auto", "bf16" if torch.cuda.is_available() else "fp32")
     large = parallel.device.type == "cuda"
     if not large:
@@ -218,7 +225,7 @@ def main() -> None:
     overhead = fusion_overhead(parallel.device, options.rounds, size if large else 4, 128, rank)
     print(f"step with prefix-kv / plain LoRA step on text: {overhead:.3f}  (aim: at most 1.06)")
     with tempfile.TemporaryDirectory() as folder:
-        reports = read_reports(options.reports)
+        reports = read_reports(options.reports, 48 if options.smallest else 800)
         store = FakeStore(Path(folder), len(reports), 5000 if large else 1000)
         records, tokenizer = make_records(reports, store, (LARGE if large else SMALL)["vocab_size"])
         backbone = make_backbone(parallel.device, rank)
@@ -231,9 +238,10 @@ def main() -> None:
         lengths = records.rendered.lengths
         print(f"{len(reports)} reports; conversations of {lengths.min()} to {lengths.max()} tokens, "
               f"median {int(np.median(lengths))}; batches of {size}")
-        for name, ratio in bucketing(parallel, step, records, size, 40 if large else 10).items():
+        count = 2 if options.smallest else 10
+        for name, ratio in bucketing(parallel, step, records, size, 40 if large else count).items():
             print(f"bucketed / {name}: {ratio:.2f}  (aim: at least 1.5)")
-        wait, speed, tokens = loader_share(parallel, step, records, size, workers, 60 if large else 10)
+        wait, speed, tokens = loader_share(parallel, step, records, size, workers, 60 if large else count)
         print(f"through the loader, {workers} workers: {speed:.1f} records/s, {tokens:.0f} tokens/s, "
               f"data wait {wait:.1%}  (aim: at most 5 %)")
         if large:
