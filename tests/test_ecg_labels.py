@@ -53,7 +53,7 @@ def test_sentences_written_by_hand(language, least):
     pairs = list(written_by_hand(language))
     wrong = [(sentence, label(sentence, language)) for sentence, stated in pairs if label(sentence, language) != stated]
     assert len(pairs) >= least
-    assert len(wrong) <= 0.03 * len(pairs), wrong
+    assert len(wrong) <= 0.01 * len(pairs), wrong
 
 
 @pytest.mark.parametrize(("text", "language", "stated"), [
@@ -65,6 +65,17 @@ def test_sentences_written_by_hand(language, least):
     # Lines: a new one is a new sentence, one that goes on is not
     ("No ST elevation\nLeft bundle branch block", "en", {"STE_": A, "CLBBB": P}),
     ("consistent with old inferior\n  myocardial infarction", "en", {"IMI": P}),
+    # Lists: over "or" and commas before it, over "and" within a family; not over a comma alone, not past a stop
+    ("No ST elevation, T wave inversion or Q waves", "en", {"STE_": A, "INVT": A, "QWAVE": A}),
+    ("No LVH, left bundle branch block", "en", {"LVH": A, "CLBBB": P}),
+    ("Possible LVH and left atrial enlargement", "en", {"LVH": M, "LAO/LAE": M}),
+    ("Possible LVH and sinus rhythm", "en", {"LVH": M, "SR": P}),
+    ("Kein Hinterwandinfarkt, jedoch Linksschenkelblock", "de", {"IMI": A, "CLBBB": P}),
+    ("No fibrillation waves; there is atrial flutter", "en", {"AFLT": P}),
+    ("Kein aber Linksschenkelblock", "de", {"CLBBB": P}),
+    # Two that are given as alternatives
+    ("Ischaemia or LV strain", "en", {"ISC_": M, "LVH": M}),
+    ("anterolaterale Ischämie oder Linksbelastung", "de", {"ISCAL": M, "LVH": M}),
     # A denial on either side, and one word for both
     ("Neither left anterior nor left posterior fascicular block", "en", {"LAFB": A, "LPFB": A}),
     ("Kein AV-Block II. oder III. Grades", "de", {"2AVB": A, "3AVB": A}),
