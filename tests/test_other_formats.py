@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,20 @@ def test_somebodys_names_reach_no_terminal_as_they_are(tmp_path: Path) -> None:
     (where / "adapter_config.json").write_text(json.dumps(config))
     message, hint = refusal(where)
     assert "\x1b" not in message + hint and "evil; $(rm -rf x)" in message and "from_pretrained('BASE')" in hint
+
+
+@pytest.mark.parametrize("name", ["it's mine", "my models", 'a"b', "$(x)"])
+def test_commands_with_a_folder_of_any_name_can_be_pasted(name: str, tmp_path: Path) -> None:
+    fits = name == "my models"
+    for files in (["pytorch_model.bin"], ["adapter_config.json"], ["m.gguf"]):
+        command = what_it_is(name, files, None).remedy.split("`")[1].rpartition("-c ")[2]  # type: ignore[union-attr]
+        script, = shlex.split(command)
+        assert (f"from_pretrained('{name}'" in script) is fits
+        compile(script, "pasted", "exec")
+    run = _files("manifest.json")(tmp_path / name)
+    (run / "manifest.json").write_text(json.dumps({"kind": "run", "format_version": 1}))
+    command = what_it_is(str(run), ["manifest.json"], run).remedy.split("`")[1]  # type: ignore[union-attr]
+    assert shlex.split(command) == ["medreport", "export", str(run), "--to", f"exports/{name}"]
 
 
 def test_train_says_it_before_anything_is_written(inputs: tuple[Path, Path], tmp_path: Path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,12 @@ def what_a_file_is(path: Path) -> Missing:
     folder = path.parent.as_posix()
     if is_gguf(path):
         return Missing("a GGUF file, llama.cpp's format, which cannot be trained here",
-                       GGUF.format(folder=folder, file=_pasted(path.name, "FILE")))
+                       GGUF.format(folder=_pasted(folder, "FOLDER"), file=_pasted(path.name, "FILE")))
     if path.suffix == ".safetensors" or path.name in (CONFIG, INDEX, *TOKENIZERS):
         return Missing("a file, where the folder it lies in is needed", f"--backbone {_typed(folder)}")
     if path.suffix in PICKLED:
-        return Missing("a file of pickled weights, which can run code when it is loaded", CONVERT.format(where=folder))
+        return Missing("a file of pickled weights, which can run code when it is loaded",
+                       CONVERT.format(where=_pasted(folder, "FOLDER")))
     if path.suffix in OTHERS:
         return Missing(f"a model in {OTHERS[path.suffix]}'s format", NEEDS)
     return Missing("a file, where a folder is needed", NEEDS)
@@ -72,16 +74,16 @@ def _of_ours(where: str, folder: Path) -> Missing | None:
     if kind == "run" and tuning != "merged":
         name = folder.resolve().name
         return Missing("it is a run of medreport, whose weights are an adapter or lie in parts",
-                       f"`medreport export {where} --to exports/{name}`, then `--backbone exports/{name}`")
+                       f"`{_export(where, name)}`, then `--backbone {shlex.quote(f'exports/{name}')}`")
     if kind == "encoder":
         return Missing("it is an encoder that `medreport pretrain` trained, not a language model",
-                       f"give it with --encoder-weights {where}, and a language model with --backbone")
+                       f"give it with --encoder-weights {shlex.quote(where)}, and a language model with --backbone")
     if kind not in (None, "run"):
         return Missing(f"it is a medreport artefact of the kind '{kind}', not a language model", NEEDS)
     if kind is None and folder.name in PARTS and _kind_of(folder.resolve().parent)[0] == "run":
         run = folder.parent.as_posix()
         return Missing(f"it is a part of the run {run}",
-                       f"`medreport export {run} --to exports/{folder.resolve().parent.name}`, then give that")
+                       f"`{_export(run, folder.resolve().parent.name)}`, then give that")
     if (folder / "checkpoints").is_dir() and not (folder / CONFIG).exists():
         return Missing("it looks like a run that is not finished",
                        "run the same `medreport train` again, then `medreport export`")
@@ -95,7 +97,7 @@ def _of_others(where: str, files: Collection[str], folder: Path | None) -> Missi
         of = f" of {base}" if base else ""
         return Missing(f"it holds an adapter{of} (peft), not a model",
                        "merge it once: `python -c \"from peft import AutoPeftModelForCausalLM as P; from transformers "
-                       f"import AutoTokenizer as T; P.from_pretrained('{where}').merge_and_unload()"
+                       f"import AutoTokenizer as T; P.from_pretrained('{_pasted(where, 'FOLDER')}').merge_and_unload()"
                        f".save_pretrained('merged'); T.from_pretrained('{_pasted(base, 'BASE')}')"
                        ".save_pretrained('merged')\"`, then `--backbone ./merged`; or give the model it was made for")
     if any(name in files for name in SENTENCES):
@@ -115,7 +117,7 @@ def _no_weights(where: str, files: Collection[str], folder: Path | None) -> Miss
     if packed:
         more = f" and {len(packed) - 1} more" if packed[1:] else ""
         return Missing(f"it holds GGUF files ({packed[0]}{more}), llama.cpp's format, which cannot be trained here",
-                       GGUF.format(folder=where, file=_pasted(packed[0], "FILE")))
+                       GGUF.format(folder=_pasted(where, "FOLDER"), file=_pasted(packed[0], "FILE")))
     shards = sorted(name for name in files if re.fullmatch(SHARD, name))
     if shards:
         return Missing(f"it holds shards ({shards[0]} …) without {INDEX}, which says what is in which",
@@ -127,7 +129,7 @@ def _no_weights(where: str, files: Collection[str], folder: Path | None) -> Miss
     pickled = sorted(name for name in files if name.endswith(PICKLED) and name not in TRAINERS)
     if pickled:
         return Missing(f"it holds only pickled weights ({pickled[0]}), which can run code when they are loaded",
-                       CONVERT.format(where=where))
+                       CONVERT.format(where=_pasted(where, "FOLDER")))
     found = next((OTHERS[suffix] for suffix in OTHERS for name in files if name.endswith(suffix)), None)
     if found:
         return Missing(f"it holds weights in {found}'s format only", NEEDS)
@@ -209,9 +211,13 @@ def _shown(text: str) -> str:
 
 
 def _pasted(text: str, otherwise: str) -> str:
-    """A name of somebody's as it may stand in a command, which a shell would read."""
-    return text if re.fullmatch(r"[\w./@:+-]+", text) else otherwise
+    """A name of somebody's as it may stand between the quotes of a command, which a shell and Python would read."""
+    return text if re.fullmatch(r"[\w./@:+ -]+", text) else otherwise
+
+
+def _export(run: str, name: str) -> str:
+    return shlex.join(["medreport", "export", run, "--to", f"exports/{name}"])
 
 
 def _typed(folder: str) -> str:
-    return folder if folder.startswith(("/", ".", "~")) else f"./{folder}"
+    return shlex.quote(folder if folder.startswith(("/", ".", "~")) else f"./{folder}")

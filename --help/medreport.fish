@@ -1,1 +1,0 @@
-complete --command medreport --no-files --arguments "(env _MEDREPORT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) medreport)" --condition "env _MEDREPORT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) medreport"
