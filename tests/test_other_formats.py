@@ -204,15 +204,3 @@ def test_train_says_it_before_anything_is_written(inputs: tuple[Path, Path], tmp
     status = medreport(["train", "--backbone", str(file), "--store", str(inputs[0]), "--out", str(tmp_path / "run"),
                         str(inputs[1])])
     assert status == 2 and "it is a GGUF file" in capsys.readouterr().err and not (tmp_path / "run").exists()
-
-
-def test_weights_that_are_in_four_bits_already_name_the_tuning() -> None:
-    from tiny_backbones import make
-
-    from emgecg_cli.core.models.tuning import tune_backbone
-
-    lm = make("llama")
-    lm.is_loaded_in_4bit = True
-    with pytest.raises(MedReportError, match="four bits already") as caught:
-        tune_backbone(lm, "lora", rank=2, alpha=2, dropout=0.0)
-    assert caught.value.hint == "use --tuning qlora"

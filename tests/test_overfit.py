@@ -21,8 +21,11 @@ RECORDS, WORDS, END = 16, 4, 1
 VOCABULARY = (7, 8)  # all reports of four such words: neither the prompt nor the words before tell the next one
 PROMPT = [3, 4, 5]
 MOST_STEPS = 400
-CASES = [(family, fusion) for family in FAMILIES for fusion in ("prefix-kv", "splice", "cross-attention")] \
-    + [(family, "prefix-kv") for family in SEQ2SEQ]
+# Exactness is tested of every family; of the later ones two learn by each fusion, and all by prefix-kv.
+LATER = list(FAMILIES)[list(FAMILIES).index("qwen2_moe"):]
+BY_EACH_FUSION = [family for family in FAMILIES if family not in LATER or family in ("qwen3_moe", "gpt_oss")]
+CASES = [(family, fusion) for family in BY_EACH_FUSION for fusion in ("prefix-kv", "splice", "cross-attention")] \
+    + [(family, "prefix-kv") for family in (*SEQ2SEQ, *LATER) if family not in BY_EACH_FUSION]
 
 
 class FlatEncoder(nn.Module):
