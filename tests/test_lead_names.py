@@ -91,6 +91,7 @@ def test_what_was_not_used_is_named_in_row_card_and_quarantine(tmp_path: Path) -
     row = store.row(0)
     assert row.reading is not None and row.reading.unused_signals == ["MLII", "(no name)", "-aVR"]
     assert store.manifest.counts["with_unused_signals"] == 1
+    assert store.manifest.counts["unused_signals"] == {"(no name)": 1, "-aVR": 1, "MLII": 1}
     assert store.scan().collect()["unused_signals"].to_list() == [["MLII", "(no name)", "-aVR"]]
     card = (tmp_path / "store" / "card.md").read_text()
     assert "V4, V6; not used: MLII, (no name), -aVR" in card and "Signals of the files, not used" in card

@@ -178,6 +178,11 @@ def test_the_command_says_that_there_is_none(tmp_path: Path, capsys: pytest.Capt
     assert out == "" and err.startswith("no leaks: 1 train records share no patient and no recording with 1 val")
 
 
+def test_the_command_says_that_there_was_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(make(tmp_path / "a", [Entry("p0", "test", ecg(0))])) == 0
+    assert capsys.readouterr().err.startswith("warning: nothing to compare: 0 train records, 1 val and test records")
+
+
 def test_the_command_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(leaky(tmp_path, 1), "--json") == 1
     report: dict[str, Any] = json.loads(capsys.readouterr().out)

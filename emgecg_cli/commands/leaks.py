@@ -44,6 +44,9 @@ def leaks(stores: StoresArg = None, as_json: JsonOpt = False) -> None:
 
 def _show(found: list[Leak], n_train: int, n_held_out: int) -> None:
     """The first leaks of each kind as a table, or that there is none."""
+    if not found and not (n_train and n_held_out):
+        console.warn(f"nothing to compare: {n_train} train records, {n_held_out} val and test records")
+        return
     if not found:
         console.note(f"no leaks: {n_train} train records share no patient and no recording with {n_held_out} val and "
                      "test records")

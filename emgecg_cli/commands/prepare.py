@@ -193,14 +193,15 @@ def _dialect(told: dict[str, str]) -> str:
 
 
 def _say_faults(place: str, counts: dict[str, Any], tables: dict[str, Any]) -> None:
-    """How CSVs were read, what is wrong with tables that were kept, and which of their columns were not used."""
+    """How CSVs were read, what is wrong with tables that were kept, and which columns and signals were not used."""
     for file, told in tables.items():
         (console.warn if "note" in told else console.note)(f"{file}: {_dialect(told)}")
     for reason, number in counts.get("flagged", {}).items():
         console.warn(f"{number} flagged: {reason}; see {place}/card.md")
-    if unused := list(counts.get("unused_columns", {})):
-        more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""
-        console.warn(f"columns not used: {', '.join(unused[:UNUSED_SHOWN])}{more}; see {place}/card.md")
+    for what in ("columns", "signals"):
+        if unused := list(counts.get(f"unused_{what}", {})):
+            more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""
+            console.warn(f"{what} not used: {', '.join(unused[:UNUSED_SHOWN])}{more}; see {place}/card.md")
 
 
 def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None, tables: dict[str, Any]) -> None:
@@ -209,8 +210,6 @@ def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | Non
                   [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
                     sum(counts["quarantined"].values())]])
     _say_faults(place, counts, tables)
-    if unused := counts.get("with_unused_signals"):
-        console.note(f"{unused} records hold signals that are none of the twelve leads; {place}/card.md names them")
     if references:
         nerves = references.get("nerves")
         more = f", and {nerves['values']} values of single nerves of {nerves['examinations']} others" if nerves else ""

@@ -238,10 +238,18 @@ def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:
         **totals, **{name: splits.get(name, 0) for name in SPLITS},
         "quarantined": dict(sorted(written.quarantined.items())),
         **({"flagged": flagged} if flagged else {}), **({"unused_columns": unused} if unused else {}),
+        **({"unused_signals": signals} if (signals := _unused_signals(written.records)) else {}),
         **({"without_report": unreported} if unreported else {}),
         "cleaning": {rule: written.counts.get(CLEANED + rule, 0) for rule in rules},
         **flag_counts(written.records),
     }
+
+
+def _unused_signals(records: polars.LazyFrame) -> dict[str, int]:
+    """The names of signals that are none of the twelve leads, and how many records have one."""
+    name = "unused_signals"
+    return _tally(records.select(polars.col(name).explode()).drop_nulls(), name) \
+        if name in records.collect_schema().names() else {}
 
 
 def flag_counts(records: polars.LazyFrame) -> dict[str, int]:
