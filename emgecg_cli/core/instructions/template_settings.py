@@ -1,8 +1,8 @@
 """What a run sets in its backbone's chat template: which one, its variables, its system message.
 
 It is written into the template itself, which is saved with the run's tokenizer and exported with it: whoever renders a
-conversation from there on, with this program or with transformers alone, gets the prompts of training. But for one thing: where a
-template asks the clock, prompts here always hold the same date, and transformers alone writes today's.
+conversation from there on, with this program or with transformers alone, gets the prompts of training. One thing is
+not the same: where a template asks the clock, prompts here always hold one date, and transformers alone writes today's.
 """
 
 from __future__ import annotations
