@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 JOBS ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint completions benchmarks clean
+.PHONY: demo test test-long test-all lint completions benchmarks clean
 
 demo: .venv/ready
 	$(BIN)/medreport demo
@@ -14,8 +14,10 @@ demo: .venv/ready
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q
 
-test-all: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q -m "long or not long"
+test-long: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q -m long
+
+test-all: test test-long
 
 lint: .venv/ready
 	$(BIN)/ruff check .
