@@ -196,7 +196,8 @@ def test_a_writer_is_told_all_that_was_asked_for(tmp_path: Path, monkeypatch: py
     assert app.run(words) == 0
     del asked["progress"]
     assert asked == {"run": Path("-run"), "out": Path("o.jsonl"), "config": config, "store_path": Path("s"),
-                     "instructions_path": None, "references_path": Path("r.json"), "writer": (2, 3)}
+                     "instructions_path": None, "references_path": Path("r.json"), "writer": (2, 3),
+                     "backbone": None, "download": False}
 
 
 def test_each_writer_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

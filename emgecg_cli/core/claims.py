@@ -42,7 +42,7 @@ class Claim:
 
     def finish(self) -> None:
         """Take the parts of several writers and the plan away; the manifest is there now."""
-        for left in (*part_paths(self.artefact), mark_path(self.artefact)):
+        for left in (*_beside(self.artefact), mark_path(self.artefact)):
             left.unlink(missing_ok=True)
 
 
@@ -63,10 +63,21 @@ def part_paths(artefact: Path) -> list[Path]:
     return sorted(artefact.parent.glob(f"{glob.escape(artefact.name)}.part-*-of-*"))
 
 
+def sums_path(path: Path) -> Path:
+    """Where hashes of what a file holds so far lie, while it is appended to: `.NAME.jsonl.sums`."""
+    return path.with_name(f".{path.name}.sums")
+
+
+def _beside(artefact: Path) -> list[Path]:
+    """All that may lie beside an unfinished single file, but its plan: the parts, and the hashes of file and parts."""
+    parts = part_paths(artefact)
+    return [*map(sums_path, (artefact, *parts)), *parts] if is_single_file(artefact) else []
+
+
 def sweep(artefact: Path) -> None:
     """Remove what a process killed between its manifest and its last step leaves of a finished artefact's claim."""
     mark = mark_path(artefact)
-    for left in (*part_paths(artefact), mark, mark.with_name(_lock_name(mark))):
+    for left in (*_beside(artefact), mark, mark.with_name(_lock_name(mark))):
         if left.exists():
             left.unlink(missing_ok=True)
 

@@ -154,7 +154,8 @@ class LLMClient:
         self._loaded()[key] = answer
         if self.cache is None:
             return
-        line = (to_json({"key": key, "model": self.model, "answer": answer}) + "\n").encode("utf-8", "surrogatepass")
+        row = {"key": key, "model": self.model, "answer": answer, "hash": json_hash([key, answer])}
+        line = (to_json(row) + "\n").encode("utf-8", "surrogatepass")
         try:
             self.cache.parent.mkdir(parents=True, exist_ok=True)
             with self.cache.open("ab") as stream:
@@ -217,8 +218,12 @@ def _read_cache(path: Path) -> tuple[dict[str, str], int]:
         try:
             row = json.loads(line)
             key, answer = row["key"], row["answer"]
+            changed = "hash" in row and row["hash"] != json_hash([key, answer])  # older lines have none
         except (ValueError, RecursionError, KeyError, TypeError):
-            key = answer = None
+            key, answer, changed = None, None, False
+        if changed:
+            raise MedReportError(f"{path}, line {number}: was changed after it was written",
+                                 "remove that line: it is asked for again")
         if not isinstance(key, str) or not isinstance(answer, str):
             raise MedReportError(f"{path}, line {number}: not an answer of this cache", "remove that line or the file")
         answers[key] = answer

@@ -1,13 +1,19 @@
-"""Predictions on disk: which batches the files of all writers hold whole, and putting them together."""
+"""Predictions on disk: which batches the files of all writers hold whole, and putting them together.
+
+Beside a file that is appended to lie the hashes of what it held after each batch, so that a batch that was changed
+since is not taken for one that was written.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from emgecg_cli.core.claims import part_paths
+from emgecg_cli.core.claims import part_paths, sums_path
 from emgecg_cli.core.files import write_atomically
 
 
@@ -24,8 +30,44 @@ class Held:
         return sum(map(len, self.texts))
 
 
+@dataclass
+class Sums:
+    """Notes what a file holds: at first what it was seen to hold, then each text, by `add`, just before it is appended.
+    """
+
+    path: Path
+    held: Held
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def __post_init__(self) -> None:
+        for text in self.held.texts:
+            self._count(text)
+        if self.size or sums_path(self.path).is_file():  # anew, since the last line there may be torn
+            write_atomically(sums_path(self.path), _line(self.size, self.digest).encode())
+
+    def add(self, text: bytes) -> None:
+        """Note what the file will hold when this text is behind it."""
+        self._count(text)
+        _note(self.path, self.size, self.digest)
+
+    def _count(self, text: bytes) -> None:
+        self.size += len(text)
+        self.digest.update(text)
+
+
+def _note(path: Path, size: int, digest: Any) -> None:
+    with sums_path(path).open("a") as stream:
+        stream.write(_line(size, digest))
+
+
+def _line(size: int, digest: Any) -> str:
+    return json.dumps([size, digest.hexdigest()]) + "\n"
+
+
 def read_held(path: Path, ids: Sequence[Sequence[str]]) -> Held:
-    """Read the whole batches of a file, recognised by their record ids (`ids`, batch by batch)."""
+    """Read the whole batches of a file, recognised by their record ids (`ids`, batch by batch), up to the last one
+    that is as it was written."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -40,7 +82,32 @@ def read_held(path: Path, ids: Sequence[Sequence[str]]) -> Held:
         held.numbers.append(number)
         held.texts.append(b"".join(lines[at:at + len(ids[number])]))
         at += len(ids[number])
-    return held
+    return _as_noted(path, held)
+
+
+def _as_noted(path: Path, held: Held) -> Held:
+    """The batches up to the last after which the file was as its sums say; all where there are none."""
+    if not sums_path(path).is_file():
+        return held
+    noted, count, size, digest = _read_sums(path), 0, 0, hashlib.sha256()
+    for number, text in enumerate(held.texts, 1):
+        size += len(text)
+        digest.update(text)
+        if (size, digest.hexdigest()) in noted:
+            count = number
+    return Held(held.numbers[:count], held.texts[:count])
+
+
+def _read_sums(path: Path) -> set[tuple[int, str]]:
+    """Sizes and hashes that a file was noted to have; a line that is torn or changed says nothing."""
+    found = set()
+    for line in sums_path(path).read_bytes().splitlines():
+        try:
+            size, digest = json.loads(line)
+            found.add((int(size), str(digest)))
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return found
 
 
 def read_all(out: Path, ids: Sequence[Sequence[str]]) -> list[Held]:
@@ -58,7 +125,9 @@ def merge(out: Path, files: Sequence[Held], batches: int) -> None:
     if files[0].numbers == list(range(batches)):
         return
     texts = {number: text for held in files for number, text in zip(held.numbers, held.texts, strict=True)}
-    write_atomically(out, b"".join(texts[number] for number in range(batches)))
+    whole = b"".join(texts[number] for number in range(batches))
+    _note(out, len(whole), hashlib.sha256(whole))
+    write_atomically(out, whole)
 
 
 def _record_id(line: bytes) -> str | None:

@@ -16,7 +16,7 @@ from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import named
 from emgecg_cli.core.generation.job import Job, Limit, check_fits, limit_of, plan_job
-from emgecg_cli.core.generation.parts import held_numbers, merge, read_all, read_held
+from emgecg_cli.core.generation.parts import Sums, held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_of
@@ -209,8 +209,9 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
         reporter = task.reporter(job) if missing else None
         claimed.begin()
         with out.open("ab") as stream:
-            stream.truncate(read_held(out, job.ids).size)
-            written = _append(stream, out, job, reporter, missing, progress)
+            held = read_held(out, job.ids)
+            stream.truncate(held.size)
+            written = _append(stream, Sums(out, held), job, reporter, missing, progress)
         merge(out, read_all(out, job.ids), len(job.batches))
         rows = read_rows(out, PredictionRow)
         counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
@@ -241,8 +242,9 @@ def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Prog
     with claim_part(out, task.plan, writer, writers) as part:
         if part is None:
             return _finished(out, task)
-        part.truncate(read_held(path, job.ids).size)
-        written = _append(part, path, job, reporter, _missing(out, job, own), progress, records)
+        held = read_held(path, job.ids)
+        part.truncate(held.size)
+        written = _append(part, Sums(path, held), job, reporter, _missing(out, job, own), progress, records)
     return GenerateResult(path, records, written, max_new_tokens=_limit(task, reporter))
 
 
@@ -263,7 +265,7 @@ def _missing(out: Path, job: Job, numbers: Iterable[int]) -> list[int]:
     return [number for number in numbers if number not in held]
 
 
-def _append(stream: IO[bytes], path: Path, job: Job, reporter: Reporter | None, numbers: list[int],
+def _append(stream: IO[bytes], sums: Sums, job: Job, reporter: Reporter | None, numbers: list[int],
             progress: Progress | None, total: int | None = None) -> int:
     """Write batches one after the other, each safe on disk before the next; returns how many records that were."""
     batches = job.batches
@@ -275,7 +277,8 @@ def _append(stream: IO[bytes], path: Path, job: Job, reporter: Reporter | None, 
     for number in numbers:
         assert reporter is not None
         text = to_lines(reporter.rows(batches[number])).encode()
-        with named(path):
+        with named(sums.path):
+            sums.add(text)
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

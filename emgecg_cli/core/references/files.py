@@ -13,7 +13,7 @@ from emgecg_cli.core.emg.case import Item
 from emgecg_cli.core.emg.cells import unit, why_implausible
 from emgecg_cli.core.emg.terms import canonical
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import write_atomically
+from emgecg_cli.core.files import check_is_plain, write_atomically
 from emgecg_cli.core.references.covariates import CHOICES, NAMES, NOTHING, REFERENCE_PERSON
 from emgecg_cli.core.references.fit import check_percentiles
 from emgecg_cli.core.references.table import ANY, LEVELS, SD_PER_MAD, Reference, References, is_logarithmic
@@ -58,6 +58,7 @@ def read_references(path: Path) -> References:
     may be left out, and is then estimated from the outermost percentiles.
     Raises one MedReportError naming file, entry and field for whatever cannot be used.
     """
+    check_is_plain(path)
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST >> 20} MB")
