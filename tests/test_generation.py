@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from manifests import change_manifest
 from pipeline import contents, finish, kill_when, make_inputs, make_store, medreport, short_config
 
 from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
@@ -20,7 +21,7 @@ from emgecg_cli.core.generation import SIGNALS, generate_reports, shuffle_betwee
 from emgecg_cli.core.generation.job import plan_job
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import PLACEHOLDER
-from emgecg_cli.core.manifest import hashes_of, package_versions, read_manifest
+from emgecg_cli.core.manifest import file_hashes, hashes_of, package_versions, read_manifest
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import load_tokenizer
 from emgecg_cli.core.store import open_store
@@ -180,14 +181,14 @@ def test_a_damaged_run_says_so(short_run: Path, tmp_path: Path, victim: str) -> 
     assert not list(tmp_path.glob("x.jsonl*"))
 
 
-def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tmp_path: Path,
-                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(short_run, run)
     settings = {"do_sample": True, "temperature": 3.0, "repetition_penalty": 5.0, "no_repeat_ngram_size": 1,
                 "num_beams": 2}
-    (run / "backbone/generation_config.json").write_text(json.dumps(settings))
-    monkeypatch.setattr("emgecg_cli.core.models.run_files.check_files", lambda *args: None)
+    name = "backbone/generation_config.json"
+    (run / name).write_text(json.dumps(settings))
+    change_manifest(run, lambda values: values["details"]["files"].update(file_hashes(run, [name])))
     assert [row.prediction for row in write(run, tmp_path / "a.jsonl")] == \
         [row.prediction for row in write(short_run, tmp_path / "b.jsonl")]
 

@@ -124,7 +124,7 @@ def test_absent_leads_machine_values_and_trimmed_padding_arrive(tmp_path: Path) 
 def test_columns_that_nobody_fills_are_not_there(tmp_path: Path) -> None:
     store = stored(tmp_path, recording(10))
     assert not {"machine_rr_ms", "pr_ms"} & set(store.scan().collect_schema().names())
-    assert {*store[0], "offset"} == {*store.scan().collect_schema().names(), "signal"}
+    assert {*store[0], "offset", "checksum"} == {*store.scan().collect_schema().names(), "signal"}
 
 
 def test_a_window_without_samples_in_a_lead_is_left_out(tmp_path: Path) -> None:
