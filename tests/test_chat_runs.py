@@ -11,6 +11,7 @@ import pytest
 import torch
 from chat_backbone import CHATML, GEMMA, REPORT, WORDS, make_chat_model, make_tokenizer
 from made_runs import make_folder
+from manifests import make_old
 from transformers import AutoTokenizer, GenerationConfig
 
 from emgecg_cli.commands import app
@@ -117,6 +118,7 @@ def test_a_run_says_its_end_and_one_of_before_ends_all_the_same(runs: dict[str, 
         named["path"] = str((runs["gemma"] / named["path"]).resolve())
         assert role in ("store", "instructions", "backbone")
     (old / "manifest.json").write_text(json.dumps(manifest))
+    make_old(old)
     assert reports(old, tmp_path / "p.jsonl") == [(REPORT, False)] * 6
     export_run(old, tmp_path / "export")
     assert train(inputs[1], old, settings(folders["gemma"])).loop is None  # finished, and the same settings
