@@ -15,6 +15,7 @@ from manifests import change_manifest
 
 from emgecg_cli.commands import app
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
+from emgecg_cli.core.claims import sums_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports, write_parts
@@ -80,7 +81,7 @@ def test_writers_agree_on_what_was_not_said(short_run: Path, tmp_path: Path, mon
 
 def test_a_part_of_an_older_version_leaves_the_count_open(
         short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its rows do not say whether they were cut."""
+    """Its rows do not say whether they were cut, and no hashes lie beside it."""
     ends_early(monkeypatch, load_tokenizer(short_run).eos_token_id)
     out, few = tmp_path / "p.jsonl", GenerateConfig(batch_size=2, limit=4)
     part = generate_reports(short_run, out, few, writer=(1, 2)).path
@@ -88,6 +89,7 @@ def test_a_part_of_an_older_version_leaves_the_count_open(
     rows = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
     assert [row.pop("truncated") for row in rows] == [False, True]
     part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sums_path(part).unlink()
     line = ["generate", str(short_run), "--batch-size", "2", "--limit", "4", "--out", str(out)]
     assert app.run(line) == 0
     said = capsys.readouterr()
