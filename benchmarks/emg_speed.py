@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emgecg_cli.core.inputs.records import stack
 from emgecg_cli.core.models.encoders.emg_alignment import EmgAlignment
-from emgecg_cli.core.training.inputs import stack
 
 VOCABULARY, WIDTH = 32_000, 4096
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from emgecg_cli.core.datasets.formats.wfdb_headers import read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.synthetic import open_source
-from emgecg_cli.core.datasets.wfdb_headers import read_header
-from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.signals import delineation
 from emgecg_cli.core.signals.delineation import measure
 

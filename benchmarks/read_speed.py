@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
-from emgecg_cli.core.datasets.wfdb_records import read_leads
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records, read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.signals.resampling import resample
 

@@ -20,14 +20,14 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.evaluation.score import score_predictions
 from emgecg_cli.core.metrics import Metric
-from emgecg_cli.core.metrics.bleu import Bleu
-from emgecg_cli.core.metrics.cider import CiderD
-from emgecg_cli.core.metrics.meteor import Meteor
-from emgecg_cli.core.metrics.rouge import Rouge
-from emgecg_cli.core.metrics.score import score_predictions
-from emgecg_cli.core.metrics.tokens import split_sentences
-from emgecg_cli.core.metrics.wordnet import load_lexicons, synonyms
+from emgecg_cli.core.metrics.text.bleu import Bleu
+from emgecg_cli.core.metrics.text.cider import CiderD
+from emgecg_cli.core.metrics.text.meteor import Meteor
+from emgecg_cli.core.metrics.text.rouge import Rouge
+from emgecg_cli.core.metrics.text.tokens import split_sentences
+from emgecg_cli.core.metrics.text.wordnet import load_lexicons, synonyms
 
 PARTS = (("sinus rhythm", "atrial fibrillation", "sinus bradycardia", "ectopic atrial rhythm", "paced rhythm"),
          ("with first degree block", "with premature ventricular complexes", "with rapid ventricular response", ""),

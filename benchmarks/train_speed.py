@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from emgecg_cli.core.datasets import Recording, RecordRef, open_dataset
+from emgecg_cli.core.inputs.batch import RenderedSplit, TextRecords
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS
 from emgecg_cli.core.instructions.render import render
 from emgecg_cli.core.models.builders import build_report_model
@@ -35,7 +36,6 @@ from emgecg_cli.core.models.tiny_backbone import train_tokenizer
 from emgecg_cli.core.models.tuning import tune_backbone
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
-from emgecg_cli.core.training.data import RenderedSplit, TextRecords
 from emgecg_cli.core.training.logs import Clock
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel, open_parallel

@@ -21,7 +21,7 @@ SHOWN = ("findings-F1", "findings-exact", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-
 def demo(records: RecordsOpt = DemoDefaults.records, steps: StepsOpt = DemoDefaults.steps, seed: SeedOpt = 0,
          out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Run the whole pipeline on simulated ECGs: a model that reads them, and what is left without the signal."""
-    from emgecg_cli.core.demo import run_demo
+    from emgecg_cli.core.studies.demo import run_demo
 
     result = run_demo(out or Path("demo"), records=records, steps=steps, seed=seed, stage=_stage)
     if as_json:

@@ -65,7 +65,7 @@ def after_perturb(store: Path) -> None:
 def after_generate(predictions: Path) -> None:
     """Score them, where there is something to score them against."""
     from emgecg_cli.core.artifacts import PredictionRow, read_rows
-    from emgecg_cli.core.metrics.audit import check_rows, check_tokens
+    from emgecg_cli.core.evaluation.audit import check_rows, check_tokens
 
     rows = [row for row in read_rows(predictions, PredictionRow) if row.reference is not None]
     if not rows:

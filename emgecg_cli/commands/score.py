@@ -48,7 +48,7 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
           seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
           out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Score reports against their references; every value has a confidence interval and says how it was computed."""
-    from emgecg_cli.core.metrics.files import score_file
+    from emgecg_cli.core.evaluation.files import score_file
 
     if examples is not None and page is None:
         raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
@@ -108,7 +108,7 @@ def _show_head(scores: Any) -> None:
     """What was scored, above the table; a banner first where the signal shown was not the record's own."""
     from dataclasses import asdict
 
-    from emgecg_cli.core.metrics.about import head_rows
+    from emgecg_cli.core.evaluation.about import head_rows
 
     about = asdict(scores.about) if scores.about else {}
     rows = [["WARNING", about["banner"]]] if about.get("banner") else []

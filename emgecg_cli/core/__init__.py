@@ -1,7 +1,4 @@
 """The core: functions that take and return values and raise `MedReportError`. Nothing here prints or parses options.
 
-Import order, total; a room may import only those before it:
-errors, artifacts, manifest, claims, names, config -> signals -> datasets -> store -> llm
--> {instructions, perturbations} -> models -> training -> generation. `metrics` depends on the first group, signals,
-store and llm only; `demo` stands on top of all.
+The rooms stand in one order, and each imports only those before it; `tests/test_house.py` holds it.
 """

@@ -88,13 +88,13 @@ PERTURBATIONS = {
 }
 # name -> Metric
 METRICS = {
-    "bleu": _CORE + "metrics.bleu:Bleu",
-    "meteor": _CORE + "metrics.meteor:Meteor",
-    "rouge": _CORE + "metrics.rouge:Rouge",
-    "cider": _CORE + "metrics.cider:CiderD",
-    "bertscore": _CORE + "metrics.bertscore:BertScore",
-    "findings": _CORE + "metrics.findings:Findings",
-    "statements": _CORE + "metrics.statements:Statements",
+    "bleu": _CORE + "metrics.text.bleu:Bleu",
+    "meteor": _CORE + "metrics.text.meteor:Meteor",
+    "rouge": _CORE + "metrics.text.rouge:Rouge",
+    "cider": _CORE + "metrics.text.cider:CiderD",
+    "bertscore": _CORE + "metrics.text.bertscore:BertScore",
+    "findings": _CORE + "metrics.clinical.findings:Findings",
+    "statements": _CORE + "metrics.clinical.statements:Statements",
 }
 
 _TABLES = {

@@ -18,7 +18,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.resampling import Rate

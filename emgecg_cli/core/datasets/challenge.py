@@ -14,13 +14,13 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets.formats.csv_tables import told_of_tables
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records, read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
 from emgecg_cli.core.datasets.snomed import merged, read_statements
-from emgecg_cli.core.datasets.tables import told_of_tables
-from emgecg_cli.core.datasets.templates import report_of
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
-from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.templates import report_of
 
 FS = 500
 

@@ -26,11 +26,17 @@ import polars
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
-from emgecg_cli.core.datasets.hdf5_parts import import_h5py, open_file, read_ids, read_recordings, recordings_of
-from emgecg_cli.core.datasets.tables import file_hash, first_row, iterate_frame, scan_columns, told_of_tables
-from emgecg_cli.core.datasets.templates import report_of
-from emgecg_cli.core.datasets.wfdb_headers import RecordError
+from emgecg_cli.core.datasets.formats.csv_tables import (
+    file_hash,
+    first_row,
+    iterate_frame,
+    scan_columns,
+    told_of_tables,
+)
+from emgecg_cli.core.datasets.formats.hdf5_parts import import_h5py, open_file, read_ids, read_recordings, recordings_of
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.templates import report_of
 from emgecg_cli.core.signals.leads import LEADS, to_int16_uv
 
 TABLE = "exams.csv"

@@ -19,14 +19,14 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, check_folder, open_challenge
-from emgecg_cli.core.datasets.mat_struct import read_struct
+from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, told_of_tables
+from emgecg_cli.core.datasets.formats.mat_struct import read_struct
+from emgecg_cli.core.datasets.formats.wfdb_files import read_file
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records
 from emgecg_cli.core.datasets.snomed import read_statements
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
-from emgecg_cli.core.datasets.templates import report_of
-from emgecg_cli.core.datasets.wfdb_files import read_file
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records
 from emgecg_cli.core.emg.person import read_age, read_sex
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.templates import report_of
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, to_int16_uv
 
 TABLE = "REFERENCE.csv"

@@ -23,12 +23,12 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, check_folder
-from emgecg_cli.core.datasets.tables import file_hash, iterate_rows, scan_columns, told_of_tables
-from emgecg_cli.core.datasets.templates import write_report
-from emgecg_cli.core.datasets.wfdb_headers import Header, RecordError, read_header
-from emgecg_cli.core.datasets.wfdb_records import Leads, read_leads
+from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, told_of_tables
+from emgecg_cli.core.datasets.formats.wfdb_headers import Header, RecordError, read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import Leads, read_leads
 from emgecg_cli.core.emg.person import read_age, read_sex
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.templates import write_report
 from emgecg_cli.core.signals.lead_names import lead_rows
 from emgecg_cli.core.signals.leads import LEADS
 

@@ -12,10 +12,16 @@ import numpy as np
 
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.keyed_rows import NO_KEY, KeyedRows, find_rows, index_rows, read_rows, row_number
-from emgecg_cli.core.datasets.tables import file_hash, iterate_frame, iterate_rows, scan_columns, told_of_tables
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
-from emgecg_cli.core.datasets.wfdb_records import read_leads
+from emgecg_cli.core.datasets.formats.csv_tables import (
+    file_hash,
+    iterate_frame,
+    iterate_rows,
+    scan_columns,
+    told_of_tables,
+)
+from emgecg_cli.core.datasets.formats.keyed_rows import NO_KEY, KeyedRows, find_rows, index_rows, read_rows, row_number
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.delimited.numerals import with_point
 from emgecg_cli.core.errors import MedReportError
 

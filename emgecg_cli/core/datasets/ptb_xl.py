@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.tables import (
+from emgecg_cli.core.datasets.formats.csv_tables import (
     file_hash,
     first_row,
     iterate_rows,
@@ -19,8 +19,8 @@ from emgecg_cli.core.datasets.tables import (
     scan_columns,
     told_of_tables,
 )
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, read_header
-from emgecg_cli.core.datasets.wfdb_records import read_leads
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.reports.language import detect_language
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars
 
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records, read_header
 
 _NAMES_PER_BATCH = 1 << 16
 _ENDINGS = (".hea", ".dat", ".mat")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.core.datasets.tables import file_hash, first_row, read_columns
+from emgecg_cli.core.datasets.formats.csv_tables import file_hash, first_row, read_columns
 from emgecg_cli.core.errors import MedReportError
 
 # code -> (abbreviation, statement)

@@ -10,11 +10,17 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets.formats.csv_tables import (
+    column_names,
+    file_hash,
+    iterate_rows,
+    scan_columns,
+    told_of_tables,
+)
+from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records, read_header
+from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
 from emgecg_cli.core.datasets.record_names import RecordNames, match_names, spelled, unlisted
-from emgecg_cli.core.datasets.tables import column_names, file_hash, iterate_rows, scan_columns, told_of_tables
-from emgecg_cli.core.datasets.wfdb_headers import RecordError, find_records, read_header
-from emgecg_cli.core.datasets.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
 
 COLUMNS = ("record", "report")

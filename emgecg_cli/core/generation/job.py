@@ -13,13 +13,13 @@ import numpy as np
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.records import Inputs, Signals, check_kind, stack
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.models.backbones import check_positions, positions_of
 from emgecg_cli.core.models.run_files import train_subjects
 from emgecg_cli.core.store import Store, subject_hashes
-from emgecg_cli.core.training.inputs import Inputs, Signals, check_kind, stack
 
 SIGNALS = ("real", "shuffled", "zeros", "none")
 ROOM = 8  # one token in so many more than the longest report of training

@@ -18,6 +18,15 @@ from emgecg_cli.core.files import named
 from emgecg_cli.core.generation.job import Job, Limit, check_fits, limit_of, plan_job
 from emgecg_cli.core.generation.parts import Sums, held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
+from emgecg_cli.core.inputs.records import (
+    Inputs,
+    Signals,
+    is_tables,
+    open_inputs,
+    references_input,
+    references_of,
+)
+from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
@@ -36,15 +45,6 @@ from emgecg_cli.core.manifest import (
 from emgecg_cli.core.models.backbones import machine_at_hand
 from emgecg_cli.core.models.run_files import check_moved, load_run, load_tokenizer
 from emgecg_cli.core.store import Store, open_store
-from emgecg_cli.core.training.inputs import (
-    Inputs,
-    Signals,
-    is_tables,
-    open_inputs,
-    references_input,
-    references_of,
-)
-from emgecg_cli.core.training.values import Values
 
 Progress = Callable[..., None]
 

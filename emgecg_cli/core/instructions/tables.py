@@ -17,11 +17,11 @@ from emgecg_cli.core.artifacts import InstructionRow
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import READING_ORDER, Case, EmgRow, Item, NcvRow, item_of
 from emgecg_cli.core.emg.cells import Cell
-from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import show_number
 from emgecg_cli.core.references import References
+from emgecg_cli.core.reports.sections import join_sections
 
 LANGUAGES = ("record", "en", "zh")
 # prompt id -> what every prompt of that id begins with, and where it is from; the last stands for many

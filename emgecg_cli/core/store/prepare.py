@@ -15,13 +15,13 @@ import polars
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.config import CLEANING, PrepareConfig
 from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
-from emgecg_cli.core.datasets.text import clean_report, parse_rules
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.references import References, write_references
 from emgecg_cli.core.references.covariates import check_covariates
+from emgecg_cli.core.reports.text import clean_report, parse_rules
 from emgecg_cli.core.signals.quality import SUSPECT
 from emgecg_cli.core.signals.similarity import SAME_RECORDING, similarity
 from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts

@@ -13,11 +13,11 @@ import numpy as np
 from emgecg_cli.core.artifacts import NO_REPORT, Measurements, QuarantineRow, Reading, RecordRow, Sections
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Examination, Recording
-from emgecg_cli.core.datasets.text import clean_report
-from emgecg_cli.core.emg.sections import join_sections
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 from emgecg_cli.core.reports.scripts import count_words
+from emgecg_cli.core.reports.sections import join_sections
+from emgecg_cli.core.reports.text import clean_report
 from emgecg_cli.core.signals.derived_leads import derive_leads
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING

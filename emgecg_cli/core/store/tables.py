@@ -18,8 +18,10 @@ from emgecg_cli.core.emg.case import Case, Item, case_from_dict, case_to_dict
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.emg.terms import EMG_COLUMNS
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.references import References, fit, normal_nerves, normal_values, why_not_healthy
+from emgecg_cli.core.references import References, fit
 from emgecg_cli.core.references.fit import check_percentiles
+from emgecg_cli.core.reports.emg.healthy import why_not_healthy
+from emgecg_cli.core.reports.emg.nerves import normal_nerves, normal_values
 
 TABLES = "tables.parquet"
 REFERENCES = "references.json"

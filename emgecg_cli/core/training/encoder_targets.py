@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.batch import RenderedSplit
 from emgecg_cli.core.store import Store
-from emgecg_cli.core.training.data import RenderedSplit
 
 AUTO = "auto"
 LOSSES = ("none", "codes", "words")

@@ -18,11 +18,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from emgecg_cli.core.inputs.batch import Records, Totals
 from emgecg_cli.core.models.tuning import PartRow
 from emgecg_cli.core.training.augment import Augmentation, network_input
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
-from emgecg_cli.core.training.data import Records, Totals
 from emgecg_cli.core.training.logs import Clock, StepLog
 from emgecg_cli.core.training.objective import Losses
 from emgecg_cli.core.training.pace import OnInterrupt, Pace, Wanted, asked_to_stop

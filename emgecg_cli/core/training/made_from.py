@@ -6,13 +6,13 @@ from pathlib import Path
 
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.records import references_input
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.manifest import file_hashes, input_of, path_from
 from emgecg_cli.core.models.backbones import fingerprint
 from emgecg_cli.core.models.encoders import ENCODER_FILE
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE, train_subjects
 from emgecg_cli.core.store import Store, subject_hashes
-from emgecg_cli.core.training.inputs import references_input
 
 
 def inputs_of(store: Store, instructions: Instructions, config: TrainConfig, out: Path) -> dict[str, dict[str, str]]:

@@ -11,8 +11,8 @@ from torch import nn
 
 from emgecg_cli.core.config import PretrainConfig, TrainConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.batch import Records, Totals
 from emgecg_cli.core.training.augment import network_input
-from emgecg_cli.core.training.data import Records, Totals
 from emgecg_cli.core.training.parallel import Parallel
 
 

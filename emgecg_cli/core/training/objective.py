@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emgecg_cli.core.inputs.batch import Batch, Totals
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.models.report_model import ReportModel
-from emgecg_cli.core.training.data import Batch, Totals
 
 
 @dataclass(frozen=True)

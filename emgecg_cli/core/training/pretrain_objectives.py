@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.batch import Totals
 from emgecg_cli.core.models.encoders.patches import cut
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
 from emgecg_cli.core.models.masked_decoder import MaskedDecoder
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.augment import Augmentation, generators
-from emgecg_cli.core.training.data import Totals
 from emgecg_cli.core.training.encoder_targets import LEAST_RECORDS, learnable, mark
 from emgecg_cli.core.training.objective import Losses
 

@@ -17,6 +17,16 @@ from emgecg_cli.core import names
 from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.batch import TextRecords, render_split
+from emgecg_cli.core.inputs.drawn.values import drawn_records
+from emgecg_cli.core.inputs.records import (
+    Inputs,
+    Tables,
+    is_tables,
+    open_inputs,
+    references_of,
+)
+from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_end, without_words
 from emgecg_cli.core.manifest import (
@@ -41,7 +51,6 @@ from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, STAGE1, telling_where
-from emgecg_cli.core.training.data import TextRecords, render_split
 from emgecg_cli.core.training.encoder_targets import (
     AUTO,
     LEAST_RECORDS,
@@ -51,13 +60,6 @@ from emgecg_cli.core.training.encoder_targets import (
     target_matrix,
 )
 from emgecg_cli.core.training.group import together
-from emgecg_cli.core.training.inputs import (
-    Inputs,
-    Tables,
-    is_tables,
-    open_inputs,
-    references_of,
-)
 from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.made_from import inputs_of, subjects_of
 from emgecg_cli.core.training.memory import explained, probe
@@ -66,10 +68,8 @@ from emgecg_cli.core.training.pace import OnInterrupt
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
 from emgecg_cli.core.training.stage1 import run_stage1
-from emgecg_cli.core.training.stage1_tasks import drawn_records
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
 from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
-from emgecg_cli.core.training.values import Values
 
 OnStart = Callable[[Start], None]
 Say = Callable[[str], None]

@@ -12,6 +12,8 @@ from torch import nn
 
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.drawn.words import words_zh
+from emgecg_cli.core.inputs.records import is_tables
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import text_of
 from emgecg_cli.core.instructions.template_settings import settle_template
@@ -23,8 +25,6 @@ from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, train_tokenizer
 from emgecg_cli.core.models.tuning import base_of, tune_backbone
 from emgecg_cli.core.store import Store
-from emgecg_cli.core.training.inputs import is_tables
-from emgecg_cli.core.training.value_words import words_zh
 
 REPORTS_VOCABULARY, TABLES_VOCABULARY = 1000, 2000  # of a tokenizer that is trained; tables may come in two languages
 REPORTS_HEADS, TABLES_HEADS = 4, 8  # of the backbone made from sizes

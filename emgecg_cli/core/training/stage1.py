@@ -18,16 +18,16 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.inputs.batch import TextRecords, render_all
+from emgecg_cli.core.inputs.drawn.values import Drawn
 from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, STAGE1, load_state, save_state
-from emgecg_cli.core.training.data import TextRecords, render_all
 from emgecg_cli.core.training.loop import NOBODY, Watch, run_loop
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import optimizer_maker
-from emgecg_cli.core.training.stage1_tasks import Drawn
 
 
 def run_stage1(parallel: Parallel, model: ReportModel, tokenizer: Any, records: Drawn, out: Path,

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
+from emgecg_cli.core.inputs.batch import Records
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
-from emgecg_cli.core.training.data import Records
 from emgecg_cli.core.training.logs import StepLog
 from emgecg_cli.core.training.parallel import Parallel
 

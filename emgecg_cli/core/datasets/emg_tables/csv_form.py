@@ -17,7 +17,7 @@ from emgecg_cli.core.datasets.emg_tables.columns import VALUE_COLUMNS, Columns, 
 from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import MOST_ROWS, RawTable
 from emgecg_cli.core.datasets.emg_tables.tables_form import build_case
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.delimited import detect, read_rows, told_of
 from emgecg_cli.core.delimited.numerals import COMMA, Evidence, decide
 from emgecg_cli.core.errors import MedReportError

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.delimited import detect, read_rows
 from emgecg_cli.core.errors import MedReportError
 

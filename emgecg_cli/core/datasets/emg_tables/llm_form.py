@@ -12,7 +12,7 @@ from typing import Any
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, ItemMatrix, language_of, read_id, read_split, read_text
 from emgecg_cli.core.datasets.emg_tables.columns import find_columns
 from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 
 PLACEHOLDER = "<unk>"
 ROWS, COLUMNS = 3, 7

@@ -15,8 +15,8 @@ from emgecg_cli.core.datasets.emg_tables.csv_form import CASES, TABLES, is_csv_f
 from emgecg_cli.core.datasets.emg_tables.files import TEXT_TABLES, EtmFile, RawRecord, find_files, iterate_records
 from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping, load_mapping
 from emgecg_cli.core.datasets.emg_tables.shapes import UnmappedError
-from emgecg_cli.core.datasets.tables import file_hash
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.csv_tables import file_hash
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.delimited import detect, told_of
 from emgecg_cli.core.errors import MedReportError
 

@@ -17,7 +17,7 @@ from emgecg_cli.core.datasets.emg_tables.columns import (
     refuse_columns,
 )
 from emgecg_cli.core.datasets.emg_tables.mapping import Names
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.emg.sides import find_side
 from emgecg_cli.core.emg.terms import SIDES
 from emgecg_cli.core.errors import MedReportError

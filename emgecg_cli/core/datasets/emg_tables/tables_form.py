@@ -16,7 +16,7 @@ from emgecg_cli.core.datasets.emg_tables.cases import (
 )
 from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import RawTable, read_table
-from emgecg_cli.core.datasets.wfdb_files import RecordError
+from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.emg.case import Case
 from emgecg_cli.core.emg.person import is_missing, read_age, read_height, read_sex
 from emgecg_cli.core.emg.rows import read_tables

@@ -24,11 +24,11 @@ from emgecg_cli.core.datasets.synthetic_emg.diseases import draw_effects
 from emgecg_cli.core.datasets.synthetic_emg.healthy import draw_deviations, draw_person
 from emgecg_cli.core.datasets.synthetic_emg.reports import Conclusion, Truth, conclude, find_truth, write_impression
 from emgecg_cli.core.emg.case import Case
-from emgecg_cli.core.emg.statements import NeedleFinding, Statement
-from emgecg_cli.core.emg.statements_write import write_findings
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.emg.terms import SIDES
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.emg.statements import NeedleFinding, Statement
+from emgecg_cli.core.reports.emg.statements_write import write_findings
 
 LANGUAGES = ("both", "zh", "en")  # "both": even numbers in Chinese, odd ones in English
 MOST_RECORDS = 10_000_000

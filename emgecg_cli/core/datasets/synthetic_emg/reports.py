@@ -22,7 +22,13 @@ from emgecg_cli.core.datasets.synthetic_emg.diseases import ROOTS
 from emgecg_cli.core.datasets.synthetic_emg.healthy import badness
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import Case, Item
-from emgecg_cli.core.emg.statements import SEVERITIES, NeedleFinding, Statement, needle_findings, table_statements
+from emgecg_cli.core.reports.emg.statements import (
+    SEVERITIES,
+    NeedleFinding,
+    Statement,
+    needle_findings,
+    table_statements,
+)
 
 LINE, BORDER = 2.0537, 1.6449  # SD of the 2 % and the 5 % line
 MODERATE, SEVERE = 3.0, 4.5

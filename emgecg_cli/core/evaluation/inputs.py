@@ -1,0 +1,100 @@
+"""What scoring needs besides the predictions: the train reports of their store, and recordings to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evaluation.about import perturbed_records
+from emgecg_cli.core.evaluation.caveats import not_own
+from emgecg_cli.core.evaluation.page import PageExample, Shown
+from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
+from emgecg_cli.core.metrics.clinical.statements import Tables
+from emgecg_cli.core.reports.sections import join_sections
+from emgecg_cli.core.store import Store, open_store
+
+
+def store_of(predictions: Path) -> Path | None:
+    """The store that predictions were made from, if they are finished and it is still there unchanged."""
+    if not is_finished(predictions):
+        return None
+    try:
+        return input_path(predictions, read_manifest(predictions, "predictions"), "store")
+    except MedReportError:  # moved or made again: scoring goes on without baselines, and says so
+        return None
+
+
+def open_store_for(rows: Sequence[PredictionRow], path: Path, foreign: bool = False) -> Store:
+    """Open the store whose train reports are to be the baselines; raises MedReportError when it is of other data than
+    predictions that are not `foreign`."""
+    store = open_store(path)
+    others = sorted({row.dataset for row in rows if row.dataset} - {store.dataset})
+    if others and not foreign:
+        raise MedReportError(f"{path}: holds {store.dataset}, the predictions are of {', '.join(others)}",
+                             "give their own store with --store, or --foreign if the file is someone else's")
+    return store
+
+
+def train_reports(store: Store) -> list[str]:
+    """The reports of the train split, in record order; those of tables under the headings of their two sections."""
+    reports = store.column("report").to_list()
+    if has_tables(store):
+        sections = zip(*(store.column(name).to_list() for name in ("findings", "impression", "language", "report")),
+                       strict=True)
+        reports = [join_sections(findings or "", impression or "", language or "en") or report
+                   for findings, impression, language, report in sections]
+    return [reports[i] for i in store.indices("train")]
+
+
+def has_tables(store: Store) -> bool:
+    """Whether a store holds EMG and nerve-conduction tables in place of signals."""
+    return store.manifest.details.get("modality", "signals") == "tables"
+
+
+def tables_of(store: Store, rows: Sequence[PredictionRow]) -> Tables | None:
+    """The tables of the predicted records and the store's reference ranges; None for a store of signals, or where
+    nobody was healthy enough for ranges. A record in the form for language models has no table."""
+    references = store.references() if has_tables(store) else None
+    if references is None:
+        return None
+    index = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
+    found = {row.record_id: store.case(index[row.record_id]).case for row in rows if row.record_id in index}
+    return Tables({record_id: case for record_id, case in found.items() if case is not None}, references)
+
+
+def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], count: int) -> list[PageExample]:
+    """The first `count` recordings, in store order, that every system wrote about; `rows` by name of the system."""
+    texts = {name: {row.record_id: row for row in given} for name, given in rows.items()}
+    index = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
+    perturbed = perturbed_records(store)
+    examples: list[PageExample] = []
+    for record_id in index:
+        if len(examples) == count:
+            break
+        if all(record_id in known for known in texts.values()):
+            own = {name: known[record_id] for name, known in texts.items()}
+            shown = {name: found for name, row in own.items() if (found := _shown(store, index, row)) is not None}
+            examples.append(PageExample(record_id, _drawn(store, index.get(record_id)), store.fs,
+                                        next(iter(own.values())).reference or "",
+                                        {name: row.prediction for name, row in own.items()}, shown,
+                                        perturbed.get(record_id)))
+    return examples
+
+
+def _shown(store: Store, index: Mapping[str, int], row: PredictionRow) -> Shown | None:
+    """What a report was written from, where it was not the record's own signal."""
+    kind = not_own(row)
+    if kind is None or row.signal_from is None:
+        return None if kind is None else Shown(kind)
+    at = index.get(row.signal_from)
+    what = "values" if has_tables(store) else "ECG"
+    absent = ", which is not in the store" if at is None else ""
+    return Shown(f"the {what} of record {row.signal_from}{absent}", _drawn(store, at))
+
+
+def _drawn(store: Store, index: int | None) -> np.ndarray | None:
+    return None if index is None or has_tables(store) else store.signal(index)

@@ -1,0 +1,99 @@
+"""How a set of predictions stands to the store it is scored with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evaluation.caveats import plain_id
+from emgecg_cli.core.metrics.text.tokens import normalise
+from emgecg_cli.core.store import Store
+
+_HINT = "score the file as it was generated, with its own --store; or add --foreign if it is someone else's"
+
+
+def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bool) -> list[str]:
+    """Sentences, each with its count, on how predictions differ from the store they are scored with.
+
+    Raises MedReportError for records that the store does not hold, and for references that are not its own, unless the
+    file is said to be somebody else's (`foreign`).
+    """
+    own = columns_of(store, rows, "split", "report", "codes", "subject_id", "language")
+    name, n = name_of(store), len(rows)
+    found = [row for row in rows if row.record_id in own["report"]]
+    datasets = sorted({row.dataset for row in rows if row.dataset} - {store.dataset})
+    notes = [f"the predictions are of {', '.join(datasets)}, {name} holds {store.dataset}"] * bool(datasets)
+    notes += _outside(rows, store, own["report"], foreign)
+    differ = [row for row in found if _text(row.reference) != _text(own["report"][row.record_id])]
+    if differ:
+        says = f"{len(differ)} of {n} references are not the reports of {name}"
+        if not foreign:
+            raise MedReportError(f"{says}, first that of record {differ[0].record_id!r}", _HINT)
+        notes.append(says)
+    for field, what in (("codes", "codes"), ("subject_id", "patients (subject_id)"), ("language", "languages")):
+        wrong = sum(_differs(getattr(row, field), own[field][row.record_id]) for row in found)
+        if wrong:
+            notes.append(f"{wrong} of {n} records have other {what} than {name} gives them")
+    return notes + _split_notes(found, own["split"], store)
+
+
+def columns_of(store: Store, rows: Sequence[PredictionRow], *names: str) -> dict[str, dict[str, Any]]:
+    """Columns of the store by name, each record id -> value, of the records of these rows that it holds."""
+    wanted = {row.record_id for row in rows}
+    ids = store.column("record_id").to_list()
+    at = [i for i, record_id in enumerate(ids) if record_id in wanted]
+    return {name: dict(zip((ids[i] for i in at), store.column(name).gather(at).to_list(), strict=True))
+            for name in names}
+
+
+def _outside(rows: Sequence[PredictionRow], store: Store, known: dict[str, Any], foreign: bool) -> list[str]:
+    outside = [row.record_id for row in rows if row.record_id not in known]
+    if not outside:
+        return []
+    says = f"{len(outside)} of {len(rows)} predictions are of records that {name_of(store)} does not hold"
+    ids = {plain_id(record_id) for record_id in store.column("record_id").to_list()}
+    if near := sum(plain_id(record_id) in ids for record_id in outside):
+        says += f" ({near} of them but for blanks or the codes of letters)"
+    if not foreign:
+        raise MedReportError(f"{says}, first {outside[0]!r}", _HINT)
+    return [says]
+
+
+def _split_notes(rows: Sequence[PredictionRow], split: dict[str, str], store: Store) -> list[str]:
+    counts, notes = Counter(split[row.record_id] for row in rows), []
+    if counts["train"]:
+        notes.append(f"{counts['train']} of {len(rows)} records are of the train split, whose reports models have seen")
+    if len(counts) > 1:
+        notes.append(f"splits are mixed ({mixture(counts)})")
+    for name, count in sorted(counts.items()):
+        whole = len(store.reported(name))
+        if count < whole:
+            notes.append(f"{count} of the {whole} records of the {name} split are scored: a part of it, not the split")
+    return notes
+
+
+def _differs(given: Any, own: Any) -> bool:
+    """Whether a field that a row gives is not the store's; the order of codes means nothing."""
+    if given is None:
+        return False
+    return sorted(given) != sorted(own or []) if isinstance(given, list) else given != own
+
+
+def _text(report: str | None) -> str:
+    """A report as it is compared: blanks and the codes of letters make no other report."""
+    return " ".join(normalise(report or "").split())
+
+
+def mixture(counts: Counter[str]) -> str | None:
+    """"test", or "test 20, val 4"; None of nothing."""
+    if len(counts) < 2:
+        return next(iter(counts), None)
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def name_of(store: Store) -> str:
+    """The name of a store's folder, without the path to it."""
+    return store.path.resolve().name

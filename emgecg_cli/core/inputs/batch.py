@@ -1,0 +1,204 @@
+"""Records from store and instructions, as the loop takes them: what a batch holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.records import Inputs, stack
+from emgecg_cli.core.instructions.render import IGNORE_INDEX, render
+from emgecg_cli.core.instructions.turns import turn_end
+from emgecg_cli.core.store import Store
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What an optimiser step holds, over its batches and all processes: answer tokens that carry loss, and records."""
+
+    tokens: int
+    records: int
+
+
+class Records(Protocol):
+    """A training set: map-style, with the function that makes a batch of its items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        """Items -> a batch with `signal` (B, …), what the encoder is shown, `indices`, `seeds` and `to(device)`."""
+
+    def totals(self, indices: np.ndarray) -> Totals:
+        """What these records add to a step."""
+
+
+@dataclass(frozen=True)
+class RenderedSplit:
+    """The conversations of a split as token ids, all in one array, so that 800,000 of them fit in memory.
+
+    `indices` (records) are rows of the store. Record i has `tokens[starts[i]:starts[i + 1]]`, of which the first
+    `prompts[i]` are its prompt. `truncated` counts the answers that were cut.
+    """
+
+    indices: np.ndarray
+    tokens: np.ndarray
+    starts: np.ndarray
+    prompts: np.ndarray
+    truncated: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each record."""
+        return np.diff(self.starts)
+
+    @property
+    def longest_answer(self) -> int:
+        """Tokens of the longest answer, its end included."""
+        return int((self.lengths - self.prompts).max())
+
+    def conversation(self, i: int) -> np.ndarray:
+        """Token ids of prompt and answer."""
+        return self.tokens[self.starts[i]:self.starts[i + 1]]
+
+    def answer(self, i: int) -> np.ndarray:
+        """Token ids of the answer, its end included."""
+        return self.conversation(i)[self.prompts[i]:]
+
+    def words(self, end: int) -> set[int]:
+        """The token ids reports are made of, but for the last `end` of each."""
+        inside = [self.answer(i)[:-end] for i in range(len(self.indices))]
+        return set(np.unique(np.concatenate(inside)).tolist())
+
+
+def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
+                 placeholders: Mapping[str, int] | None = None, split: str = "train",
+                 sample: tuple[int, int] | None = None) -> RenderedSplit:
+    """Render the records of a split that have a report, or, of `sample` (N, seed), N of those drawn by the seed, in
+    their order.
+
+    Raises MedReportError when there is none or one has no instruction.
+    """
+    indices = store.reported(split)
+    if len(indices) == 0:
+        raise MedReportError(f"{store.path}: no record with a report in the {split} split",
+                             "prepare it with another --split; recordings without a report can only be reported on")
+    if sample is not None and sample[0] < len(indices):
+        indices = np.sort(np.random.default_rng(sample[1]).choice(indices, sample[0], replace=False))
+    return render_all(map(inputs.messages, indices.tolist()), indices, tokenizer, max_length, placeholders)
+
+
+def render_all(conversations: Iterable[Sequence[Mapping[str, Any]]], indices: np.ndarray, tokenizer: Any,
+               max_length: int, placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
+    """Render conversations, one of each of the records `indices`."""
+    pieces, prompts, truncated, end = [], [], 0, turn_end(tokenizer)
+    for messages in conversations:
+        rendered = render(messages, tokenizer, max_length, placeholders, end)
+        pieces.append(np.array(rendered.input_ids, np.int32))
+        prompts.append(rendered.labels.count(IGNORE_INDEX))
+        truncated += rendered.truncated
+    starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
+    return RenderedSplit(indices, np.concatenate(pieces), starts, np.array(prompts), truncated)
+
+
+class Shown(Protocol):
+    """Where what the encoder is shown of a record comes from: a store of recordings, or `Inputs`."""
+
+    def signal(self, index: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Item:
+    """One record: signal int16 (C, L) or matrices float32 (R, 3, 7), token ids (T), length of the prompt, targets bool
+    (K), its number."""
+
+    signal: np.ndarray
+    tokens: np.ndarray
+    prompt: int
+    targets: np.ndarray
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """signal int16 (B, C, L), or matrices float32 (B, R, 3, 7) padded with NaN; input_ids, attention_mask, labels (B,
+    T), padded behind; targets float32 (B, K).
+
+    `prompt` holds `prompt_ids` and `prompt_mask` (B, S) for an encoder-decoder backbone, whose `input_ids` are its
+    decoder's alone; else nothing. `answers_from` is the first position any answer begins at, known here so that no step
+    has to ask the device. `indices` are the records' numbers, `seeds` what random choices about each depend on: the
+    loop fills them in.
+    """
+
+    signal: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    targets: Tensor
+    prompt: dict[str, Tensor]
+    answers_from: int
+    indices: list[int]
+    seeds: list[int] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()
+                                 if isinstance(value, Tensor)}
+        prompt = {name: value.to(device, non_blocking=True) for name, value in self.prompt.items()}
+        return replace(self, prompt=prompt, **moved)
+
+
+@dataclass(frozen=True)
+class TextRecords:
+    """A rendered split as a data set; what `shown` gives is asked for when a record is.
+
+    `targets` bool (records, K) are what the encoder should predict besides. `pad` fills short rows; `decoder_start` is
+    an encoder-decoder backbone's first decoder token, None for a causal one.
+    """
+
+    shown: Shown
+    rendered: RenderedSplit
+    targets: np.ndarray
+    pad: int
+    decoder_start: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.rendered.indices)
+
+    def __getitem__(self, i: int) -> Item:
+        return Item(self.shown.signal(int(self.rendered.indices[i])), self.rendered.conversation(i),
+                    int(self.rendered.prompts[i]), self.targets[i], i)
+
+    def totals(self, indices: np.ndarray) -> Totals:
+        """Answer tokens and records among these."""
+        return Totals(int((self.rendered.lengths[indices] - self.rendered.prompts[indices]).sum()), len(indices))
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Stack items, each conversation in a row of its own."""
+        prompt: dict[str, Tensor] = {}
+        rows, starts = [item.tokens for item in items], [item.prompt for item in items]
+        if self.decoder_start is not None:
+            prompt["prompt_ids"], prompt["prompt_mask"] = self._padded([item.tokens[:item.prompt] for item in items])
+            rows = [np.concatenate([[self.decoder_start], item.tokens[item.prompt:]]) for item in items]
+            starts = [1] * len(items)
+        ids, mask = self._padded(rows)
+        positions = torch.arange(ids.shape[1])
+        answers = mask.bool() & (positions >= torch.tensor(starts)[:, None])
+        return Batch(torch.from_numpy(stack([item.signal for item in items])), ids, mask,
+                     torch.where(answers, ids, IGNORE_INDEX),
+                     torch.from_numpy(np.stack([item.targets for item in items]).astype(np.float32)), prompt,
+                     min(starts), [item.index for item in items])
+
+    def _padded(self, rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        shape = len(rows), max(len(row) for row in rows)
+        ids, mask = np.full(shape, self.pad, np.int64), np.zeros(shape, np.int64)
+        for i, row in enumerate(rows):
+            ids[i, :len(row)] = row
+            mask[i, :len(row)] = 1
+        return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -1,0 +1,1 @@
+"""Metrics of what a report says about the patient."""

@@ -1,0 +1,1 @@
+"""What an EMG report says: statements of nerves and muscles, what is called normal, who is healthy."""

@@ -1,0 +1,195 @@
+"""What a model is shown of tables: matrices, text, another's values, random limits; and what stage 1 is made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from emg_store import short, shown
+
+from emgecg_cli.core.emg import terms
+from emgecg_cli.core.emg.case import item_of
+from emgecg_cli.core.emg.cells import Cell
+from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.drawn import tables as drawn_tables
+from emgecg_cli.core.inputs.drawn.values import draw_value, drawn_records
+from emgecg_cli.core.inputs.records import stack
+from emgecg_cli.core.inputs.values import Values
+from emgecg_cli.core.instructions.render import text_of, values_of
+from emgecg_cli.core.references import CLASSES, abnormality, deviation, is_outside, matrix, read_references
+from emgecg_cli.core.reports.emg.statements import judged
+from emgecg_cli.core.reports.emg.statements_read import read_statements
+
+
+# ------------------------------------------------------------------------------------------------------ what is shown
+def test_each_value_is_shown_beside_its_own_references(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    parts, given = values_of(inputs.messages(1)), inputs.signal(1)
+    assert given.dtype == np.float32 and given.shape == (len(parts), 3, 7) and len(parts) > 3
+    for part, one in zip(parts, given, strict=True):
+        reference = inputs.values.references.of(part["item"])
+        assert one.tolist() == np.float32([reference.upper, [part["value"]] * 7, reference.lower]).tolist()
+
+
+def test_values_as_text_and_as_the_words_of_rules_leave_nothing_to_encode(tables: tuple[Path, Path]) -> None:
+    real, text, rules, none = (shown(tables, **how) for how in (
+        {}, {"mode": "text"}, {"mode": "rules"}, {"hidden": True}))
+    part = values_of(real.messages(1))[0]
+    reference = real.values.references.of(part["item"])
+    for inputs, words in ((text, f"{part['value']:g}"), (rules, abnormality(reference, part["value"])), (none, "")):
+        said = [one for one in inputs.messages(1)[0]["content"] if one["type"] == "value"]
+        assert said[0]["text"] == words and inputs.signal(1).shape == (0, 3, 7)
+        assert len(said) == len(values_of(real.messages(1)))
+    assert text_of(text.messages(1)[0]["content"]) == text_of(real.messages(1)[0]["content"])
+    assert "偏" in text_of(rules.messages(0)[0]["content"]) or "正常" in text_of(rules.messages(0)[0]["content"])
+
+
+def test_anothers_values_stand_where_this_records_items_are_the_same(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    own, other = values_of(inputs.messages(1)), values_of(inputs.messages(4))
+    mixed = values_of(inputs.messages(1, 4))
+    known = {(part["item"], part["side"]): part["value"] for part in other}
+    for before, after in zip(own, mixed, strict=True):
+        key = before["item"], before["side"]
+        expected = known.get(key, inputs.values.references.of(before["item"]).median)
+        assert (after["item"], after["side"], after["value"]) == (*key, expected)
+    assert any((part["item"], part["side"]) in known for part in own)
+    assert inputs.signal(1, 4)[:, 1, 0].tolist() == np.float32([part["value"] for part in mixed]).tolist()
+
+
+def test_random_references_are_a_fixed_draw_that_leaves_the_values(tables: tuple[Path, Path]) -> None:
+    real, one, again, other = (shown(tables, random_seed=seed).signal(1) for seed in (None, 5, 5, 6))
+    assert (one == again).all() and (one != other).any() and (one[:, 1] == real[:, 1]).all()
+    assert (one[:, 0] != real[:, 0]).any(1).mean() > 0.7
+
+
+def test_padding_is_nan_and_never_empty() -> None:
+    stacked = stack([np.ones((2, 3, 7), np.float32), np.zeros((0, 3, 7), np.float32)])
+    assert stacked.shape == (2, 2, 3, 7) and np.isnan(stacked[1]).all() and not np.isnan(stacked[0]).any()
+    assert stack([np.zeros((0, 3, 7), np.float32)]).shape == (1, 1, 3, 7)
+
+
+def test_the_matrices_of_the_form_for_language_models_are_shown_as_they_came(tables: tuple[Path, Path]) -> None:
+    rows = [[6.5, 6.2, 6.0, 5.8, 5.6, 5.5, 5.4], [4.2] * 7, [2.9, 3.1, 3.2, 3.3, 3.4, 3.5, 3.6]]
+    messages = [{"role": "user", "content": [{"type": "value", "item": "Lat", "matrix": rows}]}]
+    assert Values(None).matrices(messages, "a").tolist() == np.float32([rows]).tolist()
+    messages[0]["content"][0]["matrix"] = [rows[0], [float("nan")] * 7, rows[2]]
+    with pytest.raises(MedReportError, match=r"record a: value 1 \(Lat\) has NaN"):
+        Values(None).matrices(messages, "a")
+    messages[0]["content"][0]["matrix"] = rows[:2]
+    with pytest.raises(MedReportError, match="shape"):
+        Values(None).matrices(messages, "a")
+
+
+# ------------------------------------------------------------------------------------------------------------- stage 1
+def test_drawn_values_are_of_the_class_that_was_asked_for(tables: tuple[Path, Path]) -> None:
+    references, rng = read_references(tables[0] / "references.json"), np.random.default_rng(0)
+    hit = []
+    for entry in list(references.entries.values())[::3]:
+        for name in CLASSES:
+            value = draw_value(entry, name, references.percentiles, rng)
+            hit.append(abnormality(entry, value) == name)
+            assert np.isfinite(value) and value > 0 and matrix(entry, value).shape == (3, 7)
+    assert np.mean(hit) > 0.7  # a line may leave a class no room, and values are rounded
+
+
+def test_stage_1_asks_for_classes_and_phrases_in_the_languages_of_the_reports(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    records = drawn_records(inputs, short(stage1_steps=40, stage1_tasks="class,phrase"))
+    assert records.count == 160 and records.signal(3).shape == (1, 3, 7)
+    talks = [records.messages(index) for index in range(160)]
+    answers = [talk[1]["content"] for talk in talks]
+    assert set(CLASSES) <= set(answers) and {"正常", "明显偏高"} <= set(answers)
+    assert any(answer.endswith("延长") for answer in answers) and any("slowed" in answer for answer in answers)
+    for talk, answer in zip(talks, answers, strict=True):
+        part, language = values_of(talk)[0], "en" if answer.isascii() else "zh"
+        reference = inputs.values.references.of(part["item"])
+        name = abnormality(reference, part["value"])
+        if language == "en" and answer in CLASSES:
+            assert answer == name
+        if language == "en" and "prolonged" in answer:
+            assert item_of(part["item"]).measure == "lat" and name in ("high", "markedly high")
+
+
+def test_drawn_tables_are_answered_with_what_is_abnormal_in_them_and_nothing_else(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables)
+    references = inputs.values.references
+    records = drawn_records(inputs, short(stage1_steps=60, stage1_tasks="table"))
+    talks = [records.messages(index) for index in range(records.count)]
+    assert talks == [records.messages(index) for index in range(records.count)]  # drawn again, the same
+    assert len({text_of(talk[0]["content"]).count("\n") for talk in talks}) > 2
+    abnormal = healthy = 0
+    for number, talk in enumerate(talks):
+        parts = values_of(talk)
+        assert records.signal(number).shape == (len(parts), 3, 7)
+        expected = {}
+        for part in parts:
+            item = item_of(part["item"])
+            reference = references.of(item)
+            if judged(item) and (part["value"] - reference.median) * terms.bad_direction(item.measure) > 0 \
+                    and is_outside(reference, part["value"]):
+                key = (item.nerve, part["side"], item.type, item.measure)
+                expected[key] = max(expected.get(key, 0), abs(deviation(reference, part["value"])))
+        read = read_statements(talk[1]["content"]).abnormal
+        said = {each.key: each for each in read if each.called}
+        assert {(each.nerve, each.side) for each in read} == {key[:2] for key in said}  # no borderline value alone
+        absent = re.search("absent|未引出", text_of(talk[0]["content"]))
+        assert expected.keys() <= said.keys() if absent else expected.keys() == said.keys(), talk
+        for key, far in expected.items():
+            if not absent:
+                assert said[key].severity == ("severe" if far > 4.5 else "moderate" if far > 3 else "mild")
+        abnormal, healthy = abnormal + len(expected), healthy + (not said)
+    assert abnormal > 60 and healthy > 20
+
+
+def test_drawn_responses_may_be_absent_in_a_whole_row(tables: tuple[Path, Path],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ILL", "GONE"):
+        monkeypatch.setattr(drawn_tables, name, 1.0)
+    records = drawn_records(shown(tables), short(stage1_steps=4, stage1_tasks="table"))
+    for index in range(records.count):
+        prompt, answer = records.messages(index)
+        assert not values_of([prompt])
+        assert {each.direction for each in read_statements(answer["content"]).abnormal} == {"absent"}
+
+
+def test_words_of_stage_1_are_those_of_the_instructions_and_answers_those_of_the_reports(
+        tables: tuple[Path, Path]) -> None:
+    records = replace(drawn_records(shown(tables), short(stage1_steps=20, stage1_tasks="class,phrase,table")),
+                      words="en")
+    for task in records.tasks:
+        alone = replace(records, tasks=(task,))
+        talks = [alone.messages(index) for index in range(20)]
+        assert all(text_of(talk[0]["content"]).isascii() for talk in talks)
+        assert {talk[1]["content"].isascii() for talk in talks} == {True, False}
+
+
+def test_a_store_without_tables_leaves_their_task_out_and_refuses_it_alone(
+        tables: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = shown(tables)
+    monkeypatch.setattr(type(inputs.store), "case", lambda *_: TableCase("findings", "impression"))
+    assert drawn_records(inputs, short(stage1_tasks="class,table")).tasks == ("class",)
+    with pytest.raises(MedReportError, match="no tables for --stage1-tasks table"):
+        drawn_records(inputs, short(stage1_tasks="table"))
+
+
+def test_rows_of_which_no_findings_can_be_written_are_not_drawn(tables: tuple[Path, Path],
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = shown(tables)
+    store, original = type(inputs.store), type(inputs.store).case
+
+    def with_odd_rows(self: Any, index: int) -> TableCase:
+        stored = original(self, index)
+        odd = [replace(row, **{name: "混合"}) for row in stored.case.ncv for name in ("type", "nerve")]
+        gone = [replace(row, cells=dict.fromkeys(row.cells, Cell("absent", None, ""))) for row in odd]
+        return replace(stored, case=replace(stored.case, ncv=(*gone, *stored.case.ncv)))
+
+    plain = drawn_records(inputs, short(stage1_tasks="table"))
+    monkeypatch.setattr(store, "case", with_odd_rows)
+    odd = drawn_records(inputs, short(stage1_tasks="table"))
+    assert odd.tables == plain.tables and [odd.messages(i) for i in range(8)] == [plain.messages(i) for i in range(8)]

@@ -1,0 +1,74 @@
+"""BLEU against sacrebleu's own corpus score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from metric_corpora import DEGENERATE, columns, random_pairs, rows_of
+from sacrebleu.metrics import BLEU
+
+from emgecg_cli.core.metrics.text.bleu import Bleu
+
+# Two pairs and their BLEU-1..4 by the formula of the original script, which splits the period off as 13a does.
+FIXTURE = [("sinus rhythm. normal ecg", "sinus bradycardia. otherwise normal ecg"),
+           ("atrial fibrillation. abnormal ecg", "atrial fibrillation with rapid ventricular response. abnormal ecg")]
+
+
+def corpus(pairs: list[tuple[str, str]]) -> list[float]:
+    hypotheses, references = columns(pairs)
+    metric = Bleu()
+    values = metric.aggregate(metric.segment_statistics(hypotheses, references, rows_of(pairs)).sum(axis=0))
+    return [float(values[f"BLEU-{n}"]) for n in (1, 2, 3, 4)]
+
+
+def library(pairs: list[tuple[str, str]]) -> list[float]:
+    hypotheses, references = columns(pairs)
+    return [BLEU(lowercase=True, max_ngram_order=n, force=True).corpus_score(hypotheses, [references]).score / 100
+            for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("pair", DEGENERATE)
+def test_degenerate_pairs_equal_sacrebleu(pair: tuple[str, str]) -> None:
+    assert corpus([pair]) == pytest.approx(library([pair]), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_corpora_equal_sacrebleu(seed: int) -> None:
+    pairs = random_pairs([2, 5, 40, 300][seed % 4], seed, longest=[3, 20][seed % 2])
+    assert corpus(pairs) == pytest.approx(library(pairs), abs=1e-9)
+
+
+def test_all_degenerate_pairs_together_equal_sacrebleu() -> None:
+    assert corpus(DEGENERATE) == pytest.approx(library(DEGENERATE), abs=1e-9)
+
+
+def test_published_values_of_two_pairs() -> None:
+    assert corpus(FIXTURE)[:3] == pytest.approx([0.5459, 0.4069, 0.2558], abs=5e-5)
+
+
+def test_an_order_without_a_match_is_smoothed_and_nothing_at_all_is_zero() -> None:
+    assert corpus(FIXTURE)[3] == pytest.approx(library(FIXTURE)[3], abs=1e-9)
+    assert corpus(FIXTURE)[3] > 0
+    assert corpus([("", "a b"), ("", "c")]) == [0, 0, 0, 0]
+    assert corpus([("x y", "a b")]) == [0, 0, 0, 0]
+
+
+def test_repeated_pairs_count_as_often_as_they_occur() -> None:
+    pairs = [*FIXTURE, FIXTURE[0], FIXTURE[0], ("", FIXTURE[0][1])]
+    assert corpus(pairs) == pytest.approx(library(pairs), abs=1e-9)
+
+
+def test_aggregate_takes_leading_dimensions() -> None:
+    pairs = random_pairs(6, 3)
+    metric = Bleu()
+    hypotheses, references = columns(pairs)
+    statistics = metric.segment_statistics(hypotheses, references, rows_of(pairs))
+    together = metric.aggregate(np.stack([statistics.sum(axis=0), statistics[:3].sum(axis=0)])[None])
+    assert together["BLEU-2"].shape == (1, 2)
+    assert together["BLEU-2"][0, 1] == metric.aggregate(statistics[:3].sum(axis=0))["BLEU-2"]
+
+
+def test_the_signature_is_sacrebleus() -> None:
+    scorer = BLEU(lowercase=True)
+    scorer.corpus_score(["a"], [["a"]])
+    assert Bleu(["de", "en"]).signature() == f"{scorer.get_signature()}|lang:de+en"
