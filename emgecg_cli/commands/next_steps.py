@@ -16,7 +16,6 @@ from emgecg_cli.core.manifest import Manifest, is_finished, manifest_path, path_
 from emgecg_cli.core.recipes import RECIPES, default_recipe
 
 TINY = "tiny"
-TABLES_RECIPE = "emgllm"
 
 
 def after_instructions(store_path: Path, instructions: Path, references: Path | None = None) -> None:
@@ -30,15 +29,15 @@ def after_instructions(store_path: Path, instructions: Path, references: Path | 
     if not count:
         _generate(store_path, "--store", store_path, "--instructions", instructions, *other)
         return
-    if count == 1 and store.modality != "tables":
+    if count < store.kind.fewest:
         console.note("one record in train is too few to train on: BatchNorm needs two")
         return
     backbone = _backbone_at_hand(store.manifest)
     words: list[object] = ["train", instructions, "--backbone", backbone]
     recipe = default_recipe(backbone)
-    if store.modality == "tables":
-        recipe = TABLES_RECIPE if backbone != TINY else "emgllm-tiny"
-        words += ["--recipe", TABLES_RECIPE, *other]
+    if store.kind.recipe:
+        recipe = store.kind.recipe if backbone != TINY else f"{store.kind.recipe}-tiny"
+        words += ["--recipe", store.kind.recipe, *other]
         if not other and not store.manifest.details.get("references", {}).get("items"):
             words += ["--stage1-steps", 0]  # which draws values beside their ranges
     if RECIPES[recipe].get("select", "best") == "best" and not len(store.reported("val")):
@@ -90,9 +89,11 @@ def _generate(store_path: Path, *words: object) -> None:
     run = next((path for path, manifest in _runs() if _reads(manifest, store)), None)
     console.next_step("generate", run or "RUN", *words, *_split(store.counts))
     if run is None:
-        console.note(f"RUN is a run of `medreport train` on {'tables' if _of_tables(store) else 'signals'}"
-                     + ("" if _of_tables(store) else f" of {store.details.get('fs')} Hz and "
-                        f"{store.details.get('sig_len')} samples") + f"; there is none under {RUNS}/")
+        from emgecg_cli.core.store import kind_of
+
+        kind = kind_of(store)
+        shape = f" of {store.details['fs']} Hz and {store.details['sig_len']} samples" if kind.has_signals else ""
+        console.note(f"RUN is a run of `medreport train` on {kind.name}{shape}; there is none under {RUNS}/")
 
 
 def _split(counts: dict[str, Any]) -> list[str]:

@@ -28,9 +28,9 @@ def references(store: StoreArg = None, out: OutOpt = Path("references.json"), pe
     """Write the reference ranges of a store of EMG tables to a file: those of its healthy train examinations. A
     hospital computes its own from its own store, and a run takes them without being trained again."""
     from emgecg_cli.core.references import write_references
-    from emgecg_cli.core.store import open_store, references_of
+    from emgecg_cli.core.store import fitted_references, open_store
 
-    found, made_of = references_of(open_store(store or find_one("store")), percentiles, covariates, healthy)
+    found, made_of = fitted_references(open_store(store or find_one("store")), percentiles, covariates, healthy)
     digest = write_references(out, found)
     if as_json:
         console.print_json({"path": out, "sha256": digest, "items": len(found.entries)} | made_of)

@@ -18,8 +18,10 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     why_damaged,
 )
+from emgecg_cli.core.store.integrity import SHARDS
+from emgecg_cli.core.store.payloads.signal_files import shard_file
 from emgecg_cli.core.store.reader import Store, open_store
-from emgecg_cli.core.store.shards import SHARDS, rows_file, shard_file
+from emgecg_cli.core.store.stored_rows import rows_file
 
 MANIFEST = "manifest.json"
 Progress = Callable[[int, int], None]
@@ -111,7 +113,7 @@ def _of_old_store(path: Path, manifest: Manifest) -> tuple[str, list[Damage]]:
         return "" if manifest.content_hash else "made before manifests were hashed", []
     try:
         store = open_store(path)
-        signals = store.modality == "signals" and manifest.command != "perturb"
+        signals = store.payload.is_checked()
         damaged = [*_odd_rows(store), *(_odd_signals(store) if signals else ())]
     except MedReportError as error:
         damaged = [Damage(path.as_posix(), error.message)]
@@ -125,8 +127,8 @@ def _odd_signals(store: Store) -> Iterator[Damage]:
         try:
             store.signal(index)
         except MedReportError as error:
-            place = int(store.shards[int((store.ends <= index).sum())])
-            yield Damage((store.path / shard_file(place)).as_posix(), error.message.partition(": ")[2])
+            shard = int(store.rows.shards[store.rows.place(index)[0]])
+            yield Damage((store.path / shard_file(shard)).as_posix(), error.message.partition(": ")[2])
 
 
 def _odd_rows(store: Store) -> Iterator[Damage]:

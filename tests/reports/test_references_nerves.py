@@ -23,7 +23,7 @@ from emgecg_cli.core.reports.emg.nerves import SILENT, normal_nerves, normal_val
 from emgecg_cli.core.reports.emg.nerves import UNREAD as UNREAD_FINDINGS
 from emgecg_cli.core.reports.emg.places import NO_PLACE, UNREAD, places_of
 from emgecg_cli.core.store import open_store
-from emgecg_cli.core.store.tables import RULES, fit_references
+from emgecg_cli.core.store.payloads.healthy import RULES, fit_references
 
 PERCENTILES = (2, 5, 8, 11, 14, 17, 20)
 STUDIES = ("median motor", "median sensory", "median f_wave", "ulnar motor", "ulnar sensory", "peroneal motor")

@@ -12,7 +12,7 @@ from emgecg_cli.core.config import CLEANING
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.reports.language import detect_language
 from emgecg_cli.core.reports.text import RULES, clean_report, parse_rules
-from emgecg_cli.core.store.rows import SetAside, clean_text
+from emgecg_cli.core.store.payloads.texts import SetAside, clean_text
 
 CASES = [
     ("nan", "nan. Sinus rhythm. nan", "Sinus rhythm."),

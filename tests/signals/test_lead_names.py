@@ -16,6 +16,7 @@ from emgecg_cli.core.signals.derived_leads import can_derive, derive_leads
 from emgecg_cli.core.signals.lead_names import lead_of, lead_rows
 from emgecg_cli.core.signals.leads import LEADS, MISSING
 from emgecg_cli.core.store import Store
+from emgecg_cli.core.store.payloads import KINDS
 from emgecg_cli.core.store.prepare import settings_for
 from emgecg_cli.core.store.reader import open_store
 from emgecg_cli.core.view import check_lines
@@ -186,4 +187,4 @@ def test_the_files_that_were_got_wrong(shared_data: Path, tmp_path: Path) -> Non
 
 def test_tables_have_no_leads_to_derive() -> None:
     with pytest.raises(MedReportError, match="--derive-leads has no effect on tables"):
-        settings_for("tables", PrepareConfig(derive_leads=True))
+        settings_for(KINDS["tables"], PrepareConfig(derive_leads=True))

@@ -20,7 +20,7 @@ from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.signals.resampling import resample
 from emgecg_cli.core.signals.windows import window_starts
 from emgecg_cli.core.store import Store, open_store
-from emgecg_cli.core.store.reader import OPEN_SHARDS
+from emgecg_cli.core.store.payloads.recordings import OPEN_SHARDS
 
 FS = 100
 

@@ -16,8 +16,9 @@ from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.references import PERCENTILES, References, read_references
-from emgecg_cli.core.store import open_store, prepare, prepare_store
-from emgecg_cli.core.store.tables import fit_references
+from emgecg_cli.core.store import open_store, prepare_store
+from emgecg_cli.core.store.payloads import healthy
+from emgecg_cli.core.store.payloads.healthy import fit_references
 
 POOL = 400  # simulated people, the healthy of whom the references are of
 SHORT = dict(backbone="tiny", recipe="emgllm", steps=3, stage1_steps=2, batch_size=4, checkpoint_every=1, select="last")
@@ -49,7 +50,7 @@ def make_tables(folder: Path, records: int = 16, language: str = "both", splits:
         refs = [ref for _, ref in sorted(drawn, key=lambda one: 20 * len(one[0].case.ncv) + len(one[0].findings))]
     refs = [replace(ref, split=splits[number % len(splits)]) for number, ref in enumerate(refs[:records])]
     out, instructions = folder / "stores/emg", folder / "instructions/emg"
-    with mock.patch.object(prepare, "fit_references", lambda *_, **__: pool()):
+    with mock.patch.object(healthy, "fit_references", lambda *_, **__: pool()):
         prepare_store(replace(source, listing=lambda: iter(refs)), out, PrepareConfig(clean="none"))
     build_instructions(out, instructions)
     return out, instructions

@@ -31,7 +31,6 @@ from emgecg_cli.core.store import (
     flag_counts,
     make_shard,
     measured,
-    no_signals,
     open_store,
     shard_file,
     write_store,
@@ -76,8 +75,7 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     # An empty recording through the function refuses a level out of range before anything is written.
     perturb(np.zeros((1, 1), np.float32), 1, level, np.random.default_rng(0))
     store = open_store(store_path)
-    if store.modality != "signals":
-        raise no_signals(store_path)
+    store.check_has_signals()
     if out is None:
         place = store_path if store_path.name not in ("", "..") else store_path.resolve()
         out = place.with_name(f"{place.name}-{kind}-{level:g}")

@@ -16,10 +16,10 @@ import polars
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import CHANGED, Manifest, why_damaged
 from emgecg_cli.core.signals.fingerprint import checksum, signal_hash
-from emgecg_cli.core.store.shards import SHARDS, shard_file
 from emgecg_cli.core.store.table import CHECKSUM
 
 SIGNAL_HASH = "signal_hash"
+SHARDS = "shards"  # what a manifest calls the hashes of the shards' files
 
 
 @dataclass
@@ -27,7 +27,8 @@ class Integrity:
     """The hashes of a store, and what this process has seen to be right.
 
     `files` has those of the shards' files, and none for a store of before they were kept; `sums` a number for every
-    row's signal, as `sum_of` makes it, and `seen` the rows whose signal had it.
+    row's signal, as `sum_of` makes it, and `seen` the rows whose signal had it. `checks_signals`: whether there is a
+    number for any signal.
     """
 
     store: Path
@@ -35,15 +36,16 @@ class Integrity:
     sums: np.ndarray
     sum_of: Callable[[np.ndarray], int]
     seen: np.ndarray
+    checks_signals: bool = True
     seen_files: set[str] = field(default_factory=set)
 
-    def check_signal(self, index: int, shard: int, signal: np.ndarray) -> None:
-        """Raise MedReportError unless this is the signal that was stored as that row, in that shard."""
+    def check_signal(self, index: int, name: str, signal: np.ndarray) -> None:
+        """Raise MedReportError unless this is the signal that was stored as that row, in the file of that name."""
         if self.seen[index]:
             return
         if self.sum_of(signal) != self.sums[index]:
-            raise MedReportError(f"{self.store / shard_file(shard)}: the signal of row {index} was changed after it "
-                                 "was stored", CHANGED)
+            raise MedReportError(f"{self.store / name}: the signal of row {index} was changed after it was stored",
+                                 CHANGED)
         self.seen[index] = True
 
     def check_file(self, name: str) -> None:
@@ -67,7 +69,8 @@ def integrity_of(store: Path, manifest: Manifest, places: polars.DataFrame) -> I
         return Integrity(store, files, sums, checksum, np.zeros(len(sums), bool))
     hashes = places[SIGNAL_HASH].str.to_integer(base=16, dtype=polars.UInt64, strict=False)
     says_nothing = hashes.is_null() if manifest.command != "perturb" else hashes.is_null() | True
-    return Integrity(store, files, hashes.fill_null(0).to_numpy(), _hash_number, says_nothing.to_numpy().copy())
+    return Integrity(store, files, hashes.fill_null(0).to_numpy(), _hash_number, says_nothing.to_numpy().copy(),
+                     not says_nothing.all())
 
 
 def _hash_number(signal: np.ndarray) -> int:

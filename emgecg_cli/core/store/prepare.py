@@ -9,49 +9,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.config import CLEANING, PrepareConfig
-from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Read, RecordRef, Source
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest
-from emgecg_cli.core.references import References, write_references
-from emgecg_cli.core.references.covariates import check_covariates
 from emgecg_cli.core.reports.text import clean_report, parse_rules
 from emgecg_cli.core.signals.quality import SUSPECT
-from emgecg_cli.core.signals.similarity import SAME_RECORDING, similarity
 from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts
 from emgecg_cli.core.store.index import build_index
-from emgecg_cli.core.store.reader import Store
-from emgecg_cli.core.store.rows import SetAside, clean_sections, clean_text, row_of_tables, rows_of
-from emgecg_cli.core.store.shards import Shard, make_shard, shard_file
+from emgecg_cli.core.store.payloads import KINDS, Kind
+from emgecg_cli.core.store.payloads.tables import UNUSED
+from emgecg_cli.core.store.payloads.texts import CLEANED, FLAGGED, SetAside
+from emgecg_cli.core.store.shards import Shard, make_shard
 from emgecg_cli.core.store.splits import split_hash
-from emgecg_cli.core.store.tables import (
-    REFERENCES,
-    TABLES,
-    check_healthy,
-    fit_references,
-    iterate_cases,
-    parse_percentiles,
-)
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
 
-CLEANED = "cleaned:"
-FLAGGED = "flagged:"
-UNUSED = "unused:"
 # why a recording without a report is set aside although such are kept
 IN_TRAIN = ("no report", "its patient is in train by the official split, where every recording has a report")
 TEXTS = ("report", "findings", "impression")  # of the details of a reference
 CARD = ("card.md", "card.html")
-TABLE_MODALITY = "tables"
 READ_OTHERWISE = ("unused_signals", "derived_leads")
-# settings that mean something for signals only, or for tables only
-OF_SIGNALS = ("fs", "seconds", "window", "measure", "derive_leads")
-OF_TABLES = ("percentiles", "covariates", "healthy")
 
 
 @dataclass(frozen=True)
@@ -72,8 +54,9 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
     shards, each of which is a pure function of its references. `progress(done, total)` counts recordings. Raises
     MedReportError when an option is wrong, `out` holds something else, or no record can be read.
     """
-    rules = parse_rules(CLEANING[source.modality] if config.clean is None else config.clean)
-    settings = settings_for(source.modality, config)
+    kind = KINDS[source.modality]
+    rules = parse_rules(CLEANING[kind.name] if config.clean is None else config.clean)
+    settings = settings_for(kind, config)
     index = build_index(_marked(source.listing(), rules) if config.no_reports else source.listing())
     try:
         split = index.assign_splits(config.split, config.seed)
@@ -84,28 +67,24 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
         written = write_store(
             out, identity=identity, sizes=[min(config.shard_size, index.n_records - start) for start in starts],
             job=lambda number: index.refs(starts[number], starts[number] + config.shard_size),
-            build=partial(build_shard, source.read, config, rules),
-            make_manifest=partial(_finish, out, source, arguments, config), files=_files(source.modality),
+            build=partial(build_shard, source.read, kind, config, rules),
+            make_manifest=partial(_finish, out, source, kind, arguments, config), kind=kind, files=CARD,
             set_aside=index.set_aside(), engine=engine, progress=progress)
     finally:
         index.close()
     return PrepareResult(out, written.manifest, written.already_finished, written.n_reused)
 
 
-def settings_for(modality: str, config: PrepareConfig) -> dict[str, Any]:
-    """The settings that decide a store of signals, or of tables; raises MedReportError for one that was changed and
-    would change nothing."""
+def settings_for(kind: Kind, config: PrepareConfig) -> dict[str, Any]:
+    """The settings that decide a store of this kind; raises MedReportError for one that was changed and would change
+    nothing."""
     settings, defaults = asdict(config), asdict(PrepareConfig())
     if not config.no_reports:  # as with `healthy`
         settings.pop("no_reports")
-    idle = OF_SIGNALS if modality == TABLE_MODALITY else OF_TABLES
-    for name in idle:
+    for name in kind.idle:
         if settings.pop(name) != defaults[name]:
-            raise MedReportError(f"--{name.replace('_', '-')} has no effect on {modality}", "leave it out")
-    if modality == TABLE_MODALITY:
-        parse_percentiles(config.percentiles)
-        check_covariates(config.covariates)
-        check_healthy(config.healthy)
+            raise MedReportError(f"--{name.replace('_', '-')} has no effect on {kind.name}", "leave it out")
+    kind.check(config)
     for name in ("healthy", "derive_leads"):  # so that a store made before there was a choice is still the same
         if settings.get(name) == defaults[name]:
             settings.pop(name)
@@ -123,11 +102,7 @@ def _marked(listing: Iterable[RecordRef | QuarantineRow],
         yield item
 
 
-def _files(modality: str) -> list[str]:
-    return [*CARD, *([TABLES, REFERENCES] if modality == TABLE_MODALITY else [])]
-
-
-def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], number: int,
+def build_shard(read: Read, kind: Kind, config: PrepareConfig, rules: tuple[str, ...], number: int,
                 refs: Sequence[RecordRef]) -> Shard:
     """Make one shard: depends on nothing but the references, the files they name, `config` and the cleaning rules."""
     kept: list = []
@@ -138,8 +113,7 @@ def build_shard(read: Read, config: PrepareConfig, rules: tuple[str, ...], numbe
         found: list = [item]
         if not isinstance(item, QuarantineRow):
             try:
-                found, counted = _rows_of_tables(item, rules, config) if isinstance(item, Examination) \
-                    else _rows_of_signal(item, rules, config)
+                found, counted = kind.rows(item, rules, config)
                 counts.update(counted)
             except SetAside as refused:
                 found = [refused.row]
@@ -154,74 +128,22 @@ def _must_not_train(ref: RecordRef) -> bool:
     return ref.unreported and ref.split == "train"
 
 
-def _rows_of_signal(recording: Recording, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
-    """The rows and signals of a recording, and what is counted of it."""
-    report, changed = (None, []) if recording.ref.unreported else clean_text(recording, rules, config.min_words)
-    flags = [FLAGGED + flag.partition(":")[0] for flag in recording.file_flags]
-    return list(rows_of(recording, report, config)), [CLEANED + rule for rule in changed] + flags
-
-
-def _rows_of_tables(examination: Examination, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
-    """The row and tables of an examination, and what is counted of it."""
-    report, case, changed = (None, replace(examination.tables, findings="", impression=""), []) \
-        if examination.ref.unreported else clean_sections(examination, rules, config.min_words)
-    flags = [FLAGGED + flag.partition(":")[0] for flag in examination.flags]
-    unused = [UNUSED + column for column in examination.unused]
-    return [(row_of_tables(examination, report, case), case)], [CLEANED + rule for rule in changed] + flags + unused
-
-
-def _finish(out: Path, source: Source, arguments: dict[str, Any], config: PrepareConfig, written: Written) -> Manifest:
+def _finish(out: Path, source: Source, kind: Kind, arguments: dict[str, Any], config: PrepareConfig,
+            written: Written) -> Manifest:
     """Write the data card, and say in the manifest what is there."""
     counts = _count(parse_rules(arguments["clean"]), written)
+    fs, sig_len = kind.shape(config)
     details = source.details | {
-        "dataset": source.dataset, "population": source.population, "modality": source.modality,
-        "fs": 0 if source.modality == TABLE_MODALITY else config.fs,
-        "sig_len": 0 if source.modality == TABLE_MODALITY else config.sig_len,
-        "languages": _tally(written.records, "language"), "report_kinds": _tally(written.records, "report_kind"),
-        "split_hash": split_hash(written.records),
-    }
-    if source.modality == TABLE_MODALITY:
-        details["references"] = _write_references(out, written, config)
+        "dataset": source.dataset, "population": source.population, "modality": kind.name, "fs": fs,
+        "sig_len": sig_len, "languages": _tally(written.records, "language"),
+        "report_kinds": _tally(written.records, "report_kind"), "split_hash": split_hash(written.records),
+        **kind.finish(out, written.records, config)}
     facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"],
-                         alike=partial(_are_alike, out, config.fs), unused=counts.get("unused_columns"))
-    for name, text in zip(CARD, (card_markdown(facts), card_page(facts)), strict=True):
+                         alike=kind.alike(out, config), unused=counts.get("unused_columns"))
+    for name, text in zip(CARD, (card_markdown(facts, kind.card), card_page(facts, kind.card)), strict=True):
         write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
     details["honesty"] = facts_for_manifest(facts)
     return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
-
-
-def _write_references(out: Path, written: Written, config: PrepareConfig) -> dict[str, Any]:
-    """Fit and write the references of the healthy of the train split; returns what the manifest says of them."""
-    train = written.records.filter(polars.col("split") == "train")
-    references, made_of = fit_references(iterate_cases(out, train), parse_percentiles(config.percentiles),
-                                         config.covariates, config.healthy)
-    write_references(out / REFERENCES, references)
-    return {"items": len(references.entries), "rule": references.rule} | made_of
-
-
-def references_of(store: Store, percentiles: str | None = None, covariates: str | None = None,
-                  healthy: str | None = None) -> tuple[References, dict[str, Any]]:
-    """The references of a store of tables and whom they were fitted on, as `fit_references` says it; fitted anew where
-    percentiles, covariates or who is healthy are given. Raises MedReportError for a store of signals."""
-    stored = store.references()
-    if stored is None:
-        raise MedReportError(f"{store.path}: a store of signals has no references", "give a store of EMG tables")
-    if percentiles is None and covariates is None and healthy is None:
-        known = store.manifest.details["references"]
-        return stored, {name: known[name] for name in ("pool", "nerves") if name in known}
-    chances = stored.percentiles if percentiles is None else parse_percentiles(percentiles)
-    if healthy is None:
-        healthy = store.manifest.arguments.get("healthy", PrepareConfig.healthy)
-    train = store.scan().filter(polars.col("split") == "train")
-    return fit_references(iterate_cases(store.path, train), chances,
-                          stored.covariates if covariates is None else covariates, healthy)
-
-
-def _are_alike(out: Path, fs: int, one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two rows of shards, (shard, row) each, are of one recording by their signals."""
-    first, second = (np.load(out / shard_file(shard), mmap_mode="r")[row] for shard, row in (one, other))
-    found = similarity(first, fs, second, fs)
-    return found is not None and found.correlation >= SAME_RECORDING
 
 
 def _count(rules: tuple[str, ...], written: Written) -> dict[str, Any]:

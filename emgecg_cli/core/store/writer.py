@@ -35,11 +35,13 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
+from emgecg_cli.core.store.integrity import SHARDS
+from emgecg_cli.core.store.payloads import Kind
+from emgecg_cli.core.store.payloads.recordings import Recordings
 from emgecg_cli.core.store.reader import open_store
-from emgecg_cli.core.store.shards import SHARDS, Shard, cases_path, is_written, read_done, table_path, write_shard
+from emgecg_cli.core.store.shards import Shard, is_written, read_done, table_path, write_shard
 from emgecg_cli.core.store.splits import check_table
-from emgecg_cli.core.store.table import TABLE, merge_parts, merge_tables
-from emgecg_cli.core.store.tables import TABLES
+from emgecg_cli.core.store.table import TABLE, merge_tables
 
 PARTIAL = ".partial"
 # the packages that decide the bytes of a store: an update of another one does not keep a killed run from going on
@@ -68,6 +70,7 @@ class Written:
 
 
 IN_THIS_PROCESS = Engine()
+OF_RECORDINGS = Recordings()
 
 MakeManifest = Callable[[Written], Manifest]
 
@@ -83,15 +86,16 @@ class WriteResult:
 
 def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int], job: Callable[[int], Any],
                 build: Callable[[int, Any], Shard], make_manifest: MakeManifest,
-                set_aside: Iterable[QuarantineRow] = (), files: Sequence[str] = (), engine: Engine = IN_THIS_PROCESS,
-                progress: Progress | None = None) -> WriteResult:
+                kind: Kind = OF_RECORDINGS, set_aside: Iterable[QuarantineRow] = (), files: Sequence[str] = (),
+                engine: Engine = IN_THIS_PROCESS, progress: Progress | None = None) -> WriteResult:
     """Write a store shard by shard, or go on with a killed run.
 
     `identity` is all that decides the bytes (resolved arguments, hashes of inputs), as JSON values. `sizes` holds the
     number of input records of each shard. `job(i)` is asked here for what shard i is made from, and `build(i, job)`
     makes it wherever the engine runs; both depend on nothing but `identity` and i, and with more than one worker
     `build` and the job are pickled. `make_manifest(written)` is called last; its `details` must hold dataset, fs and
-    sig_len; `files` are what it writes besides. `progress(done, total)` counts input records.
+    sig_len; `files` are what it writes besides. `kind` says what the records hold. `progress(done, total)` counts
+    input records.
 
     Raises MedReportError when `out` holds something else, or when no record was kept (then only `quarantine.jsonl` is
     left there).
@@ -107,13 +111,14 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
         with _writing(out):
             folder.mkdir(parents=True, exist_ok=True)
             claimed.begin()
-        n_reused = _write_shards(out, folder, sizes, job, build, engine, progress)
+        n_reused = _write_shards(out, folder, sizes, job, partial(_write_one, out, folder, kind, build), engine,
+                                 progress)
         with _writing(out):
             gathered = _gather(out, folder, len(sizes), set_aside)
             quarantined, n_rows = gathered.reasons, gathered.n_rows
             if n_rows:
                 written = Written(polars.scan_parquet(out / TABLE, glob=False), quarantined, gathered.counts)
-                _finish(out, folder, len(sizes), written, identity, make_manifest, files, gathered.hashes)
+                _finish(out, folder, len(sizes), kind, written, identity, make_manifest, files, gathered.hashes)
             shutil.rmtree(folder)
             claimed.finish()
         if not n_rows:
@@ -122,25 +127,26 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
 
 
 def _write_shards(out: Path, folder: Path, sizes: Sequence[int], job: Callable[[int], Any],
-                  build: Callable[[int, Any], Shard], engine: Engine, progress: Progress | None) -> int:
+                  write: Callable[[tuple[int, Any]], int], engine: Engine, progress: Progress | None) -> int:
     """Write the shards that are not there yet; returns how many were."""
     missing = [number for number in range(len(sizes)) if not is_written(out, folder, number)]
     done, total = sum(sizes) - sum(sizes[number] for number in missing), sum(sizes)
     jobs = ((number, job(number)) for number in missing)
     if progress is not None:
         progress(done, total)
-    for number in run_tasks(engine.name, partial(_write_one, out, folder, build), jobs, engine.workers, len(missing)):
+    for number in run_tasks(engine.name, write, jobs, engine.workers, len(missing)):
         done += sizes[number]
         if progress is not None:
             progress(done, total)
     return len(sizes) - len(missing)
 
 
-def _write_one(out: Path, folder: Path, build: Callable[[int, Any], Shard], numbered: tuple[int, Any]) -> int:
+def _write_one(out: Path, folder: Path, kind: Kind, build: Callable[[int, Any], Shard],
+               numbered: tuple[int, Any]) -> int:
     number, job = numbered
     shard = build(number, job)
     with _writing(out):
-        write_shard(out, folder, number, shard)
+        write_shard(kind, out, folder, number, shard)
     return number
 
 
@@ -195,18 +201,15 @@ def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def _finish(out: Path, folder: Path, n_shards: int, written: Written, identity: Mapping[str, Any],
+def _finish(out: Path, folder: Path, n_shards: int, kind: Kind, written: Written, identity: Mapping[str, Any],
             make_manifest: MakeManifest, files: Sequence[str], shards: dict[str, str]) -> None:
     parts = [path for path in (table_path(folder, number) for number in range(n_shards)) if path.is_file()]
     merge_tables(parts, folder / TABLE)
     (folder / TABLE).replace(out / TABLE)
-    cases = [path for path in (cases_path(folder, number) for number in range(n_shards)) if path.is_file()]
-    if cases:
-        merge_parts(cases, folder / TABLES)
-        (folder / TABLES).replace(out / TABLES)
+    kind.gather(out, folder, n_shards)
     check_table(written.records)
     manifest = make_manifest(written)
-    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *files]),
+    extra = {"plan_hash": _plan_hash(identity), "files": file_hashes(out, [TABLE, QUARANTINE, *kind.files, *files]),
              SHARDS: shards}
     write_manifest(out, replace(manifest, details=manifest.details | extra))
 

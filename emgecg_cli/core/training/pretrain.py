@@ -40,7 +40,7 @@ from emgecg_cli.core.models.run_files import SUBJECTS_FILE
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.recipes import settings_of
 from emgecg_cli.core.signals.leads import LEADS
-from emgecg_cli.core.store import Store, no_signals, open_store, subject_hashes
+from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import Augmentation, network_input, parse_augmentations
 from emgecg_cli.core.training.auroc import auroc, macro
 from emgecg_cli.core.training.batches import BatchPlan
@@ -92,8 +92,7 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
     """
     machine = resolve_machine(config.precision, config.parallel)
     store = open_store(store_path)
-    if store.modality != "signals":
-        raise no_signals(store_path)
+    store.check_has_signals()
     inputs = {"store": input_of(store.path, out)}
     plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}

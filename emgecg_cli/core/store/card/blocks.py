@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emgecg_cli.core.store.card.tallies import Tally
+
 
 @dataclass(frozen=True)
 class Table:
@@ -49,3 +51,18 @@ def short(text: str, most: int = 160) -> str:
     """One line of at most so many characters."""
     text = clean(text)
     return text if len(text) <= most else f"{text[:most - 1]}…"
+
+
+def bars(title: str, tally: Tally, total: int) -> Bars:
+    """A chart of a tally; what it left out is its last bar."""
+    rows = tuple((clean(label), count) for label, count in tally.rows)
+    if tally.n_more:
+        rows += ((f"{tally.n_more:,} others", tally.more),)
+    return Bars(title, rows, total)
+
+
+def number(value: float | None) -> str:
+    """Whole above ten, one decimal below; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.1f}"

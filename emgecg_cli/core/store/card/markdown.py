@@ -8,16 +8,18 @@ from emgecg_cli.core.pages.charts import share
 from emgecg_cli.core.pages.printable import steerless
 from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table
 from emgecg_cli.core.store.card.facts import CardFacts
-from emgecg_cli.core.store.card.sections import sections, title_of
+from emgecg_cli.core.store.card.of_signals import sections_of_signals
+from emgecg_cli.core.store.card.sections import About, sections, title_of
 
 _BAR = 30
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
-def card_markdown(facts: CardFacts) -> str:
-    """The card. Texts from the data are escaped; the same facts give the same bytes."""
-    parts = [f"# {_escape(title_of(facts))}", *map(_section, sections(facts))]
+def card_markdown(facts: CardFacts, about: About = sections_of_signals) -> str:
+    """The card. `about` gives the sections on this kind of record alone. Texts from the data are escaped;
+    the same facts give the same bytes."""
+    parts = [f"# {_escape(title_of(facts))}", *map(_section, sections(facts, about))]
     return steerless("\n\n".join(parts) + "\n")
 
 

@@ -14,11 +14,6 @@ def sections_of_tables(facts: CardFacts) -> list[Section]:
     return [_tables(facts), _flags(facts), *_flagged(facts)]
 
 
-def of_tables(facts: CardFacts) -> bool:
-    """Whether the store holds EMG tables."""
-    return facts.details.get("modality") == "tables"
-
-
 def _tables(facts: CardFacts) -> Section:
     """A store of EMG tables: its references, and whom they were fitted on."""
     known = facts.details.get("references", {})

@@ -9,12 +9,14 @@ from emgecg_cli.core.pages import document
 from emgecg_cli.core.pages.charts import bar_chart
 from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table
 from emgecg_cli.core.store.card.facts import CardFacts
-from emgecg_cli.core.store.card.sections import sections, title_of
+from emgecg_cli.core.store.card.of_signals import sections_of_signals
+from emgecg_cli.core.store.card.sections import About, sections, title_of
 
 
-def card_page(facts: CardFacts) -> str:
-    """The page. Texts from the data are escaped; the same facts give the same bytes."""
-    return document(title_of(facts), "\n".join(map(_section, sections(facts))))
+def card_page(facts: CardFacts, about: About = sections_of_signals) -> str:
+    """The page. `about` gives the sections on this kind of record alone. Texts from the data are escaped;
+    the same facts give the same bytes."""
+    return document(title_of(facts), "\n".join(map(_section, sections(facts, about))))
 
 
 def _section(section: Section) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 from emgecg_cli.core.pages.charts import share
-from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table, clean, short
-from emgecg_cli.core.store.card.facts import MEASURED, RESIDUALS, CardFacts
-from emgecg_cli.core.store.card.findings import Findings
-from emgecg_cli.core.store.card.of_tables import of_tables, sections_of_tables
+from emgecg_cli.core.store.card.blocks import Bars, Code, Section, Table, bars, clean, number, short
+from emgecg_cli.core.store.card.facts import MEASURED, CardFacts
 from emgecg_cli.core.store.card.origin import ORIGINS
-from emgecg_cli.core.store.card.tallies import Quantiles, Tally
+
+About = Callable[[CardFacts], list[Section]]  # what a card says of this kind of record alone
 
 
 def title_of(facts: CardFacts) -> str:
@@ -19,18 +19,16 @@ def title_of(facts: CardFacts) -> str:
     return f"Data card: {clean(str(facts.details.get('dataset', 'unnamed')))}"
 
 
-def sections(facts: CardFacts) -> list[Section]:
-    """The whole card."""
-    about = sections_of_tables(facts) if of_tables(facts) else [
-        _signals(facts), _checks(facts), *_found(facts)]
-    return [section for section in (_set(facts), _who(facts), *about, _labels(facts), _reports(facts),
+def sections(facts: CardFacts, about: About) -> list[Section]:
+    """The whole card; `about` gives its middle."""
+    return [section for section in (_set(facts), _who(facts), *about(facts), _labels(facts), _reports(facts),
                                     _measured(facts), _left_out(facts), _origin(facts)) if section.blocks]
 
 
 def _set(facts: CardFacts) -> Section:
     rows = [("records", f"{facts.n_records:,}"), ("recordings", f"{facts.n_recordings:,}"),
             ("patients", f"{facts.n_subjects:,}")]
-    if not of_tables(facts):
+    if isfinite(facts.seconds):  # records without samples last no time
         rows.append(("signal", _duration(facts.seconds)))
     if facts.details.get("fs"):
         rows.append(("stored at", f"{facts.details['fs']} Hz, {facts.details.get('sig_len', '?')} samples a record"))
@@ -45,83 +43,14 @@ def _who(facts: CardFacts) -> Section:
     tallies, age = facts.tallies, facts.quantiles["age"]
     blocks: list[str | Table | Bars | Code] = []
     if age.n:
-        blocks.append(f"Age: median {_number(age.p50)} years, 5–95 % {_number(age.p5)}–{_number(age.p95)}, "
+        blocks.append(f"Age: median {number(age.p50)} years, 5–95 % {number(age.p5)}–{number(age.p95)}, "
                       f"not known for {age.n_null:,} records.")
-        blocks.append(_bars("Age", tallies["ages"], facts.n_records))
+        blocks.append(bars("Age", tallies["ages"], facts.n_records))
     if any(sex != "not known" for sex, _ in tallies["sexes"].rows):
         names = {"F": "women", "M": "men"}
         rows = tuple((names.get(sex, sex), n) for sex, n in tallies["sexes"].rows)
         blocks.append(Bars("Sex", rows, facts.n_records))
     return Section("Patients", tuple(blocks))
-
-
-def _signals(facts: CardFacts) -> Section:
-    tallies, n = facts.tallies, facts.n_records
-    blocks: list[str | Table | Bars | Code] = [
-        _bars("Length of the recordings", tallies["lengths"], tallies["lengths"].total),
-        _bars("Rate of the files", tallies["rates"], n),
-        _bars("Missing samples of a record", tallies["missing"], n),
-        *_fractions(tallies),
-        *(_bars(title, tallies[key], n) for key, title in
-          (("absent_leads", "Leads that were not recorded"), ("unused_signals", "Signals of the files, not used"),
-           ("derived_leads", "Limb leads computed from two others"), ("flat_leads", "Leads that are flat"))
-          if key in tallies and tallies[key].rows),
-        *_derivable(facts),
-        "How far the limb leads disagree with Einthoven's and Goldberger's identities, in microvolts; rounding alone "
-        "leaves a few.",
-        Table(("residual, µV", "5 %", "median", "95 %", "99 %", "highest", "not checked"),
-              tuple((name, *_five(facts.quantiles[key])) for key, name in RESIDUALS.items()),
-              ("5 %", "median", "95 %", "99 %", "highest", "not checked")),
-        _bars("Einthoven, median of a record", tallies["einthoven_p50_uv"], n),
-        _bars("Goldberger, median of a record", tallies["goldberger_p50_uv"], n),
-        _bars("Verdict on the limb leads", tallies["lead_checks"], n)]
-    return Section("Signals", tuple(blocks))
-
-
-def _fractions(tallies: Mapping[str, Tally]) -> list[str]:
-    """How rates that are no whole number were resampled."""
-    found = tallies.get("fractions")
-    if not found or not found.total:
-        return []
-    listed = ", ".join(clean(label) for label, _ in found.rows) + (f" and {found.n_more} others" * bool(found.n_more))
-    return [f"Rates that are no whole number were resampled by the nearest fraction: {listed}."]
-
-
-def _derivable(facts: CardFacts) -> list[str | Table | Bars | Code]:
-    """What --derive-leads would do, and what it did."""
-    blocks: list[str | Table | Bars | Code] = []
-    if facts.n_derivable:
-        n = facts.n_derivable
-        blocks.append(Code(f"{n:,} record{'s lack' if n > 1 else ' lacks'} limb leads that follow from two that are "
-                           "there; they are computed by", "medreport prepare --derive-leads"))
-    derived = facts.tallies.get("derived_leads")
-    if derived and derived.rows:
-        blocks.append("Computed limb leads are left out of all checks below: they agree with the leads they were made "
-                      "of, whatever those are.")
-    return blocks
-
-
-def _checks(facts: CardFacts) -> Section:
-    rows = tuple((one.title, f"{one.n:,}" if one.n else "none",
-                  share(one.n, facts.n_subjects if one.kind == "patients_across_splits" else facts.n_records)
-                  if one.n else "") for one in facts.findings)
-    return Section("Honesty checks", (
-        "What was looked for in every record. A finding is a reason to look, not a failure: nothing was changed or "
-        "left out because of it.", Table(("check", "found", "share"), rows, ("found", "share"))))
-
-
-def _found(facts: CardFacts) -> list[Section]:
-    return [_findings(one) for one in facts.findings if one.n]
-
-
-def _findings(found: Findings) -> Section:
-    rows = tuple((clean(one.record_id), clean(one.evidence)) for one in found.first)
-    blocks: list[str | Table | Bars | Code] = [found.meaning, Table(("record", "evidence"), rows)]
-    if found.n_more and not found.filter:
-        blocks.append(f"and {found.n_more:,} more.")
-    elif found.n_more:
-        blocks.append(Code(f"and {found.n_more:,} more: filter records.parquet by", found.filter))
-    return Section(f"{found.title}: {found.n:,}", tuple(blocks), level=3)
 
 
 def _labels(facts: CardFacts) -> Section:
@@ -130,7 +59,7 @@ def _labels(facts: CardFacts) -> Section:
         return Section("Labels", ())
     more = f" The {len(codes.rows)} most frequent are shown." if codes.n_more else ""
     return Section("Labels", (f"{facts.n_codes:,} different labels; a record may have several.{more}",
-                              _bars("Records with a label", codes, facts.n_records)))
+                              bars("Records with a label", codes, facts.n_records)))
 
 
 def _reports(facts: CardFacts) -> Section:
@@ -147,10 +76,10 @@ def _reports(facts: CardFacts) -> Section:
         *none,
         f"{facts.n_distinct_reports:,} different reports; {facts.n_sharing_report:,} records "
         f"({share(facts.n_sharing_report, n - unreported)}) share theirs with another. {leaked}".strip(),
-        f"Words of a report: median {_number(words.p50)}, 5–95 % {_number(words.p5)}–{_number(words.p95)}, at most "
-        f"{_number(words.highest)}.",
-        _bars("Who wrote the reports", facts.tallies["report_kinds"], n),
-        _bars("Language", facts.tallies["languages"], n)]
+        f"Words of a report: median {number(words.p50)}, 5–95 % {number(words.p5)}–{number(words.p95)}, at most "
+        f"{number(words.highest)}.",
+        bars("Who wrote the reports", facts.tallies["report_kinds"], n),
+        bars("Language", facts.tallies["languages"], n)]
     if facts.reports:
         rows = tuple((short(one.report), f"{one.n_records:,}", f"{one.n_subjects:,}") for one in facts.reports)
         blocks.append(Table(("most frequent reports", "records", "patients"), rows, ("records", "patients")))
@@ -158,12 +87,12 @@ def _reports(facts: CardFacts) -> Section:
 
 
 def _measured(facts: CardFacts) -> Section:
-    rows = tuple((name, _number(found.p50), f"{_number(found.p5)}–{_number(found.p95)}" if found.n else "–",
+    rows = tuple((name, number(found.p50), f"{number(found.p5)}–{number(found.p95)}" if found.n else "–",
                   share(found.n_null, found.n + found.n_null))
                  for key, name in MEASURED.items() if (found := facts.quantiles.get(key)) is not None)
     if not rows:
         return Section("Measurements", ())
-    charts = tuple(_bars(title, facts.tallies[key], facts.n_records)
+    charts = tuple(bars(title, facts.tallies[key], facts.n_records)
                    for key, title in (("regular", "Regular rhythm"), ("p_present", "P waves present"))
                    if key in facts.tallies)
     return Section("Measurements", ("Measured by medreport on every record; what was not detected is null, never 0.",
@@ -206,25 +135,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, (str, int, float)):
             rows.append((name, str(value)))
     return rows
-
-
-def _bars(title: str, tally: Tally, total: int) -> Bars:
-    rows = tuple((clean(label), count) for label, count in tally.rows)
-    if tally.n_more:
-        rows += ((f"{tally.n_more:,} others", tally.more),)
-    return Bars(title, rows, total)
-
-
-def _five(found: Quantiles) -> tuple[str, ...]:
-    return (*(_number(value) for value in (found.p5, found.p50, found.p95, found.p99, found.highest)),
-            f"{found.n_null:,}")
-
-
-def _number(value: float | None) -> str:
-    """Whole above ten, one decimal below; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.1f}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""From one recording to its rows of a store: clean text, windows, rate, checks, and measurements if asked for."""
+"""From one recording to its rows of a store: windows, rate, checks, and measurements if asked for."""
 
 from __future__ import annotations
 
@@ -10,56 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from emgecg_cli.core.artifacts import NO_REPORT, Measurements, QuarantineRow, Reading, RecordRow, Sections
+from emgecg_cli.core.artifacts import NO_REPORT, Measurements, QuarantineRow, Reading, RecordRow
 from emgecg_cli.core.config import PrepareConfig
-from emgecg_cli.core.datasets import Examination, Recording
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.datasets import Recording
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
-from emgecg_cli.core.reports.scripts import count_words
-from emgecg_cli.core.reports.sections import join_sections
-from emgecg_cli.core.reports.text import clean_report
 from emgecg_cli.core.signals.derived_leads import derive_leads
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING
 from emgecg_cli.core.signals.quality import check_signal
 from emgecg_cli.core.signals.resampling import Rate, resample, resampled_length, resampling_ratio
 from emgecg_cli.core.signals.windows import window_starts
-
-
-class SetAside(Exception):
-    """A recording that was read and is not stored all the same."""
-
-    def __init__(self, recording: Recording | Examination, reason: str, detail: str) -> None:
-        super().__init__(reason)
-        self.row = QuarantineRow(recording.ref.record_id, reason, detail, recording.ref.source)
-
-
-def clean_text(recording: Recording, rules: tuple[str, ...], min_words: int) -> tuple[str, list[str]]:
-    """The cleaned report and the rules that changed it; raises SetAside for an empty or too short one."""
-    raw = recording.report or ""
-    report, changed = clean_report(raw, rules)
-    _check_text(recording, raw, report, min_words)
-    return report, changed
-
-
-def clean_sections(examination: Examination, rules: tuple[str, ...],
-                   min_words: int) -> tuple[str, TableCase, list[str]]:
-    """The report under headings and the tables, both with clean sections, and the rules that changed them; raises
-    SetAside as `clean_text` does."""
-    findings, changed = clean_report(examination.tables.findings, rules)
-    impression, more = clean_report(examination.tables.impression, rules)
-    report = join_sections(findings, impression, examination.language)
-    _check_text(examination, examination.tables.findings + examination.tables.impression, report, min_words)
-    tables = replace(examination.tables, findings=findings, impression=impression)
-    return report, tables, sorted({*changed, *more})
-
-
-def _check_text(recording: Recording | Examination, raw: str, report: str, min_words: int) -> None:
-    if not report:
-        raise SetAside(recording, "empty report", "nothing left after cleaning" if raw.strip() else "no text")
-    n_words = count_words(report)
-    if n_words < min_words:
-        raise SetAside(recording, "short report", f"{n_words} words, fewer than {min_words}")
+from emgecg_cli.core.store.payloads.texts import SetAside
 
 
 def rows_of(recording: Recording, report: str | None,
@@ -99,20 +60,6 @@ def rows_of(recording: Recording, report: str | None,
         stored, clipped = _at_rate(window, fs, config)
         row = _row(recording, report, config, record_id, start, stored, window, derived)
         yield replace(row, n_clipped=n_clipped + clipped, **(once if start == kept[-1] else {})), stored
-
-
-def row_of_tables(examination: Examination, report: str | None, tables: TableCase) -> RecordRow:
-    """The row of an examination; its tables lie in a table of their own."""
-    ref, case = examination.ref, tables.case
-    return RecordRow(
-        record_id=ref.record_id, subject_id=ref.subject_id, split=str(ref.split), fs=0, sig_len=0, report=report,
-        report_raw=None if report is None else join_sections(
-            examination.tables.findings, examination.tables.impression, examination.language),
-        report_kind=NO_REPORT if report is None else examination.report_kind, language=examination.language,
-        codes=examination.codes, source=ref.source, shard=0, row=0, recording_id=ref.record_id,
-        age=case.age if case else None, sex=case.sex if case else None, lead_check="not checked: tables",
-        scale_check="not checked: tables",
-        sections=Sections(tables.findings, tables.impression, case.height if case else None, examination.flags))
 
 
 def _samples(seconds: float, fs: Rate) -> int:
