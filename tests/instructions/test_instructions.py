@@ -17,7 +17,7 @@ from toy_store import make_store
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions import build_instructions, offline, open_instructions
-from emgecg_cli.core.instructions.build import prompt_id_of
+from emgecg_cli.core.instructions.forms import prompt_id_of
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS
 from emgecg_cli.core.llm import LLMClient
 

@@ -18,10 +18,11 @@ from emgecg_cli.core.emg.case import READING_ORDER, Case, EmgRow, Item, NcvRow, 
 from emgecg_cli.core.emg.cells import Cell, read_cell
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.instructions import build, build_instructions, open_instructions, tables
+from emgecg_cli.core.instructions import build, build_instructions, open_instructions, table_prompts
 from emgecg_cli.core.instructions.render import text_of, values_of
 from emgecg_cli.core.references import Reference, References
 from emgecg_cli.core.reports.sections import join_sections, split_sections
+from emgecg_cli.core.store import KINDS
 
 # nerve, type, stimulation, recording, then Lat, Amp and CV of the left and the right side: the framework figure's rows.
 ROWS = """median|motor|elbow|apb|6.2|6.1|5.8|6.4|60.5|59.2
@@ -96,7 +97,7 @@ ALL = references_of(*(item for item, _, _ in values(EXAMPLE)))
 class TableStore:
     """A store of tables as far as instructions look at it."""
 
-    modality = "tables"
+    kind = KINDS["tables"]
 
     def __init__(self, path: Path, cases: Sequence[TableCase], languages: Sequence[str],
                  references: References | None) -> None:
@@ -167,7 +168,7 @@ def test_the_published_layout_word_for_word(language: str, prompts: tuple[str, s
 
 
 def test_every_number_is_a_part_in_reading_order() -> None:
-    parts = tables.case_parts(EXAMPLE, ALL, "en")
+    parts = table_prompts.case_parts(EXAMPLE, ALL, "en")
     found = values_of([{"role": "user", "content": parts}])
     assert [(part["item"], part["side"], part["value"]) for part in found] == [
         (item.key, side, cell.value) for item, side, cell in values(EXAMPLE) if cell.state == "value"]
@@ -185,13 +186,13 @@ def test_what_is_no_number_with_a_reference_is_text() -> None:
                    NcvRow("ulnar", "motor", "wrist", "adm", {("lat", "left"): Cell("value", 2.5, "2.50")}), emg=())
     known = references_of(Item("median", "motor", "wrist", "apb", "lat"))
     for language, absent in (("en", "absent"), ("zh", "未引出")):
-        parts = tables.case_parts(case, known, language)
+        parts = table_prompts.case_parts(case, known, language)
         assert [part["value"] for part in parts if part["type"] == "value"] == [3.4]
         assert text_of(parts).splitlines()[3].endswith(f"|{absent}|3.4|7000|NaN|NaN|>80")
         assert text_of(parts).splitlines()[4].endswith("|2.5|NaN|NaN|NaN|NaN|NaN")
-        assert text_of(tables.case_parts(case, None, language)) == text_of(parts)
-    assert tables.case_parts(case_of(emg=()), None, "en") == [
-        {"type": "text", "text": f"{tables.PROMPTS[0]}\nPlease generate your diagnosis:"}]
+        assert text_of(table_prompts.case_parts(case, None, language)) == text_of(parts)
+    assert table_prompts.case_parts(case_of(emg=()), None, "en") == [
+        {"type": "text", "text": f"{table_prompts.PROMPTS[0]}\nPlease generate your diagnosis:"}]
 
 
 def test_the_labelled_layout_names_every_number_and_leaves_out_what_is_missing() -> None:
@@ -201,7 +202,7 @@ def test_the_labelled_layout_names_every_number_and_leaves_out_what_is_missing()
     known = references_of(*(Item("median", "motor", "wrist", "apb", one) for one in ("lat", "cv")))
     for language, row in (("en", "Median|Motor|Wrist|APB|Lat(L) absent|Lat(R) 3.4|CV(R) 51"),
                           ("zh", "正中神经|运动|腕|拇短展肌|潜伏期(左) 未引出|潜伏期(右) 3.4|速度(右) 51")):
-        parts = tables.case_parts(case, known, language, tables.LABELLED)
+        parts = table_prompts.case_parts(case, known, language, table_prompts.LABELLED)
         assert [(part["side"], part["value"]) for part in parts if part["type"] == "value"] == [
             ("right", 3.4), ("right", 51.0)]
         head, line = text_of(parts).splitlines()[2:4]
@@ -225,7 +226,7 @@ def test_no_cell_looks_like_two(stored: Stored, tmp_path: Path) -> None:
 def test_the_form_for_language_models_keeps_its_own_prompt(stored: Stored, tmp_path: Path) -> None:
     build_instructions(stored(LLM, languages="zh", references=None), tmp_path / "i", language="en")
     row = open_instructions(tmp_path / "i").rows["r0"]
-    assert row.prompt_id == tables.OWN
+    assert row.prompt_id == table_prompts.OWN
     assert row.messages[0]["content"] == [
         {"type": "text", "text": "表:\n正中神经|"}, {"type": "value", "item": "item 0", "matrix": [[6.2] * 7] * 3},
         {"type": "text", "text": "|NaN|"}, {"type": "value", "item": "item 1", "matrix": [[7.2] * 7] * 3},
@@ -258,7 +259,7 @@ def test_killed_and_gone_on_gives_the_same_bytes(stored: Stored, tmp_path: Path,
     build_instructions(store, tmp_path / "whole", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(3, 3)]
     with monkeypatch.context() as broken:
-        broken.setattr(tables, "_own_parts", lambda *_: 1 / 0)
+        broken.setattr(table_prompts, "_own_parts", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build_instructions(store, tmp_path / "i")
     assert "plan.json" in contents(tmp_path / "i")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.instructions.tables import PROMPTS
+from emgecg_cli.core.instructions.table_prompts import PROMPTS
 from emgecg_cli.core.manifest import file_hashes
 from emgecg_cli.core.training.parallel import open_parallel
 from emgecg_cli.core.training.parallel.processes import Processes

@@ -7,7 +7,7 @@ MEIT writes 32 prompts by hand, has them rephrased to a pool of 128, 256 or 512,
 
 One that asks a language model takes `client`, an `llm.LLMClient`, as well, and it is the only kind that gets one.
 
-EMG and nerve-conduction tables are their own prompts (`tables`): the layout EMGLLM published, nothing drawn.
+EMG and nerve-conduction tables are their own prompts (`table_prompts`): the layout EMGLLM published, nothing drawn.
 """
 
 from emgecg_cli.core.instructions.build import BuildResult, Instructions, build_instructions, open_instructions

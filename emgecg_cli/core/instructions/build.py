@@ -1,6 +1,6 @@
 """From a store to instructions: make the pool, draw one prompt for each record, write both with their hashes.
 
-A store of tables has no pool: its prompts are the tables themselves, in the published layout (`tables`).
+A store of tables has no pool: its prompts are the tables themselves, in the published layout (`forms`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
-from emgecg_cli.core.instructions import tables
-from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
+from emgecg_cli.core.instructions import table_prompts
+from emgecg_cli.core.instructions.forms import FORMS, REBUILD, Asked, Form, Pool, form_of
 from emgecg_cli.core.instructions.refusals import refuse_empty, refuse_endpoint, refuse_options
-from emgecg_cli.core.instructions.validate import check_prompt, normalise
 from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -37,13 +36,10 @@ from emgecg_cli.core.manifest import (
     write_manifest,
 )
 from emgecg_cli.core.references import read_references
-from emgecg_cli.core.references.files import hash_of
-from emgecg_cli.core.store import Store, open_store
+from emgecg_cli.core.store import open_store
 
 PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
 MAX_POOL = 2048
-REPORT_EVERY = 500  # records
-REBUILD = "remove the folder and run `medreport build-instructions` again"
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class Instructions:
 def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,
                        rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
                        base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
-                       language: str = "record", layout: str = tables.PUBLISHED, references: Path | None = None,
+                       language: str = "record", layout: str = table_prompts.PUBLISHED, references: Path | None = None,
                        progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
@@ -95,24 +91,24 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     """
     if not 1 <= pool_size <= MAX_POOL:
         raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
-    if language not in tables.LANGUAGES:
-        raise names.unknown_name("language", language, tables.LANGUAGES)
-    if layout not in tables.LAYOUTS:
-        raise names.unknown_name("layout", layout, tables.LAYOUTS)
+    if language not in table_prompts.LANGUAGES:
+        raise names.unknown_name("language", language, table_prompts.LANGUAGES)
+    if layout not in table_prompts.LAYOUTS:
+        raise names.unknown_name("layout", layout, table_prompts.LAYOUTS)
     rephrase = names.resolve("rephraser", rephraser)
-    arguments: dict[str, Any] = {"pool_size": pool_size, "rephraser": rephraser, "seed": seed}
+    drawn: dict[str, Any] = {"pool_size": pool_size, "rephraser": rephraser, "seed": seed}
     if "client" in inspect.signature(rephrase).parameters:
         client = client or _client(out, base_url, model)
-        arguments |= {"base_url": client.base_url, "model": client.model}
+        drawn |= {"base_url": client.base_url, "model": client.model}
         rephrase = partial(rephrase, client=client)
     else:
         refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
-    refuse_options(store, pool_size, rephraser, language, layout, references)
+    form = FORMS[store.kind.prompts]
     held = read_references(references) if references else store.references()
-    if store.modality == "tables":
-        arguments = {"language": language, "layout": layout}
-        arguments |= {"references": hash_of(held)} if references and held else {}
+    asked = Asked(pool_size, rephraser, seed, rephrase, language, layout, held, references, drawn, progress)
+    refuse_options(store, form.idle(asked))
+    arguments = form.arguments(asked)
     inputs = {"store": input_of(store_path, out)}
     check_folder_name(out)
     if is_finished(out):
@@ -121,22 +117,10 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     plan = {"settings": arguments, "inputs": {"store": inputs["store"]["hash"]}}
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
         claimed.begin()
-        if store.modality == "tables":
-            pool = list(zip(tables.PROMPTS, tables.ORIGINS, strict=True))
-            rows = _reported(tables.table_rows(store, held, language, layout), len(store), progress)
-        else:
-            prompts = rephrase(SEED_PROMPTS, pool_size, seed=seed, progress=progress)
-            pool = [(text, "hand-written" if number < len(SEED_PROMPTS) else rephraser)
-                    for number, text in enumerate(prompts)]
-            rows = _signal_rows(store, prompts, seed)
-        manifest = _write(out, store, pool, rows, arguments, inputs)
+        pool, rows = form.make(store, asked)
+        manifest = _write(out, form, pool, rows, arguments, inputs)
         claimed.finish()
     return BuildResult(out, manifest, False, client.sent if client else 0)
-
-
-def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
-    """The prompt a record gets: uniform over the pool, independent of all other records."""
-    return draw(pool_size, "record", seed, record_id)
 
 
 def _client(out: Path, base_url: str | None, model: str | None) -> LLMClient:
@@ -159,32 +143,17 @@ def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[st
     return manifest
 
 
-def _signal_rows(store: Store, prompts: list[str], seed: int) -> Iterator[InstructionRow]:
-    records = store.scan().select("record_id", "report").collect()
-    for record_id, report in zip(records["record_id"], records["report"], strict=True):
-        prompt_id = prompt_id_of(record_id, len(prompts), seed)
-        yield InstructionRow(record_id, prompt_id, _messages(prompts[prompt_id], report))
-
-
-def _reported(rows: Iterable[InstructionRow], total: int,
-              progress: Callable[[int, int], None] | None) -> Iterator[InstructionRow]:
-    for number, row in enumerate(rows, 1):
-        yield row
-        if progress and (number % REPORT_EVERY == 0 or number == total):
-            progress(number, total)
-
-
-def _write(out: Path, store: Store, pool: list[tuple[str, str]], rows: Iterable[InstructionRow],
+def _write(out: Path, form: Form, pool: Pool, rows: Iterable[InstructionRow],
            arguments: dict[str, Any], inputs: dict[str, dict[str, str]]) -> Manifest:
     """Write the pool (texts with their origins), the rows as they come, and the manifest."""
     drawn: list[tuple[str, int]] = []
-    n_values, of_tables = 0, store.modality == "tables"
+    n_values = 0
 
     def noted() -> Iterator[InstructionRow]:
         nonlocal n_values
         for row in rows:
             drawn.append((row.record_id, row.prompt_id))
-            n_values += tables.count_values(row) if of_tables else 0
+            n_values += form.n_values(row)
             yield row
 
     entries = [{"id": number, "text": text, "origin": origin} for number, (text, origin) in enumerate(pool)]
@@ -197,18 +166,13 @@ def _write(out: Path, store: Store, pool: list[tuple[str, str]], rows: Iterable[
                   "prompts_used": len({prompt_id for _, prompt_id in drawn})}
         details = {"files": file_hashes(out, [PROMPTS, ROWS]), "pool_hash": json_hash([text for text, _ in pool]),
                    "draw_hash": json_hash(drawn)}
-        if of_tables:
-            counts, details = counts | {"values": n_values}, details | {"modality": "tables"}
+        more_counts, more_details = form.details(n_values)
         write_manifest(out, Manifest(kind="instructions", command="build-instructions", arguments=arguments,
-                                     seed=arguments.get("seed"), counts=counts, inputs=inputs, details=details))
+                                     seed=arguments.get("seed"), counts=counts | more_counts, inputs=inputs,
+                                     details=details | more_details))
     except OSError as error:
         raise MedReportError(f"{out}: cannot be written ({error.strerror})", "choose another --out") from None
     return read_manifest(out, "instructions")
-
-
-def _messages(prompt: str, report: str | None) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"type": "ecg"}, {"type": "text", "text": prompt}]},
-            *([] if report is None else [{"role": "assistant", "content": report}])]
 
 
 def open_instructions(path: Path) -> Instructions:
@@ -217,30 +181,30 @@ def open_instructions(path: Path) -> Instructions:
     Raises MedReportError that names file and record when they are not what was written.
     """
     manifest = read_manifest(path, "instructions", made_by="build-instructions")
-    of_tables = manifest.details.get("modality") == "tables"
-    prompts = _read_pool(path / PROMPTS, of_tables)
+    form = form_of(manifest)
+    prompts = _read_pool(path / PROMPTS, form)
     if json_hash(prompts) != manifest.details.get("pool_hash"):
         raise MedReportError(f"{path / PROMPTS}: not the pool the manifest speaks of", REBUILD)
     rows: dict[str, InstructionRow] = {}
     for row in read_rows(path / ROWS, InstructionRow):
-        _check_row(row, prompts, path / ROWS, of_tables)
+        _check_row(row, prompts, path / ROWS, form)
         if row.record_id in rows:
             raise MedReportError(f"{path / ROWS}: record '{row.record_id}' is there twice", REBUILD)
         rows[row.record_id] = row
     if len(rows) != manifest.counts.get("records"):
         raise MedReportError(f"{path / ROWS}: {len(rows)} records, the manifest says {manifest.counts.get('records')}",
                              REBUILD)
-    n_values = sum(map(tables.count_values, rows.values())) if of_tables else None
-    if n_values != manifest.counts.get("values"):
-        raise MedReportError(f"{path / ROWS}: {n_values} values, the manifest says {manifest.counts.get('values')}",
-                             REBUILD)
+    told, _ = form.details(sum(map(form.n_values, rows.values())))
+    if told.get("values") != manifest.counts.get("values"):
+        raise MedReportError(f"{path / ROWS}: {told.get('values')} values, the manifest says "
+                             f"{manifest.counts.get('values')}", REBUILD)
     if json_hash([[row.record_id, row.prompt_id] for row in rows.values()]) != manifest.details.get("draw_hash"):
         raise MedReportError(f"{path / ROWS}: not the draw the manifest speaks of", REBUILD)
     check_files(path, manifest)
     return Instructions(path, manifest, prompts, rows)
 
 
-def _read_pool(path: Path, of_tables: bool) -> list[str]:
+def _read_pool(path: Path, form: Form) -> list[str]:
     try:
         entries = json.loads(path.read_bytes())["prompts"]
         pool = [(entry["id"], entry["text"]) for entry in entries]
@@ -248,30 +212,11 @@ def _read_pool(path: Path, of_tables: bool) -> list[str]:
         raise MedReportError(f"{path}: missing", REBUILD) from None
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         raise MedReportError(f"{path}: not a pool of prompts", REBUILD) from None
-    if of_tables:
-        if pool != list(enumerate(tables.PROMPTS)):
-            raise MedReportError(f"{path}: not the prompts of tables", REBUILD)
-        return list(tables.PROMPTS)
-    known: set[str] = set()
-    for number, (prompt_id, text) in enumerate(pool):
-        why = check_prompt(text)
-        if type(prompt_id) is not int or prompt_id != number:
-            raise MedReportError(f"{path}: prompt {number} has another id", REBUILD)
-        if why is not None:
-            raise MedReportError(f"{path}, prompt {number}: {why}", REBUILD)
-        if normalise(text) in known:
-            raise MedReportError(f"{path}, prompt {number}: is there twice", REBUILD)
-        known.add(normalise(text))
-    return [text for _, text in pool]
+    return form.check_pool(pool, path)
 
 
-def _check_row(row: InstructionRow, prompts: list[str], path: Path, of_tables: bool) -> None:
+def _check_row(row: InstructionRow, prompts: list[str], path: Path, form: Form) -> None:
     if not 0 <= row.prompt_id < len(prompts):
         raise MedReportError(f"{path}, record '{row.record_id}': its prompt is not in the pool", REBUILD)
-    if of_tables:
-        if why := tables.why_not_a_row(row):
-            raise MedReportError(f"{path}, record '{row.record_id}': {why}", REBUILD)
-        return
-    report = row.messages[1].get("content") if len(row.messages) > 1 else None
-    if not isinstance(report, str | None) or row.messages != _messages(prompts[row.prompt_id], report):
-        raise MedReportError(f"{path}, record '{row.record_id}': not its prompt and a report", REBUILD)
+    if why := form.why_not(row, prompts):
+        raise MedReportError(f"{path}, record '{row.record_id}': {why}", REBUILD)

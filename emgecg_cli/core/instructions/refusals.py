@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import polars
 
 from emgecg_cli.core.artifacts import NO_REPORT
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.instructions import tables
 from emgecg_cli.core.store import Store
 
 
@@ -22,22 +21,16 @@ def refuse_endpoint(rephraser: str, base_url: str | None, model: str | None) -> 
                                  f"leave {option} out, or add --rephraser openai")
 
 
-def refuse_options(store: Store, pool_size: int, rephraser: str, language: str, layout: str,
-                   references: Path | None) -> None:
-    """An option of the other kind of store is a misunderstanding, unless it is the default."""
-    given = {"--pool-size": pool_size != InstructionDefaults.pool_size,
-             "--rephraser": rephraser != InstructionDefaults.rephraser}
-    if store.modality != "tables":
-        given = {"--language": language != "record", "--layout": layout != tables.PUBLISHED,
-                 "--references": references is not None}
-    for option in [name for name, other in given.items() if other]:
-        raise MedReportError(f"{store.path}: a store of {store.modality} takes no {option}", f"leave {option} out")
+def refuse_options(store: Store, idle: Sequence[str]) -> None:
+    """An option of another kind of store is a misunderstanding, unless it is the default; `idle` are those given."""
+    for option in idle:
+        raise MedReportError(f"{store.path}: a store of {store.kind.name} takes no {option}", f"leave {option} out")
 
 
 def refuse_empty(store: Store) -> None:
     """A model would learn to answer such a record with nothing; `prepare` sets them aside, other writers may not. Those
     that say that they have no report are for reporting on, outside of train."""
-    parts = ("findings", "impression") if store.modality == "tables" else ("report",)
+    parts = store.kind.parts
     blank = polars.all_horizontal(polars.col(part).fill_null("").str.strip_chars() == "" for part in parts)
     unsaid = (polars.col("report_kind") != NO_REPORT) | (polars.col("split") == "train")
     found = store.scan().filter(blank & unsaid).select("record_id").collect()["record_id"].to_list()

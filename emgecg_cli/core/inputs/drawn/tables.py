@@ -17,7 +17,7 @@ from emgecg_cli.core.emg.case import Case, Item, NcvRow
 from emgecg_cli.core.emg.cells import Cell
 from emgecg_cli.core.inputs.drawn.words import bad_end, question
 from emgecg_cli.core.inputs.values import Messages
-from emgecg_cli.core.instructions.tables import conduction_parts
+from emgecg_cli.core.instructions.table_prompts import conduction_parts
 from emgecg_cli.core.references import CLASSES, Reference, References, abnormality, deviation
 from emgecg_cli.core.reports.emg.statements import Judgement, table_statements
 from emgecg_cli.core.reports.emg.statements_write import write_findings
