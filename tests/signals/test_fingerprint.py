@@ -11,7 +11,8 @@ from scipy.signal import butter, sosfiltfilt
 
 from emgecg_cli.core.datasets.formats.wfdb_headers import read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
-from emgecg_cli.core.signals.duplicates import first_equal, near_matches, near_pairs
+from emgecg_cli.core.signals import duplicates
+from emgecg_cli.core.signals.duplicates import first_equal, near_matches, near_pairs, surely_found
 from emgecg_cli.core.signals.fingerprint import NEAR_BITS, _waves, fingerprint, signal_hash
 from emgecg_cli.core.signals.leads import LEADS, MISSING, to_int16_uv
 from emgecg_cli.core.signals.resampling import resample
@@ -106,19 +107,32 @@ def flipped(code: str | None, bits: list[int]) -> str:
     return f"{number:032x}"
 
 
-@pytest.mark.parametrize("has_bitwise_count", [True, False])
-def test_all_near_pairs_are_found_and_no_other(has_bitwise_count: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("has_bitwise_count", "of_a_key", "sure"), [
+    (True, 4, 15), (False, 4, 15), (True, 1 / 400, 13)])
+def test_all_near_pairs_are_found_and_no_other(has_bitwise_count: bool, of_a_key: float, sure: int,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     if not has_bitwise_count:  # numpy before 2.0
         monkeypatch.delattr(np, "bitwise_count", raising=False)
+    monkeypatch.setattr(duplicates, "OF_A_KEY", of_a_key)  # as few bands as hundreds of thousands have
+    assert surely_found(600) == surely_found(400) == sure
     rng = np.random.default_rng(1)
     codes = random_codes(400, rng)
+    codes[50:90] = [f"{code[:4]}0000{code[8:]}" for code in codes[50:90] if code]  # recordings that lack a lead
     codes += [flipped(codes[i], rng.choice(128, i % 24, replace=False).tolist()) for i in range(200)] + [None, None]
+    codes[470] = f"{codes[470][:28]}0000"  # the copy alone lacks one
     near = {(i, j) for i in range(600) for j in range(i + 1, 600) if distance(codes[i], codes[j]) <= NEAR_BITS}
     found = near_pairs(codes)
     assert found == sorted(set(found)) and set(found) <= near
-    assert {pair for pair in near if distance(codes[pair[0]], codes[pair[1]]) <= 15} <= set(found)
+    assert {pair for pair in near if distance(codes[pair[0]], codes[pair[1]]) <= sure} <= set(found)
+    assert len(found) > 0.9 * len(near)
     matches = near_matches(codes[400:], codes[:400]).tolist()
     assert {(b, a + 400) for a, b in matches} == {pair for pair in found if pair[0] < 400 <= pair[1]}
+
+
+@pytest.mark.parametrize(("count", "sure"), [(262_144, 15), (262_145, 13), (1_048_576, 13), (1_048_577, 11),
+                                             (10 ** 9, 11)])
+def test_fewer_records_share_wider_keys(count: int, sure: int) -> None:
+    assert surely_found(count) == sure
 
 
 def test_many_copies_give_as_many_pairs_and_not_their_square() -> None:
@@ -130,7 +144,9 @@ def test_many_copies_give_as_many_pairs_and_not_their_square() -> None:
     assert near_pairs([a] * 3000)[-1] == (0, 2999) and len(near_pairs([a] * 3000)) == 2999
 
 
-def test_a_lead_that_all_lack_makes_no_candidates() -> None:
+@pytest.mark.parametrize("of_a_key", [4, 1 / 20])
+def test_a_lead_that_all_lack_makes_no_candidates(of_a_key: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "OF_A_KEY", of_a_key)
     rng = np.random.default_rng(3)
     codes = [f"{code[:8]}0000{code[12:]}" for code in random_codes(20_000, rng) if code]
     codes.append(flipped(codes[7], [0, 1, 40]))
