@@ -147,6 +147,7 @@ def test_killed_with_one_and_two_workers_ends_with_the_same_bytes(tmp_path: Path
     resumed(tmp_path, [("local", 2), ("local", 1), ("local", 2), ("local", 2)])
 
 
+@pytest.mark.long
 def test_killed_on_ray_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -58,7 +58,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_download(tmp_path_factory.mktemp("etm") / "data/etm", SIZES).parent
 
 
-@pytest.fixture(scope="module", params=list(PREPARE))
+@pytest.fixture(scope="module", params=["tables", pytest.param("llm", marks=pytest.mark.long)])
 def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

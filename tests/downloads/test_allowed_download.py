@@ -63,6 +63,7 @@ def test_a_hub_backbone_of_a_run_is_fetched_only_where_it_is_allowed(hub: Hub, s
     assert len(hub.models[NAME].served) == seen and (tmp_path / "out/model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_what_was_finished_needs_no_backbone(hub: Hub, sent: Path, tmp_path: Path) -> None:
     generate = ("generate", str(sent), "--limit", "2", "--max-new-tokens", "3", "--out", str(tmp_path / "p.jsonl"))
     assert medreport(hub, tmp_path, *generate, "--num-processes", "2", "--allow-download")[0] == 0

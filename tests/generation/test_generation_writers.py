@@ -147,6 +147,7 @@ def test_what_is_not_ours_is_refused(short_run: Path, tmp_path: Path) -> None:
     assert not contents(tmp_path)
 
 
+@pytest.mark.long
 def test_writers_killed_before_any_operation(short_run: Path, tmp_path: Path, whole: dict[str, bytes],
                                              fuse: Fuse) -> None:
     def work(folder: Path) -> None:

@@ -25,7 +25,8 @@ TOLERANCE = 1e-3
 
 
 # ----------------------------------------------------------------------------------------------------------- compiling
-@pytest.mark.parametrize("family", ["llama", "gpt_neo", "bloom"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("gpt_neo", marks=pytest.mark.long),
+                                    pytest.param("bloom", marks=pytest.mark.long)])
 def test_one_compiled_graph_gives_the_same_logits_and_gradients_for_every_signal(family: str) -> None:
     def run(function: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
         shown = tokens.clone().requires_grad_()

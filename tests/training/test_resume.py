@@ -32,6 +32,7 @@ def test_training(inputs: tuple[Path, Path], tmp_path: Path, fuse: Fuse) -> None
         assert contents(tmp_path / name) == expected, f"killed before operation {left}"
 
 
+@pytest.mark.long
 def test_training_killed_again_while_it_resumes(inputs: tuple[Path, Path], tmp_path: Path, fuse: Fuse) -> None:
     def work(name: str) -> object:
         return train(inputs[1], tmp_path / name, short_config(**QUICK))
@@ -93,6 +94,7 @@ def test_scores(short_run: Path, tmp_path: Path, fuse: Fuse) -> None:
             assert contents(tmp_path / name) == contents(tmp_path / "whole"), f"killed before operation {left}"
 
 
+@pytest.mark.long
 def test_predictions_made_again_over_an_old_manifest(short_run: Path, tmp_path: Path, fuse: Fuse) -> None:
     config = GenerateConfig(max_new_tokens=4, batch_size=4)
     out = tmp_path / "p.jsonl"

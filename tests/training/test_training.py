@@ -293,7 +293,7 @@ ARGUMENTS = ["train", "--backbone", "tiny", "--steps", "9", "--batch-size", "8",
              "runs/a"]
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora"])
+@pytest.mark.parametrize("tuning", [pytest.param("full", marks=pytest.mark.long), "lora"])
 def test_a_killed_run_ends_with_the_same_bytes(tuning: str, tmp_path: Path, short_run: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"

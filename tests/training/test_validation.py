@@ -81,6 +81,7 @@ def test_looking_changes_nothing_in_training(inputs: tuple[Path, Path], tmp_path
     assert (tmp_path / "often/metrics.jsonl").read_bytes() == (tmp_path / "never/metrics.jsonl").read_bytes()
 
 
+@pytest.mark.long
 def test_killed_at_any_operation_a_run_keeps_the_same_weights(inputs: tuple[Path, Path], tmp_path: Path, fuse: Fuse,
                                                               best_run: Path) -> None:
     def work(name: str) -> Any:
