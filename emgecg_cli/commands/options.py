@@ -65,9 +65,6 @@ PredictionsArg = Annotated[str | None, typer.Argument(
     help="A predictions file, or - for JSON lines on stdin; the only one under predictions/ if not given.")]
 DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", autocompletion=complete("dataset"),
                                            help=f"One of {', '.join(names.choices('dataset'))}.")]
-BackboneOpt = Annotated[str, typer.Option("--backbone", metavar="NAME|PATH", autocompletion=complete("backbone"),
-                                          help="A name (TAB lists them: tiny, llama-3-8b …), a folder, or a hub id; "
-                                               "NAME@REVISION picks a commit or tag.")]
 DownloadOpt = Annotated[bool, typer.Option("--allow-download", help="Fetch the backbone that the run names from the "
                                                                     "hub, if it is not on this machine.")]
 MovedOpt = Annotated[Path | None, typer.Option("--backbone", metavar="FOLDER", show_default=False,

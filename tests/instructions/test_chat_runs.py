@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from emgecg_cli.commands import app
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.config.settings import settings_of
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.export import export_run
 from emgecg_cli.core.generation import generate_reports
@@ -24,7 +25,7 @@ from emgecg_cli.core.instructions.build import open_instructions
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.backbones import load_backbone
 from emgecg_cli.core.models.run_files import load_tokenizer
-from emgecg_cli.core.recipes import resolve_train_config, settings_of
+from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.training.run import train
 
 LONG = 40  # tokens: the report, and what a model that does not end goes on with

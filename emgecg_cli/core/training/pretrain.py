@@ -21,6 +21,8 @@ from torch.utils.data import DataLoader
 from emgecg_cli.core import names
 from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import PretrainConfig
+from emgecg_cli.core.config.files import CONFIG_FILE, write_config
+from emgecg_cli.core.config.settings import settings_of
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import (
@@ -38,7 +40,7 @@ from emgecg_cli.core.models.encoders import ENCODER_FILE, save_encoder_weights
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
-from emgecg_cli.core.recipes import settings_of
+from emgecg_cli.core.recipes import to_write
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store import Store, open_store, subject_hashes
 from emgecg_cli.core.training.augment import Augmentation, network_input, parse_augmentations
@@ -142,10 +144,12 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
         subjects = sorted(subject_hashes(store, "train"))
         write_atomically(out / SUBJECTS_FILE, "".join(f"{subject}\n" for subject in subjects).encode())
         write_atomically(out / VALIDATION_FILE, (json.dumps(validation, indent=2, ensure_ascii=False) + "\n").encode())
+        write_config(out / CONFIG_FILE, to_write(config), "pretrain", "encoder")
         details = {"dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
                    "machine": claimed.plan["machine"], "encoder": config.encoder, "codes": codes, "left_out": left_out,
                    "trains": [asdict(row) for row in rows], "validation": validation,
-                   "files": file_hashes(out, [ENCODER_FILE, SUBJECTS_FILE, VALIDATION_FILE, "metrics.jsonl"])}
+                   "files": file_hashes(out, [ENCODER_FILE, SUBJECTS_FILE, VALIDATION_FILE, CONFIG_FILE,
+                                              "metrics.jsonl"])}
         write_manifest(out, Manifest("encoder", "pretrain", settings_of(config), config.seed, counts, inputs, details))
     parallel.barrier()
     return PretrainResult(out, config, rows, loop, counts, validation, left_out)

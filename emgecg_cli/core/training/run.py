@@ -16,6 +16,9 @@ from torch import nn
 from emgecg_cli.core import names
 from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.config.files import CONFIG_FILE, write_config
+from emgecg_cli.core.config.settings import settings_of
+from emgecg_cli.core.config.train import looks_at_val
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import TextRecords, render_split
 from emgecg_cli.core.inputs.drawn.values import drawn_records
@@ -45,7 +48,7 @@ from emgecg_cli.core.models.builders import SETTINGS
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import save_run_files
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
-from emgecg_cli.core.recipes import looks_at_val, settings_of
+from emgecg_cli.core.recipes import to_write
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.augment import parse_augmentations
@@ -178,7 +181,9 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         looked = validation is not None and bool(validation.looks)
         if not looked:
             (out / VALIDATION_FILE).unlink(missing_ok=True)  # of a tracker that was there when it began
-        logs = ["metrics.jsonl", *([VALIDATION_FILE] if looked else []),
+        write_config(out / CONFIG_FILE, to_write(replace(config, encoder_loss=AUTO) if chosen else config), "train",
+                     "run")
+        logs = ["metrics.jsonl", CONFIG_FILE, *([VALIDATION_FILE] if looked else []),
                 *([f"{STAGE1}/metrics.jsonl"] if first else [])]
         details = {
             "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,

@@ -1,0 +1,28 @@
+"""Every default, once, in torch-free dataclasses. Commands borrow them; core functions take the values."""
+
+from emgecg_cli.core.config.defaults import (
+    CLEANING,
+    DATA,
+    ENCODERS,
+    FS_RANGE,
+    HEALTHY,
+    INSTRUCTIONS,
+    LARGEST_SEED,
+    LONGEST_WINDOW,
+    PREDICTIONS,
+    RUNS,
+    SCORES,
+    STORES,
+    WINDOWS,
+    DemoDefaults,
+    GenerateConfig,
+    InstructionDefaults,
+    PrepareConfig,
+    ScoreDefaults,
+)
+from emgecg_cli.core.config.pretrain import PretrainConfig
+from emgecg_cli.core.config.train import STAGE1_TASKS, TrainConfig
+
+__all__ = ["CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS", "LARGEST_SEED", "LONGEST_WINDOW",
+           "PREDICTIONS", "RUNS", "SCORES", "STAGE1_TASKS", "STORES", "WINDOWS", "DemoDefaults", "GenerateConfig",
+           "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults", "TrainConfig"]
