@@ -65,8 +65,9 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
         scores = score_file(sys.stdin if piped else Path(source), target, store_path=store, likely_store=likely,
                             foreign=foreign, page=page, progress=progress,
                             examples=ScoreDefaults.examples if examples is None else examples,
-                            metrics=metric, bertscore_model=bertscore_model,
-                            bertscore_layers=bertscore_layers, bertscore_baseline=bertscore_baseline, seed=seed,
+                            metrics=metric, settings={"bertscore": {
+                                "model": bertscore_model, "layers": bertscore_layers,
+                                "baseline": bertscore_baseline}}, seed=seed,
                             resamples=resamples, language=language, segmentation=segmentation, section=section)
     if as_json:
         console.print_json(scores)
@@ -94,6 +95,8 @@ def show_scores(scores: Any) -> None:
     cells = {(system.name, value.name): value for system in scores.systems for value in system.values}
     rows = [[name, *(_cell(cells.get((system.name, name))) for system in scores.systems)] for name in names]
     console.table(["score", *(system.name for system in scores.systems)], rows, title=f"{scores.n} reports")
+    for table in scores.tables:
+        _show_table(table, several=len({one.system for one in scores.tables}) > 1)
     for note in scores.notes:
         console.note(note)
     signatures: dict[str, list[str]] = {}
@@ -102,6 +105,16 @@ def show_scores(scores: Any) -> None:
     for signature, of in signatures.items():
         if signature:
             console.note(f"{', '.join(of)}: {signature}")
+
+
+def _show_table(table: Any, several: bool) -> None:
+    """Values item by item; whose they are where there are tables of several systems."""
+    counts, values = (list(dict.fromkeys(name for row in table.rows for name in getattr(row, part)))
+                      for part in ("counts", "values"))
+    rows = [[row.item, *(str(row.counts[name]) for name in counts), *(_cell(row.values[name]) for name in values)]
+            for row in table.rows]
+    if rows:
+        console.table([table.name, *counts, *values], rows, title=f"{table.title}{f', {table.system}' * several}")
 
 
 def _show_head(scores: Any) -> None:
@@ -120,6 +133,6 @@ def _show_head(scores: Any) -> None:
 
 def _cell(value: Any) -> str:
     if value is None or value.value is None:
-        return "not computed" if value is not None and value.reason else "-"
+        return "not computed" if getattr(value, "reason", None) else "-"
     interval = "" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]"
     return f"{value.value:.3f}{interval}"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import polars
 
-from emgecg_cli.core.artifacts import PERTURBED, Measurements, PerturbedRow, Reading, RecordRow, read_rows
+from emgecg_cli.core.artifacts import Measurements, Reading, RecordRow
 from emgecg_cli.core.emg.case import Case, NcvRow, values
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
-from emgecg_cli.core.store import Store, described
-from emgecg_cli.core.store.perturbed import earlier_of, perturbation_of
+from emgecg_cli.core.store import Store, no_signals
 
 NEEDLE = tuple(name for name in EMG_COLUMNS if name != "muscle")
 _CANDIDATES = 20_000  # ids that a mistyped one is compared with
@@ -55,8 +55,10 @@ class ViewedTables:
 
 def open_tables(store: Store, record_id: str | None, index: int | None = None) -> ViewedTables:
     """Find a record of a store of tables as `open_record` does."""
-    at = _at(store, record_id, index)
-    row, stored, references = store.row(at), store.case(at), store.references()
+    found = Evidence(store).at(_at(store, record_id, index))
+    row, stored, references = found.row, found.case, found.references
+    if stored is None:
+        raise MedReportError(f"{store.path}: record {row.record_id} has no tables", "give a store of tables")
     if stored.case is None:
         shown = [(name, *(f"{values[0]:g}" for values in matrix[[2, 1, 0]])) for name, matrix in stored.matrices]
         outside = sum(not matrix[2, 0] <= matrix[1, 0] <= matrix[0, 0] for _, matrix in stored.matrices)
@@ -99,30 +101,10 @@ def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], 
 
 def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed:
     """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
-    at = _at(store, record_id, index)
-    row, perturbed = store.row(at), _perturbed(store, store.row(at).record_id)
-    if store.rows_are_stale and perturbed:
-        row = replace(row, **described(store.signal(at), row.fs), machine=None, measurements=None)
-    signal = store.signal(at)[:, :row.sig_len - row.n_padded]
-    if row.measurements is not None:
-        return Viewed(store.dataset, row, signal, row.measurements, False, perturbed)
-    from emgecg_cli.core.signals.delineation import FS_RANGE, measure
-
-    lowest, highest = FS_RANGE
-    measured = measure(signal, row.fs) if lowest <= row.fs <= highest else Measurements()
-    return Viewed(store.dataset, row, signal, measured, True, perturbed)
-
-
-def _perturbed(store: Store, record_id: str) -> str:
-    """What was done to the signal of a record of a perturbed store; "" where it is as it was recorded."""
-    how = perturbation_of(store)
-    if how is None:
-        return ""
-    hit = next((row for row in read_rows(store.path / PERTURBED, PerturbedRow) if row.record_id == record_id), None)
-    if hit is None:
-        return f"not hit{earlier}" if (earlier := earlier_of(store)) else ""
-    reached = "nothing changed" if hit.snr_db is None else f"{hit.snr_db:.1f} dB reached"
-    return f"{how}: {reached}, {hit.changed:.0%} of the time changed"
+    found = Evidence(store).at(_at(store, record_id, index))
+    if found.signal is None or found.measurements is None:
+        raise no_signals(store.path)
+    return Viewed(store.dataset, found.row, found.signal, found.measurements, found.measured_now, found.perturbed)
 
 
 def _at(store: Store, record_id: str | None, index: int | None) -> int:

@@ -79,7 +79,8 @@ def test_generate_pipes_into_score(typed: Typed, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sys.stdin", io.StringIO(foreign))
     assert len(json.loads(typed("score - --json --resamples 0 --metric bleu")[0])["systems"]) == 1
     assert {"findings-F1", "BLEU-4"} <= {value["name"] for value in scores["systems"][0]["values"]}
-    assert set(scores["per_finding"]["sr"]) == {"precision", "recall", "f1", "support"}
+    (findings,) = (table for table in scores["tables"] if table["name"] == "findings")
+    assert set(findings["rows"][0]["values"]) == {"precision", "recall", "F1"}
 
 
 def test_a_page_is_written_and_json_is_all_there_is_on_stdout(typed: Typed, tmp_path: Path) -> None:

@@ -189,7 +189,8 @@ def test_what_is_written_is_the_same_every_time_and_can_be_read(tmp_path: Path) 
     assert len(written[0]) == 2 and written[0] == written[1]
     values = json.loads((tmp_path / "a" / "scores.json").read_text(encoding="utf-8"))
     assert [system["name"] for system in values["systems"]] == [MODEL, MOST_FREQUENT, RANDOM]
-    assert set(values["systems"][0]["values"][0]) == {"name", "value", "ci_low", "ci_high", "signature", "n", "reason"}
+    assert set(values["systems"][0]["values"][0]) == {"name", "value", "ci_low", "ci_high", "signature", "n", "reason",
+                                                         "lower_is_better"}
     manifest = read_manifest(tmp_path / "a" / "scores.json", "scores")
     assert manifest.counts == {"records": 4, "train_reports": 3, "systems": 3, "empty_predictions": 1}
     assert manifest.inputs == inputs

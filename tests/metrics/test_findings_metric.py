@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.datasets.synthetic.findings import BASE, CODES
 from emgecg_cli.core.datasets.synthetic.reports import NORMAL, PHRASES
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.metrics.clinical.findings import Findings, per_finding_table
+from emgecg_cli.core.evaluation.score import score_predictions
+from emgecg_cli.core.metrics.clinical.findings import Findings
 
 
 def row(codes: list[str] | None, number: int = 0, dataset: str | None = "synthetic") -> PredictionRow:
@@ -100,27 +103,32 @@ def test_nothing_to_divide_by_is_zero() -> None:
     assert set(scores([], []).values()) == {0.0}
 
 
-def test_per_finding_table_agrees_with_brute_force() -> None:
+def table_of(hypotheses: list[str], rows: list[PredictionRow]) -> dict[str, dict[str, float]]:
+    """The findings of the table, each with its counts and values."""
+    told = [replace(one, prediction=text, reference="a report") for one, text in zip(rows, hypotheses, strict=True)]
+    (table,) = score_predictions(told, metrics=["findings"], resamples=40).tables
+    assert table.name == "findings"
+    for found in table.rows:
+        assert all(cell.ci_low <= cell.value <= cell.ci_high for cell in found.values.values() if cell.ci_low)
+    return {one.item: one.counts | {name: cell.value for name, cell in one.values.items()} for one in table.rows}
+
+
+def test_the_table_agrees_with_brute_force() -> None:
     hypotheses, rows = corpus(150, 9)
-    table = per_finding_table(hypotheses, rows)
+    table = table_of(hypotheses, rows)
     assert list(table) == [code for code in CODES if code in table]
     for code in ("sr", "lqt", "twi_ant"):
         precision, recall, f1 = micro(hypotheses, rows, [code])
-        assert table[code] == pytest.approx(
-            {
-                "precision": precision,
-                "recall": recall,
-                "f1": f1,
-                "support": sum(code in (r.codes or []) for r in rows),
-            }
-        )
+        stated = sum(any(phrase in text.rstrip(".").split(". ") for phrase in PHRASES[code]) for text in hypotheses)
+        assert table[code] == pytest.approx({"precision": precision, "recall": recall, "F1": f1, "stated": stated,
+                                             "support": sum(code in (r.codes or []) for r in rows)})
 
 
-def test_per_finding_table_leaves_out_what_never_occurs_and_keeps_unknown_codes() -> None:
-    table = per_finding_table(["left axis deviation."], [row(["sr", "martian"])])
+def test_the_table_leaves_out_what_never_occurs_and_keeps_unknown_codes() -> None:
+    table = table_of(["left axis deviation.", ""], [row(["sr", "martian"]), row([], 1)])
     assert list(table) == ["sr", "lad", "martian"]
-    assert table["martian"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 1}
-    assert table["lad"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert table["martian"] == {"precision": 0.0, "recall": 0.0, "F1": 0.0, "support": 1, "stated": 0}
+    assert table["lad"] == {"precision": 0.0, "recall": 0.0, "F1": 0.0, "support": 0, "stated": 1}
 
 
 @pytest.mark.parametrize(
@@ -137,8 +145,6 @@ def test_rows_that_cannot_be_scored(bad: PredictionRow, says: str) -> None:
     assert says in (metric.applicable(rows) or "")
     with pytest.raises(MedReportError, match="findings"):
         metric.segment_statistics(["", ""], ["", ""], rows)
-    with pytest.raises(MedReportError, match="findings"):
-        per_finding_table(["", ""], rows)
     assert metric.applicable(rows[:1]) is None
 
 

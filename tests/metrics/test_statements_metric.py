@@ -16,10 +16,12 @@ from emgecg_cli.core.emg.case import Case, NcvRow
 from emgecg_cli.core.emg.cells import Cell
 from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.evaluation.baselines import MOST_FREQUENT
-from emgecg_cli.core.evaluation.inputs import tables_of, train_reports
+from emgecg_cli.core.evaluation.inputs import train_reports
 from emgecg_cli.core.evaluation.score import MODEL, score_predictions
+from emgecg_cli.core.evidence import Evidence
+from emgecg_cli.core.evidence.tables import Tables, called_abnormal
 from emgecg_cli.core.metrics.clinical import statements as module
-from emgecg_cli.core.metrics.clinical.statements import Statements, Tables, called_abnormal
+from emgecg_cli.core.metrics.clinical.statements import Statements
 from emgecg_cli.core.references import Reference, References
 from emgecg_cli.core.reports.emg.statements import Statement
 from emgecg_cli.core.reports.emg.statements_write import write_findings
@@ -187,7 +189,8 @@ def test_scores_have_intervals_by_patient_and_baselines() -> None:
     rows = [replace(row(report_of(case), report_of(case), number), record_id=case.record_id, language=None)
             for number, case in enumerate(CASES)]
     tables = Tables({case.record_id: case.case for case in CASES[:50]}, LIMITS)
-    scores = score_predictions(rows, metrics=["statements", "bleu"], train_reports=train, resamples=50, tables=tables,
+    known: Any = SimpleNamespace(tables=lambda ids: tables)
+    scores = score_predictions(rows, metrics=["statements", "bleu"], train_reports=train, resamples=50, evidence=known,
                                segmentation="char")
     assert scores.clustered_by == "subject_id" and scores.n_clusters == 30
     f1 = scores.value("statements-F1")
@@ -203,6 +206,7 @@ class TableStore:
     """Stands in for a store of tables: the simulated cases, one of them in the form for language models."""
 
     manifest = SimpleNamespace(details={"modality": "tables"})
+    rows_are_stale = False
 
     def column(self, name: str) -> polars.Series:
         given = {"findings": [case.findings for case in CASES], "impression": [case.impression for case in CASES],
@@ -216,19 +220,23 @@ class TableStore:
     def references(self) -> References:
         return LIMITS
 
-    def case(self, index: int) -> TableCase:
-        return TableCase(CASES[index].findings, CASES[index].impression, CASES[index].case if index else None)
+    def row(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(record_id=CASES[index].record_id, codes=[])
+
+    def __getitem__(self, index: int) -> dict[str, TableCase]:
+        case = CASES[index]
+        return {"tables": TableCase(case.findings, case.impression, case.case if index else None)}
 
 
 def test_a_store_of_tables_gives_cases_references_and_sectioned_reports() -> None:
     store: Any = TableStore()
     assert train_reports(store) == [report_of(case) for case in CASES[:40]]
-    rows = [replace(row("", "x"), record_id=name) for name in ("elsewhere", CASES[0].record_id, CASES[7].record_id)]
-    tables = tables_of(store, rows)
+    tables = Evidence(store).tables(["elsewhere", CASES[0].record_id, CASES[7].record_id])
     assert tables is not None and tables.references is LIMITS
     assert dict(tables.cases) == {CASES[7].record_id: CASES[7].case}
     store.manifest = SimpleNamespace(details={})
-    assert tables_of(store, rows) is None
+    store.references = lambda: None
+    assert Evidence(store).tables([CASES[7].record_id]) is None
     assert train_reports(store)[0] == f"{CASES[0].findings}\n{CASES[0].impression}"
 
 

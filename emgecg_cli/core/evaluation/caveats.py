@@ -37,16 +37,16 @@ def not_own(row: PredictionRow) -> str | None:
     return _NOT_OWN["shuffled"] if (row.signal_from or row.record_id) != row.record_id else None
 
 
-def plain_id(record_id: str) -> str:
-    """An id without blanks around it, and with one code for each letter."""
-    return " ".join(normalise(record_id).split())
+def plain(text: str) -> str:
+    """An id or a report as it is compared: one blank where there are several, and one code for each letter."""
+    return " ".join(normalise(text).split())
 
 
 def _doubled_ids(rows: Sequence[PredictionRow]) -> list[str]:
     """Ids that differ in blanks, or in the code of a letter, and so look like one."""
     known: dict[tuple[str | None, str], str] = {}
     doubled = [row.record_id for row in rows
-               if known.setdefault((row.dataset, plain_id(row.record_id)), row.record_id) != row.record_id]
+               if known.setdefault((row.dataset, plain(row.record_id)), row.record_id) != row.record_id]
     return [f"{len(doubled)} of {len(rows)} record ids are there twice but for blanks or the codes of their letters, "
             f"first {doubled[0]!r}: one record may count twice"] if doubled else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -12,10 +12,12 @@ from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import about_of
-from emgecg_cli.core.evaluation.inputs import open_store_for, page_examples, store_of, tables_of, train_reports
+from emgecg_cli.core.evaluation.inputs import completed, open_store_for, page_examples, store_of, train_reports
 from emgecg_cli.core.evaluation.page import POLICY, write_page
-from emgecg_cli.core.evaluation.score import Scores, score_predictions, write_scores
+from emgecg_cli.core.evaluation.score import Scores, score_rows, write_scores
+from emgecg_cli.core.evaluation.statistics import statistics_path
 from emgecg_cli.core.evaluation.store_check import check_against_store, name_of
+from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.manifest import Manifest, check_files, input_of, is_finished, path_from, read_manifest
 from emgecg_cli.core.store import Store, open_store
 
@@ -26,11 +28,11 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
                **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
-    The store, for the baselines, the drawings and the tables that statements are held against, is the one the
-    predictions name unless `store_path` gives another; `likely_store` is used for a stream, which names none, if it
-    holds the same records. `foreign` says that the file is somebody else's: its records and references may be others
-    than the store's. `settings` are those of `score_predictions`. Raises MedReportError for unreadable predictions,
-    for such as are not of the store, and for a page without a store.
+    The statistics they are made of are written beside the scores. The store, for the baselines, the drawings and what
+    is true of the records, is the one the predictions name unless `store_path` gives another; `likely_store` is used
+    for a stream, which names none, if it holds the same records. `foreign` says that the file is somebody else's: its
+    records and references may be others than the store's. `settings` are those of `score_rows`. Raises MedReportError
+    for unreadable predictions, for such as are not of the store, and for a page without a store.
     """
     _check_targets(out, page)
     rows, manifest = _read(predictions)
@@ -47,20 +49,22 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     if foreign and store is None:
         raise MedReportError("--foreign has no effect: there is no store to hold the predictions against",
                              "add --store STORE, or leave --foreign out")
-    scores = score_predictions(rows, metrics=metrics, train_reports=train_reports(store) if store else None,
-                               tables=tables_of(store, rows) if store else None, progress=progress, **settings)
+    rows, taken = completed(rows, store)
+    scored = score_rows(rows, metrics=metrics, train_reports=train_reports(store) if store else None,
+                        evidence=Evidence(store) if store else None, progress=progress, **settings)
     shown = open_store(made_from) if made_from else store
     if store and manifest and input_of(store.path, store.path)["hash"] != manifest.inputs.get("store", {}).get("hash"):
         caveats.append(f"the predictions were not made from {name_of(store)}, but from "
                        f"{name_of(shown) if shown and made_from else 'another store, which is not there'}")
     about = about_of(rows, predictions=file, manifest=manifest, store=store, shown=shown)
-    scores = replace(scores, about=about, caveats=[*unreported, *caveats, *scores.caveats])
+    scores = scored.scores
+    scores = replace(scores, about=about, caveats=[*unreported, *caveats, *taken, *scores.caveats])
     if out:
         inputs = {"store": input_of(store.path, out)} if store else {}
         if file:
             inputs["predictions"] = input_of(file, out) if manifest else _plain_input(file, out)
         arguments = {"metrics": metrics, **({"foreign": True} if foreign else {}), **_jsonable(settings)}
-        write_scores(out, scores, inputs=inputs, arguments=arguments)
+        write_scores(out, scores, inputs=inputs, arguments=arguments, statistics=scored.statistics)
     if page and shown:
         write_page(page, examples=page_examples(shown, {"model": rows}, examples), scores=asdict(scores))
     return scores
@@ -114,10 +118,18 @@ def _check_targets(out: Path | None, page: Path | None) -> None:
         raise MedReportError(f"{out}: scores are written to a .json file", f"give --out {out}.json")
     if out and out.exists() and not mark_path(out).exists() and not (is_finished(out) and read_manifest(out, "scores")):
         raise MedReportError(f"{out}: exists, and holds no scores", "give another --out")
+    if out and statistics_path(out).exists() and not mark_path(out).exists() and not _has_statistics(out):
+        raise MedReportError(f"{statistics_path(out)}: exists, and is not of medreport", "give another --out")
     if page and page.suffix != ".html":
         raise MedReportError(f"{page}: a page is written to a .html file", f"give --page {page}.html")
     if page and page.exists() and POLICY.encode() not in page.read_bytes():
         raise MedReportError(f"{page}: exists, and is no page of medreport", "give another --page")
+
+
+def _has_statistics(scores: Path) -> bool:
+    """Whether these are scores, and the statistics beside them are theirs."""
+    return is_finished(scores) and \
+        statistics_path(scores).name in read_manifest(scores, "scores").details.get("files", {})
 
 
 def _plain_input(path: Path, out: Path) -> dict[str, str]:
@@ -126,4 +138,10 @@ def _plain_input(path: Path, out: Path) -> dict[str, str]:
 
 
 def _jsonable(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.as_posix() if isinstance(value, Path) else value for key, value in settings.items()}
+    """Settings as JSON: a setting of a metric that was not given is left out."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(one) for key, one in value.items() if one is not None}
+        return value.as_posix() if isinstance(value, Path) else value
+
+    return {key: plain(value) for key, value in settings.items() if value != {}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import perturbed_records
 from emgecg_cli.core.evaluation.caveats import not_own
 from emgecg_cli.core.evaluation.page import PageExample, Shown
+from emgecg_cli.core.evaluation.store_check import columns_of, name_of
 from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
-from emgecg_cli.core.metrics.clinical.statements import Tables
 from emgecg_cli.core.reports.sections import join_sections
 from emgecg_cli.core.store import Store, open_store
 
@@ -55,15 +57,22 @@ def has_tables(store: Store) -> bool:
     return store.manifest.details.get("modality", "signals") == "tables"
 
 
-def tables_of(store: Store, rows: Sequence[PredictionRow]) -> Tables | None:
-    """The tables of the predicted records and the store's reference ranges; None for a store of signals, or where
-    nobody was healthy enough for ranges. A record in the form for language models has no table."""
-    references = store.references() if has_tables(store) else None
-    if references is None:
-        return None
-    index = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
-    found = {row.record_id: store.case(index[row.record_id]).case for row in rows if row.record_id in index}
-    return Tables({record_id: case for record_id, case in found.items() if case is not None}, references)
+def completed(rows: Sequence[PredictionRow], store: Store | None) -> tuple[list[PredictionRow], list[str]]:
+    """The rows with what the store knows of their records where they do not say it themselves: dataset, codes, patient
+    and language; and a note on how many were completed. Rows of another dataset stay as they are."""
+    fields = ("codes", "subject_id", "language")
+    open_ended = [row for row in rows if store is not None and row.dataset in (None, store.dataset)
+                  and (row.dataset is None or any(getattr(row, name) is None for name in fields))]
+    if store is None or not open_ended:
+        return list(rows), []
+    own = columns_of(store, open_ended, *fields)
+    known = {id(row): {name: column[row.record_id] for name, column in own.items() if getattr(row, name) is None}
+             for row in open_ended if row.record_id in own["codes"]}
+    said = Counter(name for row in open_ended if id(row) in known for name in ("dataset", *fields)
+                   if getattr(row, name) is None)
+    notes = [f"{name} of {count} records as in {name_of(store)}" for name, count in said.items()]
+    return [replace(row, dataset=store.dataset, **known[id(row)]) if id(row) in known else row for row in rows], \
+        [f"what the predictions do not say was taken from the store: {', '.join(notes)}"] if notes else []
 
 
 def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], count: int) -> list[PageExample]:

@@ -22,9 +22,6 @@ from emgecg_cli.core.reports.scripts import around_words
 from emgecg_cli.core.signals.paper import draw_ecg
 
 __all__ = ["DISCLAIMER", "POLICY", "PageExample", "Shown", "compare_words", "write_page"]
-# no value of these is marked as the best
-LOWER_IS_BETTER = ("findings-unread", "statements-unread", "statements-unread-references", "contradictions",
-                   "contradictions-per-report", "contradictions-per-reference")
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,10 @@ def write_page(path: Path, *, examples: Sequence[PageExample], scores: Mapping[s
     """Write the page, atomically; the same input gives the same bytes.
 
     `scores` is what `scores.json` holds: `systems`, each a `name` and `values` of `name`, `value` (None: could not be
-    computed), `ci_low`, `ci_high`, `signature`, `n`; `about`, what was scored; `caveats` and `notes`, lists of
-    sentences.
+    computed), `ci_low`, `ci_high`, `signature`, `n`, `lower_is_better`; `tables`; `about`, what was scored; `caveats`
+    and `notes`, lists of sentences.
     """
-    body = "\n".join([_head(scores), _scores(scores), _examples(examples), _signatures(scores)])
+    body = "\n".join([_head(scores), _scores(scores), _tables(scores), _examples(examples), _signatures(scores)])
     page = document(title, body)
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
 
@@ -88,8 +85,9 @@ def _scores(scores: Mapping[str, Any]) -> str:
     rows = []
     for name in dict.fromkeys(name for values in by_system for name in values):
         found = [values.get(name, {}) for values in by_system]
-        best = None if name.split(" (")[0] in LOWER_IS_BETTER else \
-            max((value["value"] for value in found if value.get("value") is not None), default=None)
+        lower = any(value.get("lower_is_better") for value in found)
+        best = None if lower else max((value["value"] for value in found if value.get("value") is not None),
+                                      default=None)
         cells = "".join(_cell(value, best) for value in found)
         rows.append(f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>")
     head = "".join(f"<th scope=col>{escape(str(system['name']))}</th>" for system in systems)
@@ -98,6 +96,26 @@ def _scores(scores: Mapping[str, Any]) -> str:
             f"<thead><tr><th scope=col>score</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
             "<p class=key>Below each value stands its confidence interval. The highest value of a row is bold.</p>"
             f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</section>")
+
+
+def _tables(scores: Mapping[str, Any]) -> str:
+    """Values item by item, folded; whose they are where there are tables of several systems."""
+    tables: Sequence[Mapping[str, Any]] = [table for table in scores.get("tables") or [] if table["rows"]]
+    several = len({table["system"] for table in tables}) > 1
+    found = []
+    for table in tables:
+        counts, values = (list(dict.fromkeys(name for row in table["rows"] for name in row[part]))
+                          for part in ("counts", "values"))
+        head = "".join(f"<th scope=col>{escape(name)}</th>" for name in [*counts, *values])
+        rows = "".join(f"<tr><th scope=row>{escape(row['item'])}</th>"
+                       + "".join(f"<td>{row['counts'][name]}</td>" for name in counts)
+                       + "".join(_cell(row["values"][name], None) for name in values) + "</tr>"
+                       for row in table["rows"])
+        title = f"{table['title']}, {table['system']}" if several else table["title"]
+        found.append(f"<details><summary>{escape(title)}</summary><div class=scroll tabindex=0><table><thead><tr>"
+                     f"<th scope=col>{escape(table['name'])}</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+                     "</details>")
+    return f"<section><h2>Item by item</h2>{''.join(found)}</section>" if found else ""
 
 
 def _cell(value: Mapping[str, Any], best: float | None) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow
@@ -23,24 +23,19 @@ from emgecg_cli.core.evaluation.audit import (
 )
 from emgecg_cli.core.evaluation.baselines import baseline_predictions
 from emgecg_cli.core.evaluation.caveats import caveats_of
-from emgecg_cli.core.evaluation.compute import (
-    TEXT_METRICS,
-    TOKEN_METRICS,
-    Task,
-    Value,
-    build_metrics,
-    clusters_of,
-    compute,
-    idf_of,
-    languages_of,
-)
-from emgecg_cli.core.evaluation.slices import Slice, groups_of, per_language, section_notes, token_slices, whole_slice
+from emgecg_cli.core.evaluation.compute import Computed, Value, ValueTable, clusters_of, compute
+from emgecg_cli.core.evaluation.slices import groups_of, per_language, section_notes
+from emgecg_cli.core.evaluation.statistics import statistics_frame, statistics_path, write_statistics
+from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, tasks_of
+from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
-from emgecg_cli.core.metrics.clinical.findings import Findings, per_finding_table
-from emgecg_cli.core.metrics.clinical.statements import Statements, Tables, statement_notes
+from emgecg_cli.core.metrics import Noted
 from emgecg_cli.core.metrics.text.segmentation import check_segmentation
 from emgecg_cli.core.metrics.text.tokens import normalise
+
+if TYPE_CHECKING:
+    import polars
 
 MODEL = "model"
 
@@ -59,8 +54,7 @@ class Scores:
     """What `scores.json` holds. `about` is what was scored and `caveats` what limits it, to be read before any value.
     `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are.
 
-    `per_finding` says of the model which findings it misses: precision, recall, F1 and support by code, where a labeler
-    reads the reports.
+    `tables` tell the values of the model's metrics apart: by finding, say, with precision, recall, F1 and support.
     """
 
     about: About | None = field(default=None, kw_only=True)
@@ -74,7 +68,7 @@ class Scores:
     n_train_reports: int
     systems: list[System]
     notes: list[str]
-    per_finding: dict[str, dict[str, float | int]] | None = None
+    tables: list[ValueTable] = field(default_factory=list)
 
     def value(self, name: str, system: str = MODEL) -> Value:
         """One value of one system; raises KeyError for a name that was not computed."""
@@ -86,81 +80,97 @@ class Scores:
         raise KeyError(f"{system}: {name}")
 
 
-def score_predictions(
+@dataclass(frozen=True)
+class Scored:
+    """Scores, and the statistics of every report that they are made of (`statistics.statistics_frame`)."""
+
+    scores: Scores
+    statistics: polars.DataFrame
+
+
+def score_predictions(rows: Sequence[PredictionRow], **settings: Any) -> Scores:
+    """The scores of `score_rows` alone."""
+    return score_rows(rows, **settings).scores
+
+
+def score_rows(
     rows: Sequence[PredictionRow], *, metrics: Sequence[str] | None = None, train_reports: Sequence[str] | None = None,
-    bertscore_model: Path | None = None, bertscore_layers: int | None = None, bertscore_baseline: Path | None = None,
-    seed: int = 0, resamples: int = 1000, language: str | None = None, segmentation: str | None = None,
-    section: str = "all", tables: Tables | None = None, progress: Callable[..., None] | None = None,
-) -> Scores:
+    settings: Mapping[str, Mapping[str, Any]] | None = None, evidence: Evidence | None = None, seed: int = 0,
+    resamples: int = 1000, language: str | None = None, segmentation: str | None = None, section: str = "all",
+    progress: Callable[..., None] | None = None,
+) -> Scored:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
     Texts are compared after `scripts.same_letters` and nothing else: what the model wrote is what is scored. `metrics`
-    are names of `names.METRICS`, None for all; `train_reports` also weigh CIDEr-D; `language` overrides that of every
-    row. Languages without blanks between words need a `segmentation`, "char", or "jieba" for Chinese, and are scored
-    apart from each other and from all others. Reports with findings and impression are scored whole and by section, or
-    on the `section` asked for alone; `tables` are what statements are held against. Intervals are percentile bootstrap,
-    by patient where rows have a `subject_id`. Raises MedReportError for no rows, a record given twice, an empty
-    reference, a language without blanks that has no segmentation or is called another one, an unknown metric, or when
-    no metric can be computed.
+    are names of `names.METRICS`, None for all; `settings` are theirs, by name. `train_reports` serve metrics as well
+    that weigh words; `evidence` is what is true of the records; `language` overrides that of every row. Languages
+    without blanks between words need a `segmentation`, "char", or "jieba" for Chinese, and are scored apart from each
+    other and from all others. Reports with findings and impression are scored whole and by section, or on the `section`
+    asked for alone. Intervals are percentile bootstrap, by patient where rows have a `subject_id`. Raises
+    MedReportError for no rows, a record given twice, an empty reference, a language without blanks that has no
+    segmentation or is called another one, an unknown metric, or when no metric can be computed.
     """
     checked = check_rows(rows, language)
-    asked = list(metrics) if metrics is not None else names.choices("metric")
+    wanted = list(metrics) if metrics is not None else names.choices("metric")
+    for name in wanted:
+        names.check("metric", name)
+    reports = [normalise(report) for report in train_reports or () if report.strip()]
+    asked = Asked(wanted, section, segmentation, reports, evidence, settings or {})
     if segmentation is not None:
         check_segmentation(segmentation)
-    if set(asked) & {*TOKEN_METRICS}:
+    if asked.comparing("tokens"):
         check_tokens(checked, segmentation)
-    reports = [normalise(report) for report in train_reports or () if report.strip()]
     hypotheses = {MODEL: [row.prediction for row in checked]}
     if reports:
         hypotheses |= per_language(checked, reports, lambda own, same: baseline_predictions(own, same, seed))
-    given: dict[str, Any] = {"model": bertscore_model, "layers": bertscore_layers, "baseline": bertscore_baseline,
-                             "encoders": {}}
-
-    def task(part: Slice, wanted: Sequence[str]) -> Task:
-        own = [replace(checked[i], prediction=part.text(checked[i].prediction),
-                       reference=part.text(checked[i].reference)) for i in part.index]
-        texts = {system: [part.text(written[i]) for i in part.index] for system, written in hypotheses.items()}
-        settings: dict[str, dict[str, Any]] = {"bertscore": given, "statements": {"tables": tables},
-                                               "cider": idf_of(part, own, reports)}
-        return Task(part, own, texts, build_metrics(wanted, languages_of(own), settings, part, segmentation))
-
-    tasks = [task(part, [name for name in asked if name in TEXT_METRICS]) for part in token_slices(checked, section)]
-    whole = task(whole_slice(checked, section), [name for name in asked if name not in TEXT_METRICS])
-    tasks.insert(1, whole)
-    values, reasons = compute(tasks, checked, resamples, seed, progress)
-    references = [row.reference or "" for row in checked]
-    systems = [System(name, values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
-    clusters, clustered_by = clusters_of(checked)
-    notes = text_notes(checked, systems[0].texts) + language_notes(rows, checked, language)
-    notes += section_notes(checked, section)
-    if segmentation is not None and not any(groups_of(checked)):
-        notes.append(f"--segmentation {segmentation} changed nothing: all reports have blanks between words")
-    notes += [f"{name} not computed: {reason}" for name, reason in reasons.items()]
-    readable = {metric.name for metric in whole.metrics} - whole.reasons().keys()
-    if Statements.name in readable:
-        notes += statement_notes(whole.hypotheses[MODEL], whole.rows, tables)
-    notes += _bootstrap_notes(checked, clustered_by, len(set(clusters)), resamples, seed)
+    tasks = tasks_of(checked, hypotheses, asked)
+    computed = compute(tasks, checked, resamples, seed, progress)
+    scores = _scores(checked, hypotheses, computed, seed, resamples)
+    notes = [*text_notes(checked, scores.systems[0].texts), *language_notes(rows, checked, language),
+             *_notes(checked, asked, tasks, computed), *_bootstrap_notes(checked, scores)]
     if not reports:
         notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
-    return Scores(len(checked), languages_of(checked), seed, resamples, clustered_by, len(set(clusters)), len(reports),
-                  systems, notes, per_finding_table(whole.hypotheses[MODEL], whole.rows)
-                  if Findings.name in readable else None, caveats=caveats_of(checked))
+    return Scored(replace(scores, n_train_reports=len(reports), notes=notes),
+                  statistics_frame(checked, computed.blocks))
 
 
-def _bootstrap_notes(rows: Sequence[PredictionRow], unit: str, n_clusters: int, resamples: int, seed: int) -> list[str]:
+def _scores(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], computed: Computed, seed: int,
+            resamples: int) -> Scores:
+    """The scores, but for what is said beside them."""
+    references = [row.reference or "" for row in rows]
+    systems = [System(name, computed.values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
+    clusters, clustered_by = clusters_of(rows)
+    return Scores(len(rows), languages_of(rows), seed, resamples, clustered_by, len(set(clusters)), 0, systems, [],
+                  [table for table in computed.tables if table.system == MODEL], caveats=caveats_of(rows))
+
+
+def _notes(rows: Sequence[PredictionRow], asked: Asked, tasks: Sequence[Task], computed: Computed) -> list[str]:
+    """What the sections and the metrics have to say."""
+    notes = section_notes(rows, asked.section)
+    if asked.segmentation is not None and not any(groups_of(rows)):
+        notes.append(f"--segmentation {asked.segmentation} changed nothing: all reports have blanks between words")
+    notes += [f"{name} not computed: {reason}" for name, reason in computed.missing.items()]
+    return notes + [note for task in tasks for metric in task.computable() if isinstance(metric, Noted)
+                    for note in metric.notes(task.hypotheses[MODEL], task.rows)]
+
+
+def _bootstrap_notes(rows: Sequence[PredictionRow], scores: Scores) -> list[str]:
     """How the intervals were made, or why there are none."""
+    unit, n_clusters, resamples = scores.clustered_by, scores.n_clusters, scores.resamples
     if resamples < 1 or n_clusters < 2:
         reason = "no resamples were asked for" if resamples < 1 else f"there is one {unit} only"
         return [f"no confidence intervals: {reason}"]
-    notes = [f"95 % intervals: percentile bootstrap, {resamples} draws of {n_clusters} by {unit}, seed {seed}"]
+    notes = [f"95 % intervals: percentile bootstrap, {resamples} draws of {n_clusters} by {unit}, seed {scores.seed}"]
     alone = sum(not row.subject_id for row in rows)
     if unit == "subject_id" and alone:
         notes.append(f"{alone} of {len(rows)} records have no subject_id and count as a patient each")
     return notes
 
 
-def write_scores(out: Path, scores: Scores, *, inputs: dict[str, dict[str, str]], arguments: dict[str, Any]) -> None:
-    """Write a `.json` file of scores, then its manifest beside it (kind `scores`).
+def write_scores(out: Path, scores: Scores, *, inputs: dict[str, dict[str, str]], arguments: dict[str, Any],
+                 statistics: polars.DataFrame | None = None) -> None:
+    """Write a `.json` file of scores, the `statistics` they are made of beside it as `.parquet`, then its manifest
+    (kind `scores`).
 
     `inputs` maps "predictions", and "store" where there is one, to a path and a hash; raises MedReportError for another
     suffix.
@@ -173,7 +183,11 @@ def write_scores(out: Path, scores: Scores, *, inputs: dict[str, dict[str, str]]
     with claim(out, {"command": "score"}, replaces=True) as claimed:
         claimed.begin()
         write_atomically(out, text.encode("utf-8", "backslashreplace"))
+        files = [out.name]
+        if statistics is not None:
+            write_statistics(statistics_path(out), statistics)
+            files.append(statistics_path(out).name)
         write_manifest(out, Manifest(kind="scores", command="score", arguments=arguments, seed=scores.seed,
                                      counts=counts, inputs=inputs,
-                                     details={"files": file_hashes(out.parent, [out.name])}))
+                                     details={"files": file_hashes(out.parent, files)}))
         claimed.finish()

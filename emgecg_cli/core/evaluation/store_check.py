@@ -8,8 +8,7 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.evaluation.caveats import plain_id
-from emgecg_cli.core.metrics.text.tokens import normalise
+from emgecg_cli.core.evaluation.caveats import plain
 from emgecg_cli.core.store import Store
 
 _HINT = "score the file as it was generated, with its own --store; or add --foreign if it is someone else's"
@@ -27,7 +26,7 @@ def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bo
     datasets = sorted({row.dataset for row in rows if row.dataset} - {store.dataset})
     notes = [f"the predictions are of {', '.join(datasets)}, {name} holds {store.dataset}"] * bool(datasets)
     notes += _outside(rows, store, own["report"], foreign)
-    differ = [row for row in found if _text(row.reference) != _text(own["report"][row.record_id])]
+    differ = [row for row in found if plain(row.reference or "") != plain(own["report"][row.record_id] or "")]
     if differ:
         says = f"{len(differ)} of {n} references are not the reports of {name}"
         if not foreign:
@@ -54,8 +53,8 @@ def _outside(rows: Sequence[PredictionRow], store: Store, known: dict[str, Any],
     if not outside:
         return []
     says = f"{len(outside)} of {len(rows)} predictions are of records that {name_of(store)} does not hold"
-    ids = {plain_id(record_id) for record_id in store.column("record_id").to_list()}
-    if near := sum(plain_id(record_id) in ids for record_id in outside):
+    ids = {plain(record_id) for record_id in store.column("record_id").to_list()}
+    if near := sum(plain(record_id) in ids for record_id in outside):
         says += f" ({near} of them but for blanks or the codes of letters)"
     if not foreign:
         raise MedReportError(f"{says}, first {outside[0]!r}", _HINT)
@@ -80,11 +79,6 @@ def _differs(given: Any, own: Any) -> bool:
     if given is None:
         return False
     return sorted(given) != sorted(own or []) if isinstance(given, list) else given != own
-
-
-def _text(report: str | None) -> str:
-    """A report as it is compared: blanks and the codes of letters make no other report."""
-    return " ".join(normalise(report or "").split())
 
 
 def mixture(counts: Counter[str]) -> str | None:

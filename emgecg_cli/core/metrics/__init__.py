@@ -1,37 +1,143 @@
 """How good reports are: per-report statistics first, corpus value second.
 
 A metric turns every hypothesis-reference pair into a row of numbers whose column SUMS decide the corpus value.
-Confidence intervals then cost one matrix product, and no metric has to know about resampling.
+Confidence intervals then cost one matrix product, and no metric has to know about resampling. What it needs, which of
+its values are better low, its notes and its tables it says itself: nothing outside its file knows it by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.evidence import Evidence
+
+Need = Literal["text", "codes", "evidence", "weights", "judge"]
+# What of the texts is compared: "tokens" and "text" by language and by section, tokens only where it was said how texts
+# without blanks between words are cut; "reports" as they are, all at once.
+Compares = Literal["tokens", "text", "reports"]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a metric says of itself before anything is computed. `lower_is_better` names values, without their slice."""
+
+    needs: frozenset[Need] = frozenset()
+    compares: Compares = "reports"
+    lower_is_better: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is at hand when a slice of a set is scored: its `rows` with their references, their languages, how texts
+    without blanks between words are cut (None where there are none), the train `reports` of its language and section,
+    what is true of the records, a judge, and the metric's own `settings`. What it puts into `kept` is there for the
+    next slice."""
+
+    rows: Sequence[PredictionRow] = ()
+    languages: Sequence[str] = ("en",)
+    segmentation: str | None = None
+    reports: Sequence[str] = ()
+    evidence: Evidence | None = None
+    judge: Any = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def lacks(self, declared: Declared) -> str | None:
+        """Why a metric cannot have what it needs, in a few words; None when it can."""
+        needs = declared.needs
+        if "text" in needs and any(not row.reference for row in self.rows):
+            return "needs a reference for every record"
+        without = next((row for row in self.rows if row.codes is None), None) if "codes" in needs else None
+        if without is not None:
+            return f"record {without.record_id}: the row has no codes"
+        if "evidence" in needs and self.evidence is None:
+            return "needs the recordings: --store STORE"
+        if "weights" in needs and self.settings.get("model") is None:
+            return "needs model weights"
+        return "needs a judge" if "judge" in needs and self.judge is None else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Values of a metric item by item (a finding, a statement, a kind of fact): item -> name of a value -> (...) array
+    from sums (..., k). `counts`, of the same shape, say what they are made of: "support", how often the item is true,
+    "stated", how often it is said; an item without any is not shown."""
+
+    name: str
+    title: str
+    items: Mapping[str, Mapping[str, np.ndarray]]
+    counts: Mapping[str, Mapping[str, np.ndarray]]
 
 
 class Metric(Protocol):
-    """What every metric offers; the table `names.METRICS` says which there are."""
+    """What every metric offers; the table `names.METRICS` says which there are. A class can be called without
+    arguments, for what needs no texts: aggregating statistics that were kept."""
 
     name: str
+    declared: Declared
+
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """The metric for a slice, with what it takes of what is given."""
+        ...
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Why the metric cannot be computed on these rows, in a few words; None when it can."""
         ...
 
+    def columns(self) -> tuple[str, ...]:
+        """The names of the k statistics of a report."""
+        ...
+
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:
-        """Statistics of n pairs, (n, k). `rows` gives language, codes and dataset of each pair, not its texts."""
+        """Statistics of n pairs, (n, k), of integers where most are zero. `rows` gives language, codes and dataset of
+        each pair, not its texts."""
         ...
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
-        """Corpus values from column sums, (..., k) -> value name -> (...). Values lie in 0-1, CIDEr-D in 0-10."""
+        """Corpus values from column sums, (..., k) -> value name -> (...). Values lie in 0-1, unless it is said."""
         ...
 
     def signature(self) -> str:
         """The settings under which the values are true, `key:value` joined by `|`."""
         ...
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A metric with something to say beside its values."""
+
+    def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
+        """Sentences on the model's reports and their references, each with its count."""
+        ...
+
+
+@runtime_checkable
+class Tabled(Protocol):
+    """A metric whose values can be told apart item by item."""
+
+    def tabulate(self, sums: np.ndarray) -> list[Table]:
+        """From column sums (..., k), as `aggregate`."""
+        ...
+
+
+@runtime_checkable
+class Restored(Protocol):
+    """A metric that needs more than its columns' number to aggregate statistics that were kept."""
+
+    @classmethod
+    def restored(cls, columns: Sequence[str], sums: np.ndarray) -> Self:
+        """The metric that gave these columns, from their names and their sums over the whole set, (k,)."""
+        ...
+
+
+def ratio(part: np.ndarray | int, whole: np.ndarray | int) -> np.ndarray:
+    """part / whole, 0 where whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)

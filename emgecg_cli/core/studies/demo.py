@@ -18,7 +18,9 @@ from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.about import about_of
 from emgecg_cli.core.evaluation.inputs import page_examples, train_reports
 from emgecg_cli.core.evaluation.page import write_page
-from emgecg_cli.core.evaluation.score import MODEL, Scores, System, score_predictions, write_scores
+from emgecg_cli.core.evaluation.score import MODEL, Scores, System, score_rows, write_scores
+from emgecg_cli.core.evaluation.statistics import joined
+from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import input_of, read_manifest
@@ -73,18 +75,23 @@ def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: i
     store = open_store(store_path)
     reports = train_reports(store)
     rows = {name: read_rows(path, PredictionRow) for name, path in predictions.items()}
-    scored = {name: score_predictions(given, train_reports=reports, seed=seed) for name, given in rows.items()}
-    first = next(iter(scored.values()))
-    models = [System(name, scores.systems[0].values, scores.systems[0].texts) for name, scores in scored.items()]
+    evidence = Evidence(store)
+    scored = {name: score_rows(given, train_reports=reports, evidence=evidence, seed=seed)
+              for name, given in rows.items()}
+    first = next(iter(scored.values())).scores
+    models = [System(name, one.scores.systems[0].values, one.scores.systems[0].texts) for name, one in scored.items()]
     baselines = [system for system in first.systems if system.name != MODEL]
     real = next(iter(predictions))
     about = about_of(rows[real], predictions=predictions[real],
                      manifest=read_manifest(predictions[real], "predictions"), store=store)
     scores = replace(first, systems=[*models, *baselines],
+                     tables=[replace(table, system=name) for name, one in scored.items()
+                             for table in one.scores.tables],
                      about=replace(about, predictions=None, signal="as each column says"))
     scores_path, page = folder / "scores/demo.json", folder / "report.html"
     inputs = {name: input_of(path, scores_path) for name, path in (predictions | {"store": store_path}).items()}
-    write_scores(scores_path, scores, inputs=inputs, arguments={})
+    write_scores(scores_path, scores, inputs=inputs, arguments={},
+                 statistics=joined({name: one.statistics for name, one in scored.items()}, MODEL))
     examples = {name: rows[name] for name in list(rows)[:2]}
     write_page(page, examples=page_examples(store, examples, DemoDefaults.examples), scores=asdict(scores),
                title="medreport demo: a simulated cohort")

@@ -9,16 +9,18 @@ left out of the main values: "sinus rhythm. normal ecg." for every record would 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.metrics import Declared, Given, Table, ratio
 
-# columns of the statistics; each is a count, so that a corpus is the sum of its reports
-_COLUMNS = ("tp", "fp", "fn", "tp_all", "fp_all", "fn_all", "exact", "unread", "reports")
+# columns of the statistics; each is a count, so that a corpus is the sum of its reports. Those of each code follow.
+_COLUMNS = ("tp", "fp", "fn", "tp all", "fp all", "fn all", "exact", "unread", "reports")
+_OF_A_CODE = ("tp", "fp", "fn")
 
 
 class Labeler(Protocol):
@@ -35,10 +37,28 @@ class Findings:
     """Micro F1, precision and recall over the abnormal findings; beside them F1 over all findings, the share of reports
     whose set of findings is exactly right, and the share with a sentence that the labeler could not read.
 
-    All lie in 0-1. A ratio without any count in its denominator is 0, as nothing was shown.
+    All lie in 0-1. A ratio without any count in its denominator is 0, as nothing was shown. `codes` are the findings
+    that are counted one by one: those the labelers know, then those that only records have.
     """
 
     name = "findings"
+    declared = Declared(frozenset({"codes"}), lower_is_better=frozenset({"findings-unread"}))
+
+    def __init__(self, codes: Sequence[str] = ()) -> None:
+        self.codes = tuple(codes)
+
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """For the datasets and the codes of these rows."""
+        datasets = dict.fromkeys(row.dataset for row in given.rows if row.dataset in names.LABELERS)
+        known = (code for dataset in datasets for code in names.resolve("labeler", dataset or "").vocabulary)
+        codes = dict.fromkeys(known) | dict.fromkeys(sorted({code for row in given.rows for code in row.codes or ()}))
+        return cls(tuple(codes))
+
+    @classmethod
+    def restored(cls, columns: Sequence[str], sums: np.ndarray) -> Self:
+        """From the names of the columns."""
+        return cls([name.rpartition(" ")[0] for name in columns[len(_COLUMNS)::len(_OF_A_CODE)]])
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Why these rows cannot be scored: no codes, or no labeler for their dataset; None if they can."""
@@ -50,20 +70,29 @@ class Findings:
                 return f"record {row.record_id}: the row has no codes"
         return None
 
+    def columns(self) -> tuple[str, ...]:
+        """Counts of findings and reports, then of each code."""
+        return (*_COLUMNS, *(f"{code} {count}" for code in self.codes for count in _OF_A_CODE))
+
     def segment_statistics(
         self, hypotheses: Sequence[str], references: Sequence[str], rows: Sequence[PredictionRow]
     ) -> np.ndarray:
-        """Counts per report, float (n, 9). The references are not used; raises MedReportError if not `applicable`."""
-        counts = np.zeros((len(rows), len(_COLUMNS)))
+        """Counts per report, uint8 (n, 9 + 3 x codes). The references are not used; raises MedReportError if not
+        `applicable`."""
+        counts = np.zeros((len(rows), len(self.columns())), np.uint8)
+        place = {code: len(_COLUMNS) + i * len(_OF_A_CODE) for i, code in enumerate(self.codes)}
         for i, (labeler, stated, truth) in enumerate(self._read(hypotheses, rows)):
             counts[i, 0:3] = _confusion(stated & labeler.abnormal, truth & labeler.abnormal)
             counts[i, 3:6] = _confusion(stated, truth)
             counts[i, 6:9] = stated == truth, bool(labeler.unread(hypotheses[i])), 1
+            for code in (stated | truth) & place.keys():
+                counts[i, place[code]:place[code] + 3] = _confusion(stated & {code}, truth & {code})
         return counts
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
-        """Corpus values from column sums (..., 9), each of shape (...)."""
-        tp, fp, fn, tp_all, fp_all, fn_all, exact, unread, reports = np.moveaxis(np.asarray(sums), -1, 0)
+        """Corpus values from column sums (..., k), each of shape (...)."""
+        counts = np.moveaxis(np.asarray(sums, np.float64)[..., :len(_COLUMNS)], -1, 0)
+        tp, fp, fn, tp_all, fp_all, fn_all, exact, unread, reports = counts
         return {
             "findings-F1": ratio(2 * tp, 2 * tp + fp + fn),
             "findings-precision": ratio(tp, tp + fp),
@@ -72,6 +101,15 @@ class Findings:
             "findings-exact": ratio(exact, reports),
             "findings-unread": ratio(unread, reports),
         }
+
+    def tabulate(self, sums: np.ndarray) -> list[Table]:
+        """Precision, recall and F1 of each finding."""
+        sums = np.asarray(sums, np.float64)[..., len(_COLUMNS):]
+        counts = {code: np.moveaxis(sums[..., 3 * i:3 * i + 3], -1, 0) for i, code in enumerate(self.codes)}
+        values = {code: {"precision": ratio(tp, tp + fp), "recall": ratio(tp, tp + fn),
+                         "F1": ratio(2 * tp, 2 * tp + fp + fn)} for code, (tp, fp, fn) in counts.items()}
+        return [Table("findings", "Findings", values, {code: {"support": tp + fn, "stated": tp + fp}
+                                                       for code, (tp, fp, fn) in counts.items()})]
 
     def signature(self) -> str:
         """What the values depend on, as sacrebleu does it."""
@@ -91,37 +129,6 @@ class Findings:
             yield labeler, labeler.read(hypothesis), set(row.codes or ())
 
 
-def per_finding_table(hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> dict[str, dict[str, float | int]]:
-    """Precision, recall, F1 and support of each finding that is true or stated anywhere, in the labelers' order.
-
-    Codes no labeler knows come last, as they can only be missed. Raises MedReportError where `Findings` does.
-    """
-    counts: dict[str, np.ndarray] = {}
-    for labeler, stated, truth in Findings()._read(hypotheses, rows):
-        for code in (*labeler.vocabulary, *sorted(truth)):
-            counts.setdefault(code, np.zeros(3, int))
-        for code in stated | truth:
-            counts[code] += _confusion(stated & {code}, truth & {code})
-    order = {code for row in rows for code in names.resolve("labeler", row.dataset or "").vocabulary}
-    table: dict[str, dict[str, float | int]] = {}
-    for code in sorted(counts, key=lambda code: code not in order):
-        tp, fp, fn = (int(count) for count in counts[code])
-        if tp + fp + fn:
-            table[code] = {
-                "precision": float(ratio(tp, tp + fp)),
-                "recall": float(ratio(tp, tp + fn)),
-                "f1": float(ratio(2 * tp, 2 * tp + fp + fn)),
-                "support": tp + fn,
-            }
-    return table
-
-
 def _confusion(stated: set[str], truth: set[str]) -> tuple[int, int, int]:
     """True positives, false positives, false negatives."""
     return len(stated & truth), len(stated - truth), len(truth - stated)
-
-
-def ratio(part: np.ndarray | int, whole: np.ndarray | int) -> np.ndarray:
-    """part / whole, 0 where whole is 0."""
-    part, whole = np.broadcast_arrays(np.asarray(part, float), np.asarray(whole, float))
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)

@@ -2,36 +2,31 @@
 
 What a text says is read by `core.emg`, Chinese and English alike: a statement is (nerve, side, type, measure,
 direction). Counts are added over the corpus before they are divided (micro average), so that a statement weighs as
-often as it occurs, and a normal report for every patient has an F1 of 0. The table knows nothing of how reports are
-worded: there a value is abnormal when it lies beyond the outermost line of its reference range on the bad side, or its
-response is absent.
+often as it occurs, and a normal report for every patient has an F1 of 0. What the table calls abnormal is evidence:
+values beyond their reference range, and absent responses.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
-from emgecg_cli.core.emg import terms
-from emgecg_cli.core.emg.case import Case, Item
-from emgecg_cli.core.metrics.clinical.findings import ratio
-from emgecg_cli.core.references import References
+from emgecg_cli.core.evidence.tables import Tables, called_abnormal
+from emgecg_cli.core.metrics import Declared, Given, ratio
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.reports.emg.reader_version import reader_version
 from emgecg_cli.core.reports.emg.statements import (
     Counts,
-    Judgement,
     ReadStatements,
     Statement,
     compare,
     compare_needle,
     contradictions,
-    table_statements,
 )
 from emgecg_cli.core.reports.emg.statements_read import read_statements
 from emgecg_cli.core.reports.sections import split_sections
@@ -45,14 +40,6 @@ _WITHOUT_TABLE = 12
 _OF_NERVES = re.compile(r"神经|nerve|\bNC[VS]\b|\bEMG\b|肌电", re.I)
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The measured tables of a store by record id, and the reference ranges that judge their values."""
-
-    cases: Mapping[str, Case] = field(default_factory=dict)
-    references: References | None = None
-
-
 class Statements:
     """Precision, recall and F1 of what is called abnormal, agreement on its severity, F1 of needle findings, the share
     of reports that are right in every statement, and of those that could not be read.
@@ -64,9 +51,18 @@ class Statements:
     """
 
     name = "statements"
+    declared = Declared(frozenset({"text"}), lower_is_better=frozenset({
+        "statements-unread", "statements-unread-references", "contradictions", "contradictions-per-report",
+        "contradictions-per-reference"}))
 
     def __init__(self, tables: Tables | None = None) -> None:
         self.tables = tables if tables is not None and tables.references is not None and tables.cases else None
+        self._of_tables = tables is not None
+
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """Against the tables of the store, where there are any."""
+        return cls(given.evidence.tables(row.record_id for row in given.rows) if given.evidence else None)
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs references that report on nerves or muscles."""
@@ -74,6 +70,10 @@ class Statements:
         if any(_OF_NERVES.search(text) and _said(read_findings(text)) for text in references):
             return None
         return "no reference reports on nerve conduction or needle EMG"
+
+    def columns(self) -> tuple[str, ...]:
+        """Counts of statements, of reports, and, with tables, of values."""
+        return _COLUMNS if self.tables else _COLUMNS[:_WITHOUT_TABLE]
 
     def segment_statistics(self, hypotheses: Sequence[str], references: Sequence[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:
@@ -126,25 +126,39 @@ class Statements:
             text += f"|table:beyond {limits.percentiles[0]:g} %@{hash_of(limits)[:12]}"
         return f"{text}|zero-division:0|version:1"
 
+    def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
+        """Sentences on the reports that could not be read, and on what the table could be compared with."""
+        unread = [text for text in hypotheses if not _said(read_findings(text))]
+        empty = sum(not text.strip() for text in unread)
+        notes = []
+        if unread:
+            notes.append(f"statements: nothing could be read from {len(unread)} of {len(rows)} predictions, of which "
+                         f"{empty} are empty; they count as calling nothing abnormal")
+        partly = sum(bool(read_findings(text).unresolved) for text in hypotheses)
+        if partly:
+            notes.append(f"statements: {partly} of {len(rows)} predictions hold an abnormal word that could not be "
+                         "given to a nerve or a muscle; it is not counted")
+        references = [read_findings(row.reference or "") for row in rows]
+        silent, partly = sum(not _said(one) for one in references), sum(bool(one.unresolved) for one in references)
+        if silent or partly:
+            notes.append(f"statements: of {len(rows)} references {silent} could not be read and {partly} only in part")
+        return notes + self._table_notes(rows)
+
+    def _table_notes(self, rows: Sequence[PredictionRow]) -> list[str]:
+        without = "statements are not compared with the tables:"
+        if not self._of_tables:
+            return [f"{without} no store of tables is given (--store STORE)"]
+        if self.tables is None:
+            return [f"{without} the store holds none, or no references"]
+        found = sum(row.record_id in self.tables.cases for row in rows)
+        return [f"statements: {len(rows) - found} of {len(rows)} records have no table in the store"] \
+            if found < len(rows) else []
+
     def _called(self, record_id: str) -> frozenset[Statement] | None:
         """What is abnormal in the table of a record; None where it has no table, or no value that can be judged."""
         case = self.tables.cases.get(record_id) if self.tables else None
         limits = self.tables.references if self.tables else None
         return None if case is None or limits is None else called_abnormal(case, limits)
-
-
-def called_abnormal(case: Case, limits: References) -> frozenset[Statement]:
-    """The statements of a table: values beyond the outermost line on the bad side, and absent responses."""
-    def judge(item: Item, value: float) -> Judgement | None:
-        reference = limits.of(item)
-        if reference is None:
-            return None
-        value = limits.adjusted(reference, value, case)
-        high = terms.bad_direction(item.measure) > 0
-        outside = value > reference.upper[0] if high else value < reference.lower[0]
-        return ("high" if high else "low", None) if outside else None
-
-    return frozenset(table_statements(case, judge))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -154,33 +168,6 @@ def read_findings(report: str) -> ReadStatements:
     An impression names diseases and no measures.
     """
     return read_statements(split_sections(report)[0] or report)
-
-
-def statement_notes(hypotheses: Sequence[str], rows: Sequence[PredictionRow], tables: Tables | None) -> list[str]:
-    """Sentences on the reports that could not be read, and on what the table could be compared with."""
-    unread = [text for text in hypotheses if not _said(read_findings(text))]
-    empty = sum(not text.strip() for text in unread)
-    notes = []
-    if unread:
-        notes.append(f"statements: nothing could be read from {len(unread)} of {len(rows)} predictions, of which "
-                     f"{empty} are empty; they count as calling nothing abnormal")
-    partly = sum(bool(read_findings(text).unresolved) for text in hypotheses)
-    if partly:
-        notes.append(f"statements: {partly} of {len(rows)} predictions hold an abnormal word that could not be given "
-                     "to a nerve or a muscle; it is not counted")
-    silent = sum(not _said(read_findings(row.reference)) for row in rows)
-    open_ended = sum(bool(read_findings(row.reference).unresolved) for row in rows)
-    if silent or open_ended:
-        notes.append(f"statements: of {len(rows)} references {silent} could not be read and {open_ended} only in part")
-    if tables is None:
-        notes.append("statements are not compared with the tables: no store of tables is given (--store STORE)")
-    elif tables.references is None or not tables.cases:
-        notes.append("statements are not compared with the tables: the store holds none, or no references")
-    else:
-        found = sum(row.record_id in tables.cases for row in rows)
-        if found < len(rows):
-            notes.append(f"statements: {len(rows) - found} of {len(rows)} records have no table in the store")
-    return notes
 
 
 def _said(read: ReadStatements) -> bool:

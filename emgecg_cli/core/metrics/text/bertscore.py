@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.bert_model import (
     Encoder,
     check_folder,
@@ -41,6 +43,7 @@ class BertScore:
     """
 
     name = "bertscore"
+    declared = Declared(frozenset({"text", "weights"}), "text")
 
     def __init__(self, languages: Sequence[str] = ("en",), model: Path | None = None, layers: int | None = None,
                  baseline: Path | None = None, encoders: dict[Path, Encoder] | None = None) -> None:
@@ -53,12 +56,23 @@ class BertScore:
             self.layers = layers if layers is not None else known_layers(model)
             self.offsets = read_baseline(baseline, self.layers) if baseline is not None else None
 
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """With the model given; what has been loaded is kept for the next slice."""
+        encoders: dict[Path, Encoder] = given.kept.setdefault("encoders", {})
+        return cls(given.languages, **given.settings, encoders=encoders)
+
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs a model."""
         if self.model is not None:
             return None
         needs = "needs model weights: --bertscore-model PATH"
         return f"{needs} (for Chinese: of bert-base-chinese, layer 8)" if CHINESE & {*self.languages} else needs
+
+    def columns(self) -> tuple[str, ...]:
+        """The values of the pair, and the count."""
+        rescaled = tuple(f"{name} rescaled" for name in _VALUES) if self.offsets is not None else ()
+        return (*_VALUES, *rescaled, "reports")
 
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:

@@ -7,11 +7,14 @@ at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.ngrams import clipped_matches, count_ngrams, tokenize_all, unique_pairs
+from emgecg_cli.core.metrics.text.segmentation import tokens_of
 from emgecg_cli.core.metrics.text.tokens import Tokens, language_label, words_13a
 
 MAX_ORDER = 4
@@ -21,14 +24,25 @@ class Bleu:
     """BLEU-1..4; statistics per pair: hypothesis length, reference length, four match counts, four totals."""
 
     name = "bleu"
+    declared = Declared(frozenset({"text"}), "tokens")
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
         self.tokens = tokens or Tokens(words_13a, "13a")
 
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """In the languages given, with their tokenizer."""
+        return cls(given.languages, tokens_of(given.segmentation))
+
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""
         return None
+
+    def columns(self) -> tuple[str, ...]:
+        """Lengths, matches and totals."""
+        orders = range(1, MAX_ORDER + 1)
+        return ("length", "reference length", *(f"matches {n}" for n in orders), *(f"total {n}" for n in orders))
 
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:

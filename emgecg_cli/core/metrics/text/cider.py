@@ -7,10 +7,12 @@ their count N comes from the same texts. They stay fixed when the set is resampl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.ngrams import (
     NgramCounts,
     Pairs,
@@ -19,6 +21,7 @@ from emgecg_cli.core.metrics.text.ngrams import (
     tokenize_all,
     unique_pairs,
 )
+from emgecg_cli.core.metrics.text.segmentation import tokens_of
 from emgecg_cli.core.metrics.text.tokens import Tokens, language_label, words_13a
 
 MAX_ORDER = 4
@@ -29,6 +32,7 @@ class CiderD:
     """CIDEr-D on the x10 scale, mean over the reports."""
 
     name = "cider"
+    declared = Declared(frozenset({"text"}), "tokens")
 
     def __init__(self, languages: Sequence[str] = ("en",), reports: Sequence[str] | None = None, origin: str = "train",
                  tokens: Tokens | None = None) -> None:
@@ -38,12 +42,22 @@ class CiderD:
         self.tokens = tokens or Tokens(words_13a, "13a-lc")
         self.n_documents = 0 if reports is None else len(reports)
 
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """Weighed by the train reports given, else by the references of the set."""
+        reports = given.reports or [row.reference or "" for row in given.rows]
+        return cls(given.languages, reports, "train" if given.reports else "refs", tokens_of(given.segmentation))
+
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Its weights need at least two different reports; with fewer every weight is log 1 = 0."""
         documents = self.reports if self.reports is not None else [row.reference for row in rows]
         if len(set(documents)) < 2:
             return f"its idf needs at least two different {'references' if self.origin == 'refs' else 'train reports'}"
         return None
+
+    def columns(self) -> tuple[str, ...]:
+        """The value of the pair, and the count."""
+        return ("CIDEr-D", "reports")
 
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.ngrams import unique_pairs
+from emgecg_cli.core.metrics.text.segmentation import tokens_of
 from emgecg_cli.core.metrics.text.tokens import Tokens, language_label, primary_language, treebank_words
 from emgecg_cli.core.metrics.text.wordnet import synonyms
 
@@ -29,14 +32,24 @@ class Meteor:
     """METEOR, mean over the reports."""
 
     name = "meteor"
+    declared = Declared(frozenset({"text"}), "tokens")
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
         self.tokens = tokens or Tokens(treebank_words, "treebank")
 
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """In the languages given; texts without blanks by character, as no words are matched there but equal ones."""
+        return cls(given.languages, tokens_of("char" if given.segmentation else None))
+
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""
         return None
+
+    def columns(self) -> tuple[str, ...]:
+        """The value of the pair, and the count."""
+        return ("METEOR", "reports")
 
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.ngrams import clipped_matches, count_ngrams, tokenize_all, unique_pairs
+from emgecg_cli.core.metrics.text.segmentation import tokens_of
 from emgecg_cli.core.metrics.text.tokens import Tokens, ascii_words, language_label, unicode_words
 
 
@@ -17,6 +20,7 @@ class Rouge:
     gives another."""
 
     name = "rouge"
+    declared = Declared(frozenset({"text"}), "tokens")
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
@@ -24,9 +28,18 @@ class Rouge:
         self.tokens = tokens or (Tokens(ascii_words, "rouge-score") if english else
                                  Tokens(unicode_words, "unicode-words-2"))
 
+    @classmethod
+    def of(cls, given: Given) -> Self:
+        """In the languages given, with their tokenizer."""
+        return cls(given.languages, tokens_of(given.segmentation))
+
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Always."""
         return None
+
+    def columns(self) -> tuple[str, ...]:
+        """F1 of the three, and the count."""
+        return ("ROUGE-1", "ROUGE-2", "ROUGE-L", "reports")
 
     def segment_statistics(self, hypotheses: list[str], references: list[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:

@@ -45,6 +45,11 @@ def check_segmentation(name: str) -> None:
         raise MedReportError(f"no segmentation '{name}'", f"--segmentation takes {' or '.join(SEGMENTATIONS)}")
 
 
+def tokens_of(segmentation: str | None) -> Tokens | None:
+    """The tokens of texts without blanks between words that are cut like this; None for texts with blanks."""
+    return None if segmentation is None else segmented_tokens(segmentation)
+
+
 def segmented_tokens(segmentation: str) -> Tokens:
     """The tokens of a segmentation, "char" or "jieba"; raises MedReportError for another, or where jieba is missing.
 

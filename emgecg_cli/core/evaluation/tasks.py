@@ -1,0 +1,80 @@
+"""What there is to compute: each metric on each part of a set that it is computed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from emgecg_cli.core import names
+from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.evaluation.slices import Slice, token_slices, whole_slice
+from emgecg_cli.core.evidence import Evidence
+from emgecg_cli.core.metrics import Given, Metric
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a set of checked rows: the metrics by name, which section, how texts without blanks are cut; and
+    what they may use: the train `reports`, what is true of the records, settings by the name of their metric."""
+
+    metrics: Sequence[str]
+    section: str = "all"
+    segmentation: str | None = None
+    reports: Sequence[str] = ()
+    evidence: Evidence | None = None
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def comparing(self, *what: str) -> list[str]:
+        """Those of the metrics that compare this of the texts, in the order of the table."""
+        return [name for name in names.choices("metric") if name in self.metrics
+                and names.resolve("metric", name).declared.compares in what]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Metrics to compute on a slice; `rows` and `hypotheses`, by system, are those of the slice, cut to its section.
+    `missing` maps the names of metrics that cannot be computed to the reason."""
+
+    slice: Slice
+    rows: list[PredictionRow]
+    hypotheses: dict[str, list[str]]
+    metrics: list[Metric]
+    missing: dict[str, str]
+
+    def computable(self) -> list[Metric]:
+        """The metrics that can be computed."""
+        return [metric for metric in self.metrics if metric.name not in self.missing]
+
+
+def languages_of(rows: Sequence[PredictionRow]) -> list[str]:
+    """The primary languages of some rows, sorted."""
+    return sorted({row.language or "en" for row in rows})
+
+
+def tasks_of(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], asked: Asked) -> list[Task]:
+    """The tasks in the order in which their values are shown: what compares texts as they are, then the whole reports,
+    then texts by section and by language."""
+    kept: dict[str, dict[str, Any]] = {name: {} for name in asked.metrics}
+    of_texts = asked.comparing("tokens", "text")
+    tasks = [_task(rows, hypotheses, asked, part, of_texts, kept) for part in token_slices(rows, asked.section)]
+    whole = whole_slice(rows, asked.section)
+    tasks.insert(1, _task(rows, hypotheses, asked, whole, asked.comparing("reports"), kept))
+    return tasks
+
+
+def _task(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], asked: Asked, part: Slice,
+          wanted: Sequence[str], kept: Mapping[str, dict[str, Any]]) -> Task:
+    own = [replace(rows[i], prediction=part.text(rows[i].prediction), reference=part.text(rows[i].reference))
+           for i in part.index]
+    texts = {system: [part.text(written[i]) for i in part.index] for system, written in hypotheses.items()}
+    given = Given(own, languages_of(own), asked.segmentation if part.group else None, part.reports(asked.reports),
+                  asked.evidence)
+    metrics, missing = [], {}
+    for name in wanted:
+        given = replace(given, settings=asked.settings.get(name, {}), kept=kept[name])
+        metric: Metric = names.resolve("metric", name).of(given)
+        metrics.append(metric)
+        if reason := metric.applicable(own) or given.lacks(metric.declared):
+            missing[name] = reason
+    return Task(part, own, texts, metrics, missing)

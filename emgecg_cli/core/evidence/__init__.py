@@ -1,0 +1,121 @@
+"""What is true of a record: its signal and what is measured on it, or its tables and their reference ranges; its codes.
+
+A report is held against its own record, and against the samples that were shown: the measurements are those of the
+store, or are made from its signal when first asked for. A quality of "poor" judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from emgecg_cli.core.artifacts import PERTURBED, Measurements, PerturbedRow, RecordRow, read_rows
+from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.evidence.tables import Tables
+from emgecg_cli.core.references import References
+from emgecg_cli.core.store import Store, described
+from emgecg_cli.core.store.perturbed import earlier_of, perturbation_of
+
+
+@dataclass(frozen=True)
+class RecordEvidence:
+    """One record: its `row` as its signal is now, and what was done to that signal ("" where it is as recorded).
+
+    `signal` is int16 microvolts (12, L) without padding, None for a record of tables; `case` its tables, None for one
+    with a signal; `references` the ranges that judge their values. Each is read when first asked for.
+    """
+
+    store: Store
+    index: int
+    row: RecordRow
+    perturbed: str
+    references: References | None
+
+    @cached_property
+    def _shown(self) -> dict[str, object]:
+        return self.store[self.index]
+
+    @cached_property
+    def signal(self) -> np.ndarray | None:
+        """The samples that are shown."""
+        found = self._shown.get("signal")
+        return found[:, :self.row.sig_len - self.row.n_padded] if isinstance(found, np.ndarray) else None
+
+    @cached_property
+    def case(self) -> TableCase | None:
+        """The tables of the examination."""
+        found = self._shown.get("tables")
+        return found if isinstance(found, TableCase) else None
+
+    @property
+    def measured_now(self) -> bool:
+        """Whether the measurements are made from the signal, as the store has none."""
+        return self.row.measurements is None
+
+    @cached_property
+    def measurements(self) -> Measurements | None:
+        """What is measured on the signal, all undetected at a rate at which nothing can be; None without a signal."""
+        if self.row.measurements is not None or self.signal is None:
+            return self.row.measurements
+        from emgecg_cli.core.signals.delineation import FS_RANGE, measure  # takes a moment to import
+
+        lowest, highest = FS_RANGE
+        return measure(self.signal, self.row.fs) if lowest <= self.row.fs <= highest else Measurements()
+
+
+class Evidence:
+    """The records of a store by their ids."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {record_id: i for i, record_id in enumerate(self.store.column("record_id").to_list())}
+
+    @cached_property
+    def _references(self) -> References | None:
+        return self.store.references()
+
+    @cached_property
+    def _hit(self) -> dict[str, PerturbedRow]:
+        return {row.record_id: row for row in read_rows(self.store.path / PERTURBED, PerturbedRow)}
+
+    def __contains__(self, record_id: str) -> bool:
+        return record_id in self._index
+
+    def of(self, record_id: str) -> RecordEvidence | None:
+        """What is true of a record; None for one that the store does not hold."""
+        at = self._index.get(record_id)
+        return None if at is None else self.at(at)
+
+    def at(self, index: int) -> RecordEvidence:
+        """What is true of the record in a row of the store."""
+        row = self.store.row(index)
+        perturbed = self._perturbed(row.record_id)
+        if self.store.rows_are_stale and perturbed:
+            row = replace(row, **described(self.store.signal(index), row.fs), machine=None, measurements=None)
+        return RecordEvidence(self.store, index, row, perturbed, self._references)
+
+    def tables(self, record_ids: Iterable[str]) -> Tables | None:
+        """The tables of these records and the reference ranges; None where the store has no ranges: its records have
+        signals, or nobody was healthy enough. A record in the form for language models has no table."""
+        if self._references is None:
+            return None
+        found = {record_id: record.case for record_id in record_ids if (record := self.of(record_id)) is not None}
+        return Tables({record_id: stored.case for record_id, stored in found.items()
+                       if stored is not None and stored.case is not None}, self._references)
+
+    def _perturbed(self, record_id: str) -> str:
+        """What was done to the signal of a record of a perturbed store; "" where it is as it was recorded."""
+        how = perturbation_of(self.store)
+        if how is None:
+            return ""
+        hit = self._hit.get(record_id)
+        if hit is None:
+            return f"not hit{earlier}" if (earlier := earlier_of(self.store)) else ""
+        reached = "nothing changed" if hit.snr_db is None else f"{hit.snr_db:.1f} dB reached"
+        return f"{how}: {reached}, {hit.changed:.0%} of the time changed"
