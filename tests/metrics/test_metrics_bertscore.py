@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from metric_corpora import random_pairs, rows_of
+from tiny_bert import SIZES, make_bert
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.metrics.text import bertscore
@@ -18,23 +19,12 @@ from emgecg_cli.core.metrics.text.bertscore import BertScore
 
 torch = pytest.importorskip("torch")
 CORPUS = [reference for _, reference in random_pairs(200, 11)]
-SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three random layers and a WordPiece vocabulary; its tokenizer states no length limit, its path holds "t5"."""
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    folder = tmp_path_factory.mktemp("t5") / "tiny-bert"
-    trained = BertWordPieceTokenizer()
-    trained.train_from_iterator(CORPUS, vocab_size=150, show_progress=False)
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=trained.get_vocab_size(), max_position_embeddings=64, **SIZES)
-    BertModel(config).save_pretrained(folder)
-    BertTokenizer(vocab=trained.get_vocab()).save_pretrained(folder)
-    return folder
+    """A path that holds "t5"."""
+    return make_bert(tmp_path_factory.mktemp("t5") / "tiny-bert", CORPUS)
 
 
 @pytest.fixture(scope="module")
