@@ -18,7 +18,7 @@ from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
-from emgecg_cli.core.store import Store, no_signals
+from emgecg_cli.core.store import Store
 
 NEEDLE = tuple(name for name in EMG_COLUMNS if name != "muscle")
 _CANDIDATES = 20_000  # ids that a mistyped one is compared with
@@ -101,9 +101,10 @@ def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], 
 
 def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed:
     """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
+    store.check_has_signals()
     found = Evidence(store).at(_at(store, record_id, index))
     if found.signal is None or found.measurements is None:
-        raise no_signals(store.path)
+        raise MedReportError(f"{store.path}: record {found.row.record_id} has no signal", "its tables can be viewed")
     return Viewed(store.dataset, found.row, found.signal, found.measurements, found.measured_now, found.perturbed)
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import polars
 import pytest
+from emg_store import make_tables
+from pipeline import make_store
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.datasets.synthetic_emg import SimulatedCase, draw_case
 from emgecg_cli.core.emg.case import Case, NcvRow
 from emgecg_cli.core.emg.cells import Cell
-from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.evaluation.baselines import MOST_FREQUENT
-from emgecg_cli.core.evaluation.inputs import train_reports
 from emgecg_cli.core.evaluation.score import MODEL, score_predictions
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.tables import Tables, called_abnormal
@@ -26,6 +26,7 @@ from emgecg_cli.core.references import Reference, References
 from emgecg_cli.core.reports.emg.statements import Statement
 from emgecg_cli.core.reports.emg.statements_write import write_findings
 from emgecg_cli.core.reports.sections import join_sections
+from emgecg_cli.core.store import open_store
 
 LATENCY = Statement("median", "left", "motor", "lat", "high", "moderate")
 VELOCITY = Statement("median", "left", "sensory", "cv", "low", "mild")
@@ -202,42 +203,15 @@ def test_scores_have_intervals_by_patient_and_baselines() -> None:
     assert {"BLEU-4 (en)", "BLEU-4 (zh, impression)"} <= {value.name for value in scores.systems[0].values}
 
 
-class TableStore:
-    """Stands in for a store of tables: the simulated cases, one of them in the form for language models."""
-
-    manifest = SimpleNamespace(details={"modality": "tables"})
-    rows_are_stale = False
-
-    def column(self, name: str) -> polars.Series:
-        given = {"findings": [case.findings for case in CASES], "impression": [case.impression for case in CASES],
-                 "language": [case.language for case in CASES], "record_id": [case.record_id for case in CASES],
-                 "report": [f"{case.findings}\n{case.impression}" for case in CASES]}
-        return polars.Series(name, given[name])
-
-    def indices(self, split: str) -> list[int]:
-        return list(range(0, 40))
-
-    def references(self) -> References:
-        return LIMITS
-
-    def row(self, index: int) -> SimpleNamespace:
-        return SimpleNamespace(record_id=CASES[index].record_id, codes=[])
-
-    def __getitem__(self, index: int) -> dict[str, TableCase]:
-        case = CASES[index]
-        return {"tables": TableCase(case.findings, case.impression, case.case if index else None)}
-
-
-def test_a_store_of_tables_gives_cases_references_and_sectioned_reports() -> None:
-    store: Any = TableStore()
-    assert train_reports(store) == [report_of(case) for case in CASES[:40]]
-    tables = Evidence(store).tables(["elsewhere", CASES[0].record_id, CASES[7].record_id])
-    assert tables is not None and tables.references is LIMITS
-    assert dict(tables.cases) == {CASES[7].record_id: CASES[7].case}
-    store.manifest = SimpleNamespace(details={})
-    store.references = lambda: None
-    assert Evidence(store).tables([CASES[7].record_id]) is None
-    assert train_reports(store)[0] == f"{CASES[0].findings}\n{CASES[0].impression}"
+def test_a_store_of_tables_gives_cases_references_and_sectioned_reports(tmp_path: Path) -> None:
+    store = open_store(make_tables(tmp_path, 4)[0])
+    ids = store.column("record_id").to_list()
+    tables = Evidence(store).tables(["elsewhere", ids[2]])
+    assert tables is not None and tables.references == store.references()
+    assert dict(tables.cases) == {ids[2]: store.case(2).case} and tables.cases[ids[2]] is not None
+    assert store.reports("train")[2] == join_sections(store.case(2).findings, store.case(2).impression,
+                                                      store.row(2).language)
+    assert Evidence(open_store(make_store(tmp_path / "ecg", 8))).tables(ids) is None
 
 
 def test_the_signature_names_reader_and_references(monkeypatch: pytest.MonkeyPatch) -> None:

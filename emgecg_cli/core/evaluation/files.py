@@ -12,7 +12,7 @@ from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import about_of
-from emgecg_cli.core.evaluation.inputs import completed, open_store_for, page_examples, store_of, train_reports
+from emgecg_cli.core.evaluation.inputs import completed, open_store_for, page_examples, store_of
 from emgecg_cli.core.evaluation.page import POLICY, write_page
 from emgecg_cli.core.evaluation.score import Scores, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import statistics_path
@@ -50,7 +50,7 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
         raise MedReportError("--foreign has no effect: there is no store to hold the predictions against",
                              "add --store STORE, or leave --foreign out")
     rows, taken = completed(rows, store)
-    scored = score_rows(rows, metrics=metrics, train_reports=train_reports(store) if store else None,
+    scored = score_rows(rows, metrics=metrics, train_reports=store.reports("train") if store else None,
                         evidence=Evidence(store) if store else None, progress=progress, **settings)
     shown = open_store(made_from) if made_from else store
     if store and manifest and input_of(store.path, store.path)["hash"] != manifest.inputs.get("store", {}).get("hash"):

@@ -16,7 +16,6 @@ from emgecg_cli.core.evaluation.caveats import not_own
 from emgecg_cli.core.evaluation.page import PageExample, Shown
 from emgecg_cli.core.evaluation.store_check import columns_of, name_of
 from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
-from emgecg_cli.core.reports.sections import join_sections
 from emgecg_cli.core.store import Store, open_store
 
 
@@ -39,22 +38,6 @@ def open_store_for(rows: Sequence[PredictionRow], path: Path, foreign: bool = Fa
         raise MedReportError(f"{path}: holds {store.dataset}, the predictions are of {', '.join(others)}",
                              "give their own store with --store, or --foreign if the file is someone else's")
     return store
-
-
-def train_reports(store: Store) -> list[str]:
-    """The reports of the train split, in record order; those of tables under the headings of their two sections."""
-    reports = store.column("report").to_list()
-    if has_tables(store):
-        sections = zip(*(store.column(name).to_list() for name in ("findings", "impression", "language", "report")),
-                       strict=True)
-        reports = [join_sections(findings or "", impression or "", language or "en") or report
-                   for findings, impression, language, report in sections]
-    return [reports[i] for i in store.indices("train")]
-
-
-def has_tables(store: Store) -> bool:
-    """Whether a store holds EMG and nerve-conduction tables in place of signals."""
-    return store.manifest.details.get("modality", "signals") == "tables"
 
 
 def completed(rows: Sequence[PredictionRow], store: Store | None) -> tuple[list[PredictionRow], list[str]]:
@@ -100,10 +83,9 @@ def _shown(store: Store, index: Mapping[str, int], row: PredictionRow) -> Shown 
     if kind is None or row.signal_from is None:
         return None if kind is None else Shown(kind)
     at = index.get(row.signal_from)
-    what = "values" if has_tables(store) else "ECG"
     absent = ", which is not in the store" if at is None else ""
-    return Shown(f"the {what} of record {row.signal_from}{absent}", _drawn(store, at))
+    return Shown(f"the {store.kind.called} of record {row.signal_from}{absent}", _drawn(store, at))
 
 
 def _drawn(store: Store, index: int | None) -> np.ndarray | None:
-    return None if index is None or has_tables(store) else store.signal(index)
+    return None if index is None else store.drawing(index)

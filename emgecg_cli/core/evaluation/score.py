@@ -94,10 +94,10 @@ def score_predictions(rows: Sequence[PredictionRow], **settings: Any) -> Scores:
 
 
 def score_rows(
-    rows: Sequence[PredictionRow], *, metrics: Sequence[str] | None = None, train_reports: Sequence[str] | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None, evidence: Evidence | None = None, seed: int = 0,
-    resamples: int = 1000, language: str | None = None, segmentation: str | None = None, section: str = "all",
-    progress: Callable[..., None] | None = None,
+    rows: Sequence[PredictionRow], *, metrics: Sequence[str] | None = None,
+    train_reports: Sequence[str | None] | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
+    evidence: Evidence | None = None, seed: int = 0, resamples: int = 1000, language: str | None = None,
+    segmentation: str | None = None, section: str = "all", progress: Callable[..., None] | None = None,
 ) -> Scored:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
@@ -114,7 +114,7 @@ def score_rows(
     wanted = list(metrics) if metrics is not None else names.choices("metric")
     for name in wanted:
         names.check("metric", name)
-    reports = [normalise(report) for report in train_reports or () if report.strip()]
+    reports = [normalise(report) for report in train_reports or () if report and report.strip()]
     asked = Asked(wanted, section, segmentation, reports, evidence, settings or {})
     if segmentation is not None:
         check_segmentation(segmentation)

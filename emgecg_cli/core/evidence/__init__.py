@@ -35,19 +35,15 @@ class RecordEvidence:
     references: References | None
 
     @cached_property
-    def _shown(self) -> dict[str, object]:
-        return self.store[self.index]
-
-    @cached_property
     def signal(self) -> np.ndarray | None:
         """The samples that are shown."""
-        found = self._shown.get("signal")
-        return found[:, :self.row.sig_len - self.row.n_padded] if isinstance(found, np.ndarray) else None
+        found = self.store.drawing(self.index)
+        return None if found is None else found[:, :self.row.sig_len - self.row.n_padded]
 
     @cached_property
     def case(self) -> TableCase | None:
         """The tables of the examination."""
-        found = self._shown.get("tables")
+        found = self.store[self.index].get("tables")
         return found if isinstance(found, TableCase) else None
 
     @property

@@ -16,7 +16,7 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.about import about_of
-from emgecg_cli.core.evaluation.inputs import page_examples, train_reports
+from emgecg_cli.core.evaluation.inputs import page_examples
 from emgecg_cli.core.evaluation.page import write_page
 from emgecg_cli.core.evaluation.score import MODEL, Scores, System, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import joined
@@ -73,7 +73,7 @@ def run_demo(folder: Path, *, records: int, steps: int, seed: int, stage: Stage)
 
 def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: int) -> DemoResult:
     store = open_store(store_path)
-    reports = train_reports(store)
+    reports = store.reports("train")
     rows = {name: read_rows(path, PredictionRow) for name, path in predictions.items()}
     evidence = Evidence(store)
     scored = {name: score_rows(given, train_reports=reports, evidence=evidence, seed=seed)
