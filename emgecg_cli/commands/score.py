@@ -111,8 +111,8 @@ def _show_table(table: Any, several: bool) -> None:
     """Values item by item; whose they are where there are tables of several systems."""
     counts, values = (list(dict.fromkeys(name for row in table.rows for name in getattr(row, part)))
                       for part in ("counts", "values"))
-    rows = [[row.item, *(str(row.counts[name]) for name in counts), *(_cell(row.values[name]) for name in values)]
-            for row in table.rows]
+    rows = [[f"{row.item} {row.meaning}".strip(), *(str(row.counts[name]) for name in counts),
+             *(_cell(row.values[name]) for name in values)] for row in table.rows]
     if rows:
         console.table([table.name, *counts, *values], rows, title=f"{table.title}{f', {table.system}' * several}")
 

@@ -44,6 +44,19 @@ DATASETS = {
 LABELERS = {
     "synthetic": _CORE + "datasets.synthetic.reports:LABELER",
 }
+# dataset -> code -> what it means in words, or the SCP-ECG statement it is; the table itself or what returns it
+VOCABULARIES = {
+    "ptb-xl": _CORE + "reports.ecg.statements:statements",
+    "code15": _CORE + "datasets.code15:VOCABULARY",
+    "cpsc2018": _CORE + "datasets.cpsc2018:VOCABULARY",
+    "chapman-ningbo": _CORE + "datasets.snomed:STATEMENTS",
+    "georgia": _CORE + "datasets.snomed:STATEMENTS",
+    "synthetic": _CORE + "datasets.synthetic.findings:FINDINGS",
+}
+# dataset -> coding(labels, language) -> the codes it gives, as a rule, to a report that says this
+CODINGS = {
+    "ptb-xl": _CORE + "reports.ecg.coding:coded_in_ptb_xl",
+}
 # name -> expand(seed_prompts, size, ...) -> prompts
 REPHRASERS = {
     "offline": _CORE + "instructions.offline:rephrase",
@@ -94,12 +107,15 @@ METRICS = {
     "cider": _CORE + "metrics.text.cider:CiderD",
     "bertscore": _CORE + "metrics.text.bertscore:BertScore",
     "findings": _CORE + "metrics.clinical.findings:Findings",
+    "labels": _CORE + "metrics.clinical.labels:Labels",
     "statements": _CORE + "metrics.clinical.statements:Statements",
 }
 
 _TABLES = {
     "dataset": DATASETS,
     "labeler": LABELERS,
+    "vocabulary": VOCABULARIES,
+    "coding": CODINGS,
     "rephraser": REPHRASERS,
     "engine": ENGINES,
     "encoder": ENCODERS,

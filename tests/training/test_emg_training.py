@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from emg_store import make_tables, short, shown
+from emgecg_cli.core.instructions.tables import PROMPTS
 from manifests import change_manifest
 from pipeline import contents, finish, kill_when, medreport
 from safetensors.torch import load_file
@@ -23,7 +24,6 @@ from emgecg_cli.core.inputs.drawn.values import draw_value
 from emgecg_cli.core.inputs.records import Tables, stack
 from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.render import PLACEHOLDER, render_prompt
-from emgecg_cli.core.instructions.tables import PROMPTS
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 from emgecg_cli.core.models.run_files import load_run

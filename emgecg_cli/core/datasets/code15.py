@@ -47,6 +47,7 @@ NORMAL = "normal_ecg"
 STATEMENTS = {NORMAL: "normal ECG", "AF": "atrial fibrillation", "SB": "sinus bradycardia", "ST": "sinus tachycardia",
               "1dAVb": "first-degree AV block", "RBBB": "right bundle branch block",
               "LBBB": "left bundle branch block"}
+VOCABULARY = {label.lower(): words for label, words in STATEMENTS.items()}  # what codes mean
 # Labels that cannot both be true of ten seconds: the first with any of the second.
 CONTRADICTIONS = {NORMAL: frozenset(STATEMENTS) - {NORMAL}, "AF": frozenset({"SB", "ST", "1dAVb"}),
                   "SB": frozenset({"ST"})}

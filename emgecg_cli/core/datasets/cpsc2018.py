@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each, snomed
 from emgecg_cli.core.datasets.challenge import FS, check_folder, open_challenge
 from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, told_of_tables
 from emgecg_cli.core.datasets.formats.mat_struct import read_struct
@@ -41,6 +41,9 @@ STATEMENTS = {
     "PVC": "premature ventricular contractions", "I-AVB": "first-degree AV block", "LBBB": "left bundle branch block",
     "RBBB": "right bundle branch block", "STE": "ST elevation", "STD": "ST depression",
 }
+
+
+VOCABULARY = snomed.STATEMENTS | STATEMENTS  # what codes of either form mean
 
 
 def open_source(root: Path, codes: Path | None = None, no_reports: bool = False) -> Source:

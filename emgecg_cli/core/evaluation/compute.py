@@ -45,9 +45,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One item of a table: how often it is true, how often it is stated, and so on, and its values by name."""
+    """One item of a table, and what it is in words: how often it is true, how often it is stated, and so on, and its
+    values by name."""
 
     item: str
+    meaning: str
     counts: dict[str, int]
     values: dict[str, Interval]
 
@@ -178,7 +180,7 @@ def _tables(block: Block, drawn: np.ndarray | None) -> list[ValueTable]:
         resampled = block.metric.tabulate(drawn) if drawn is not None else [None] * len(whole)
     tables = []
     for table, its in zip(whole, resampled, strict=True):
-        rows = [TableRow(item, counts, _cells(values, its.items[item] if its else {}))
+        rows = [TableRow(item, table.meanings.get(item, ""), counts, _cells(values, its.items[item] if its else {}))
                 for item, values in table.items.items()
                 if any((counts := {name: int(n) for name, n in table.counts[item].items()}).values())]
         tables.append(ValueTable(block.slice.named(table.name), table.title, block.system, rows))

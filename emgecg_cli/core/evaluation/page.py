@@ -107,7 +107,7 @@ def _tables(scores: Mapping[str, Any]) -> str:
         counts, values = (list(dict.fromkeys(name for row in table["rows"] for name in row[part]))
                           for part in ("counts", "values"))
         head = "".join(f"<th scope=col>{escape(name)}</th>" for name in [*counts, *values])
-        rows = "".join(f"<tr><th scope=row>{escape(row['item'])}</th>"
+        rows = "".join(f"<tr><th scope=row>{escape(' '.join(filter(None, (row['item'], row['meaning']))))}</th>"
                        + "".join(f"<td>{row['counts'][name]}</td>" for name in counts)
                        + "".join(_cell(row["values"][name], None) for name in values) + "</tr>"
                        for row in table["rows"])

@@ -66,12 +66,13 @@ class Given:
 class Table:
     """Values of a metric item by item (a finding, a statement, a kind of fact): item -> name of a value -> (...) array
     from sums (..., k). `counts`, of the same shape, say what they are made of: "support", how often the item is true,
-    "stated", how often it is said; an item without any is not shown."""
+    "stated", how often it is said; an item without any is not shown. `meanings` says in words what items are."""
 
     name: str
     title: str
     items: Mapping[str, Mapping[str, np.ndarray]]
     counts: Mapping[str, Mapping[str, np.ndarray]]
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
 
 class Metric(Protocol):
