@@ -16,20 +16,26 @@ SnrOpt = Annotated[float | None, typer.Option("--snr-db", metavar="DB", show_def
                                               help="Level of gaussian: 10·log10(signal power / noise power) per lead.")]
 ProportionOpt = Annotated[float | None, typer.Option("--proportion", metavar="P", show_default=False,
                                                      help="Level of meit-proportion: the longest share of time hit.")]
+CopyOpt = Annotated[bool, typer.Option("--copy", help="Write all signals, for a folder that stands without STORE.")]
+WorkersOpt = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, show_default=False,
+                                                help="Processes that draw; as many as there are processors.")]
 RecordsOpt = Annotated[float, typer.Option("--records", metavar="FRACTION", help="Share of the records that are hit.")]
 
 
 def perturb(kind: KindOpt, store: StoreArg = None, snr_db: SnrOpt = None, proportion: ProportionOpt = None,
-            records: RecordsOpt = 1.0, split: SplitOpt = None, seed: SeedOpt = 0, out: OutOpt = None,
-            as_json: JsonOpt = False) -> None:
-    """Write a store with the same records and reports, but noisy signals."""
+            records: RecordsOpt = 1.0, split: SplitOpt = None, seed: SeedOpt = 0, copy: CopyOpt = False,
+            workers: WorkersOpt = None, out: OutOpt = None, as_json: JsonOpt = False) -> None:
+    """Write a store with the same records and reports, but noisy signals: a view, which draws them from STORE when they
+    are read."""
     from emgecg_cli.core.perturbations import perturb_store
+    from emgecg_cli.core.store import Engine
 
     names.check("perturbation", kind)
     store = store or find_one("store")
     with console.progress(f"perturb {kind}") as progress:
         result = perturb_store(store, out, kind=kind, levels={"snr_db": snr_db, "proportion": proportion},
-                               records=records, split=split, seed=seed, progress=progress)
+                               records=records, split=split, seed=seed, copy=copy, engine=Engine("local", workers),
+                               progress=progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     details = result.manifest.details["perturbation"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from emgecg_cli.core.manifest import (
     why_damaged,
 )
 from emgecg_cli.core.store.integrity import SHARDS
-from emgecg_cli.core.store.payloads.signal_files import shard_file
 from emgecg_cli.core.store.reader import Store, open_store
 from emgecg_cli.core.store.stored_rows import rows_file
+from emgecg_cli.core.store.views import is_view, original_of
 
 MANIFEST = "manifest.json"
 Progress = Callable[[int, int], None]
@@ -88,7 +88,8 @@ def verify_artefact(path: Path, progress: Progress | None = None) -> Verified:
             progress(number, len(hashes))
     note, more = _of_old_store(path, manifest) if not damaged else ("", [])
     covered = {*hashes, *_of_shards(path, manifest), manifest_path(path).name}
-    return Verified(path.as_posix(), manifest.kind, len(hashes) + 1, size, damaged + more, _other(path, covered), note)
+    found = Verified(path.as_posix(), manifest.kind, len(hashes) + 1, size, damaged + more, _other(path, covered), note)
+    return _with_original(found, path, manifest, progress) if manifest.kind == "store" and is_view(manifest) else found
 
 
 def _artefact(path: Path) -> Path:
@@ -109,7 +110,7 @@ def _of_shards(path: Path, manifest: Manifest) -> Iterator[str]:
 
 def _of_old_store(path: Path, manifest: Manifest) -> tuple[str, list[Damage]]:
     """What a store without hashes of its shards has instead: every signal's own hash, and the rows twice."""
-    if manifest.kind != "store" or SHARDS in manifest.details:
+    if manifest.kind != "store" or SHARDS in manifest.details or is_view(manifest):
         return "" if manifest.content_hash else "made before manifests were hashed", []
     try:
         store = open_store(path)
@@ -122,13 +123,27 @@ def _of_old_store(path: Path, manifest: Manifest) -> tuple[str, list[Damage]]:
     return f"made before the files of shards were hashed: {how}", damaged
 
 
+def _with_original(found: Verified, path: Path, manifest: Manifest, progress: Progress | None) -> Verified:
+    """What was found in a view, with what is found in the store that its signals are drawn from; where both are as they
+    were, every signal is drawn once and held against its checksum."""
+    try:
+        whole = verify_artefact(original_of(path, manifest), progress)
+        damaged = [*found.damaged, *whole.damaged]
+        if not damaged:
+            damaged = list(_odd_signals(open_store(path)))
+    except MedReportError as error:
+        return replace(found, damaged=[*found.damaged, Damage(path.as_posix(), error.message)])
+    return replace(found, files=found.files + whole.files, bytes=found.bytes + whole.bytes, damaged=damaged,
+                   note=f"a view: {whole.path}, which its signals are drawn from, was read as well")
+
+
 def _odd_signals(store: Store) -> Iterator[Damage]:
     for index in range(len(store)):
         try:
             store.signal(index)
         except MedReportError as error:
-            shard = int(store.rows.shards[store.rows.place(index)[0]])
-            yield Damage((store.path / shard_file(shard)).as_posix(), error.message.partition(": ")[2])
+            place, _, why = error.message.partition(": ")
+            yield Damage(place, why)
 
 
 def _odd_rows(store: Store) -> Iterator[Damage]:

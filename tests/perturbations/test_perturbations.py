@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emgecg_cli.core import names, perturbations
+from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PerturbedRow, QuarantineRow, read_rows
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Recording, RecordRef, Source
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.perturbations import PERTURBED, achieved_snr_db, level_name, perturb_store
+from emgecg_cli.core.perturbations import PERTURBED, achieved_snr_db, level_name, perturb_store, writing
 from emgecg_cli.core.perturbations.gaussian import gaussian
 from emgecg_cli.core.perturbations.meit_proportion import meit_proportion
 from emgecg_cli.core.signals.leads import MISSING, to_float_uv
@@ -224,12 +224,13 @@ def test_same_seed_at_two_levels_is_the_same_noise_at_two_strengths(store, tmp_p
     np.testing.assert_allclose((strong - clean)[0], 10 * (weak - clean)[0], atol=6)
 
 
-@pytest.mark.parametrize(("module", "function", "call"), [
-    ("perturbations", "make_shard", 1), ("perturbations", "make_shard", 2), ("perturbations", "achieved_snr_db", 2),
-    ("store.writer", "write_manifest", 1)])
-def test_stopped_and_run_again_gives_the_same_bytes(store, tmp_path, monkeypatch, module, function, call):
-    monkeypatch.setattr(perturbations, "PrepareConfig", lambda: PrepareConfig(shard_size=4))
-    perturb(store, tmp_path / "whole", records=0.5)
+@pytest.mark.parametrize(("module", "function", "call", "copy"), [
+    ("perturbations.writing", "make_shard", 2, True), ("store.writer", "write_manifest", 1, True),
+    ("perturbations.writing", "achieved_snr_db", 3, False), ("perturbations.writing", "write_rows", 1, False),
+    ("perturbations.writing", "write_manifest", 1, False)])
+def test_stopped_and_run_again_gives_the_same_bytes(store, tmp_path, monkeypatch, module, function, call, copy):
+    monkeypatch.setattr(writing, "PrepareConfig", lambda: PrepareConfig(shard_size=2 if not copy else 4))
+    perturb(store, tmp_path / "whole", records=0.5, copy=copy)
     owner = importlib.import_module(f"emgecg_cli.core.{module}")
     original, calls = getattr(owner, function), []
 
@@ -241,10 +242,10 @@ def test_stopped_and_run_again_gives_the_same_bytes(store, tmp_path, monkeypatch
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(owner, function, dies)
-        perturb(store, tmp_path / "cut", records=0.5)
+        perturb(store, tmp_path / "cut", records=0.5, copy=copy)
     with pytest.raises(MedReportError, match="not a finished store"):
         open_store(tmp_path / "cut")
-    perturb(store, tmp_path / "cut", records=0.5)
+    perturb(store, tmp_path / "cut", records=0.5, copy=copy)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 

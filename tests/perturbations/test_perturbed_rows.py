@@ -40,6 +40,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                                                       for one in source.read(refs)))
     prepare_store(with_machine, folder / "clean", PrepareConfig(fs=250, measure=True))
     perturb_store(folder / "clean", folder / "noisy", kind="gaussian", levels={"snr_db": -10.0}, records=0.5)
+    perturb_store(folder / "clean", folder / "copy", kind="gaussian", levels={"snr_db": -10.0}, records=0.5, copy=True)
     return folder / "clean", folder / "noisy"
 
 
@@ -113,7 +114,7 @@ def test_an_older_perturbed_store_is_described_and_measured_when_it_is_viewed(
     import shutil
 
     i, before, after = hit_rows(stores)[0]
-    old = shutil.copytree(stores[1], tmp_path / "old")
+    old = shutil.copytree(stores[1].with_name("copy"), tmp_path / "old")
     for name in ("records.parquet", "rows-00000.jsonl"):
         shutil.copy(stores[0] / name, old / name)
     table = polars.read_parquet(old / "records.parquet").drop("checksum")

@@ -19,8 +19,9 @@ from emgecg_cli.core.references import References
 from emgecg_cli.core.store.integrity import SHARDS, integrity_of
 from emgecg_cli.core.store.payloads import Kind, Payload, kind_of
 from emgecg_cli.core.store.payloads.tables import no_signals
-from emgecg_cli.core.store.stored_rows import StoredRows, open_rows, read_places
+from emgecg_cli.core.store.stored_rows import Rows, open_rows, read_places
 from emgecg_cli.core.store.table import TABLE, to_row
+from emgecg_cli.core.store.views import VIEW, is_view, open_view, original_of
 
 _HINT = "remove the folder and run `medreport prepare` again"
 
@@ -36,7 +37,7 @@ class Store:
     path: Path
     manifest: Manifest
     kind: Kind
-    rows: StoredRows = field(repr=False)
+    rows: Rows = field(repr=False)
     payload: Payload = field(repr=False)
     _columns: dict[str, polars.Series] = field(default_factory=dict, repr=False)
     _process: int = field(default_factory=os.getpid, repr=False)
@@ -65,7 +66,7 @@ class Store:
     def rows_are_stale(self) -> bool:
         """Whether rows describe signals as they were before a perturbation: in stores of before they were described
         again."""
-        return self.manifest.command == "perturb" and SHARDS not in self.manifest.details
+        return self.manifest.command == "perturb" and not {SHARDS, VIEW} & self.manifest.details.keys()
 
     @property
     def fs(self) -> int:
@@ -166,6 +167,8 @@ def open_store(path: Path) -> Store:
     manifest = read_manifest(path, "store", made_by="prepare")
     kind = kind_of(manifest)
     check_files(path, manifest)
+    if is_view(manifest):
+        return _open_view(path, manifest, kind)
     columns, places = read_places(path / TABLE)
     if len(places) != manifest.counts.get("records"):
         raise MedReportError(f"{path / TABLE}: {len(places)} records, the manifest says "
@@ -173,3 +176,13 @@ def open_store(path: Path) -> Store:
     integrity = integrity_of(path, manifest, places)
     rows = open_rows(path, columns, places, integrity)
     return Store(path, manifest, kind, rows, kind.open(path, manifest, rows, integrity))
+
+
+def _open_view(path: Path, manifest: Manifest, kind: Kind) -> Store:
+    """Open a store whose signals are drawn from those of another one, which may be a view itself."""
+    original = open_store(original_of(path, manifest))
+    if len(original) != manifest.counts.get("records"):
+        raise MedReportError(f"{path}: a view of {len(original)} records, the manifest says "
+                             f"{manifest.counts.get('records')}", _HINT)
+    rows, signals = open_view(path, manifest, original.rows, original.payload)
+    return Store(path, manifest, kind, rows, signals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars
@@ -20,6 +20,26 @@ _HINT = "remove the folder and run `medreport prepare` again"
 def rows_file(number: int) -> str:
     """The name of the file with a shard's rows as lines."""
     return f"rows-{number:05d}.jsonl"
+
+
+class Rows(Protocol):
+    """The rows of an open store, numbered from 0 in record order."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of the table."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of the store whose own rows these are, or were made from."""
+
+    def __len__(self) -> int: ...
+
+    def scan(self) -> polars.LazyFrame:
+        """The table as a lazy frame."""
+
+    def values(self, index: int) -> dict[str, Any]:
+        """The columns of a row that it has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +62,13 @@ class StoredRows:
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
+    @property
+    def home(self) -> Path:
+        """See `Rows`."""
+        return self.path
+
     def scan(self) -> polars.LazyFrame:
-        """The table as a lazy frame."""
+        """See `Rows`."""
         return polars.scan_parquet(self.path / TABLE, glob=False)
 
     def place(self, index: int) -> tuple[int, int]:

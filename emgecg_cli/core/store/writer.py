@@ -102,7 +102,7 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
     """
     check_folder_name(out)
     if is_finished(out):
-        return WriteResult(_finished_before(out, identity), True, len(sizes))
+        return WriteResult(finished_before(out, identity), True, len(sizes))
     plan = dict(identity) | {"versions": package_versions(DECIDING)}
     with claim(out, plan, own=(PARTIAL, QUARANTINE)) as claimed:
         folder = out / PARTIAL
@@ -189,7 +189,9 @@ def _writing(out: Path) -> Iterator[None]:
                              "free or mend the disk and repeat the command: it goes on where it stopped") from None
 
 
-def _finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
+def finished_before(out: Path, identity: Mapping[str, Any]) -> Manifest:
+    """The manifest of a finished store, with what a kill left beside it cleared; raises MedReportError where it was
+    made from something else."""
     manifest = read_manifest(out, "store")
     if manifest.details.get("plan_hash") != _plan_hash(identity):
         changed = difference(manifest.arguments, identity.get("arguments", {})) or "input"
