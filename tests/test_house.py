@@ -70,7 +70,7 @@ def test_rooms_import_only_rooms_before_them(path):
     if room_of(path) == "__init__":
         assert not list(imports(path)) or set(imports(path)) <= {"__future__", "__future__.annotations"}
         return
-    assert room_of(path) in MAY_IMPORT, "a room that architecture.md does not know"
+    assert room_of(path) in MAY_IMPORT, "a room without a place in ROWS"
     assert not wrong_imports(path)
 
 
@@ -215,3 +215,12 @@ def test_contributing_has_a_line_for_every_room():
     wanted |= {path.relative_to(PACKAGE).as_posix() for path in alone}
     named = set(re.findall(r"`((?:commands|core|data)[\w/]*(?:/|\.py))`", page.split("## The rooms")[1].split("##")[0]))
     assert wanted <= named and named - wanted <= {"data/"}
+
+
+def test_no_text_points_to_a_file_that_is_not_there():
+    texts = [*modules(PACKAGE), *modules(TESTS), *(ROOT / "docs").glob("*.md"), ROOT / "README.md",
+             ROOT / "CONTRIBUTING.md", ROOT / "Makefile"]
+    named = re.compile(r"(?<![\w/.])((?:tests|docs|benchmarks|tools|commands|core|emgecg_cli)/[\w/-]+\.(?:py|md|sh))")
+    lost = {(path.name, name) for path in texts for name in named.findall(path.read_text(encoding="utf-8"))
+            if not (ROOT / name).exists() and not (PACKAGE / name).exists()}
+    assert not lost

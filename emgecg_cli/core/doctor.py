@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has for the work and what it lacks, each with the command that mends it.
+"""`doctor`: what this machine has for the work and what it lacks, each with the command that fixes it.
 
 Nothing is sent and nothing is written. A key is looked for and never shown.
 """
@@ -36,8 +36,8 @@ _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: its `area`, its `name`, a `state` ("ok", "missing", "warning"), what there is, and the
-    command or the step that mends it ("" where nothing is to be done). No command works without what is `vital`."""
+    """One thing examined: its `area`, its `name`, a `state` ("ok", "missing", "warning"), what there is, and the
+    command or the step that fixes it ("" where nothing is to be done). No command works without what is `vital`."""
 
     area: str
     name: str
@@ -48,7 +48,7 @@ class Finding:
 
 
 def examine(root: Path) -> list[Finding]:
-    """Look at this machine, and at `data/` and the disk below `root`; never raises, also where it finds odd things."""
+    """Examine this machine, and `data/` and the disk below `root`; never raises, whatever it finds."""
     findings: list[Finding] = []
     for area, look in (("python", _python), ("machine", _machine), ("disk", lambda: _disk(root)), ("extras", _extras),
                        ("tokens", _tokens), ("data", lambda: _data(root))):
@@ -62,7 +62,7 @@ def is_broken(findings: list[Finding]) -> bool:
 
 
 def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """What a look finds; a machine odd enough to break it is reported like anything else."""
+    """The findings of one check; a machine that breaks the check is reported like anything else."""
     try:
         yield from look()
     except Exception as error:  # a doctor that falls ill helps nobody
@@ -110,7 +110,7 @@ def _packages(extra: str | None, area: str) -> Iterator[Finding]:
 
 
 def _fits(version: str, wanted: str) -> bool:
-    """Whether a version is among those wanted; what cannot be compared is believed to be."""
+    """Whether a version is among those wanted; one that cannot be compared counts as such."""
     try:
         from packaging.specifiers import SpecifierSet
 
@@ -143,7 +143,7 @@ def _gpu() -> Finding:
     """The GPUs that torch can use, or why it can use none."""
     try:
         import torch
-    except Exception:  # a broken torch can raise anything; what is wrong with it stands under python
+    except Exception:  # a broken torch can raise anything; what is wrong with it is shown under python
         return Finding("machine", "GPU", WARNING, "cannot be asked for without torch")
     if torch.cuda.is_available():
         cards = [f"{torch.cuda.get_device_name(i)}, {_gigabytes(torch.cuda.get_device_properties(i).total_memory)}"

@@ -1,4 +1,4 @@
-"""Reports in English by a language model: asked once for each text, and believed only after a look at the answer.
+"""Reports translated into English by a language model: one request per text, and every answer is checked.
 
 MEIT and ECGBench both hold "translations" that are a translator's refusal or an error message. Here an answer that
 refuses, talks, stays in the original's language, is far too short or long, or loses a number is set aside with the
@@ -26,7 +26,7 @@ from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 SOURCES = ("ptb-xl", "wfdb")
 LANGUAGES = {"en": "English"}
 REFUSED, UNTRANSLATED, UNUSABLE = "refused translation", "untranslated report", "unusable translation"
-AHEAD = 256  # references looked at before their texts are sent, so that several can be under way
+AHEAD = 256  # references listed before their texts are sent, so that several can be under way
 PROMPT = """You translate ECG reports, mostly German or Swedish, into {language} for a research data set.
 
 Rules:
@@ -45,9 +45,9 @@ def translated(source: Source, *, model: str, base_url: str, cache: Path, to: st
     """The source with its reports in English; texts that are English already stay as they are.
 
     Each distinct text that is not is sent once, at temperature 0, in the order of the listing and at most `workers` at
-    a time; answers are kept in `cache`, so that a killed run asks for nothing twice and another store of the same
-    texts for nothing at all. Nothing is sent before the source is listed. `progress(n)` counts the texts that are done.
-    The recordings keep their original as `report_raw`. A record whose translation is none comes as a QuarantineRow.
+    a time; answers are kept in `cache`, so that a killed run asks for nothing twice and another store of the same texts
+    for nothing at all. Nothing is sent before the source is listed. `progress(n)` counts the texts that are done. The
+    recordings keep their original as `report_raw`. A record whose translation fails the checks becomes a QuarantineRow.
     `client` is for tests. Raises MedReportError for a source that keeps no text in its listing or whose texts are
     translations, and while listing what the client raises.
     """
@@ -69,7 +69,7 @@ def translated(source: Source, *, model: str, base_url: str, cache: Path, to: st
 def check_translation(original: str, translation: str, to: str = "en") -> tuple[str, str] | None:
     """Why a model's answer is no translation of a report, as a reason and a detail; None when it may be one.
 
-    What is looked at can be seen without knowing what the report says: phrases of refusal and small talk, language,
+    The checks need no understanding of the report: phrases of refusal and small talk, language,
     words left as they were, length, numbers.
     """
     plain = " ".join(unicodedata.normalize("NFKC", translation).replace("\u2019", "'").lower().split())
@@ -191,7 +191,7 @@ def _list(listing: Callable[[], Iterator[RecordRef | QuarantineRow]], client: LL
 
 
 def _foreign_text(row: RecordRef | QuarantineRow, to: str) -> str | None:
-    """The text that is to be translated, if there is one; a language that the source states is believed."""
+    """The text that is to be translated, if there is one; a language that the source states is trusted."""
     if isinstance(row, QuarantineRow):
         return None
     report = str(row.details.get("report") or "")

@@ -1,4 +1,4 @@
-"""One record of a store, looked at: found by its id, drawn on paper or in a terminal, and described in words."""
+"""Viewing one record of a store: found by its id, drawn on paper or in a terminal, and described in words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KINDS = {"machine": "the recorder", "template": "a template from labels", "tran
 
 @dataclass(frozen=True)
 class Viewed:
-    """A record to look at: its row, with measurements if any could be made, its signal, and the store's name.
+    """A record to view: its row, with measurements if any could be made, its signal, and the store's name.
 
     `measured_now` tells measurements that were made for this view from those in the store, `perturbed` says what was
     done to the signal of a perturbed store.
@@ -89,7 +89,7 @@ def _marks(case: Case, references: References) -> dict[tuple[str, str], str]:
 
 
 def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], str]) -> str:
-    """A cell as text with its mark; what is no number as it was written."""
+    """A cell as text with its mark; one that is not a number as it was written."""
     cell = row.cells.get((measure, side))
     if cell is None or cell.state == "missing":
         return ""
@@ -144,7 +144,7 @@ def facts_line(view: Viewed | ViewedTables) -> str:
 
 
 def intervals_line(measured: Measurements) -> str:
-    """The measured intervals in a line; what was not detected is said so."""
+    """The measured intervals in a line, with those that were not detected."""
     if not measured.n_beats:
         return "no beat was detected"
     parts = [("heart rate", measured.heart_rate_bpm, "/min"), ("PR", measured.pr_ms, " ms"),
@@ -156,7 +156,7 @@ def intervals_line(measured: Measurements) -> str:
 
 
 def check_lines(row: RecordRow) -> list[str]:
-    """What the honesty checks found in this record; none for a record without a finding."""
+    """What the quality checks found in this record; none for a record without a finding."""
     found = [row.lead_check] if row.lead_check.startswith("suspect") else []
     found += [f"glitch: {row.lead_glitch}"] if row.lead_glitch else []
     found += [row.scale_check] if row.scale_check.startswith("suspect") else []

@@ -34,12 +34,12 @@ def having(cohort: list[SimulatedCase], *diagnoses: str) -> list[SimulatedCase]:
     return [each for each in cohort if each.diagnosis in diagnoses]
 
 
-def badness(case: SimulatedCase) -> dict[tuple[str, str, str, str, str], float]:
+def deviations(case: SimulatedCase) -> dict[tuple[str, str, str, str, str], float]:
     """How far each judged value lies on the abnormal side, by nerve, side, type, stimulation site and measure."""
     found = {}
     for item, side, cell in values(case.case):
         if cell.value is not None and judged(item):
-            deviation = healthy.badness(item, cell.value)
+            deviation = healthy.abnormal_deviation(item, cell.value)
             assert deviation is not None
             found[item.nerve, side, item.type, item.stim, item.measure] = deviation
     return found
@@ -118,9 +118,9 @@ def test_healthy_values_lie_beyond_their_line_one_time_in_fifty():
 
 def test_healthy_cases_have_two_percent_of_values_beyond_the_line(cohort):
     beyond = np.array([deviation > reports.LINE for each in having(cohort, "healthy")
-                       for deviation in badness(each).values()])
+                       for deviation in deviations(each).values()])
     assert len(beyond) > 8000 and 0.014 < beyond.mean() < 0.026
-    upper = [deviation < -reports.LINE for each in having(cohort, "healthy") for deviation in badness(each).values()]
+    upper = [deviation < -reports.LINE for each in having(cohort, "healthy") for deviation in deviations(each).values()]
     assert 0.012 < np.mean(upper) < 0.028, "the other tail is as thin"
 
 
@@ -129,7 +129,7 @@ def test_healthy_cases_have_two_percent_of_values_beyond_the_line(cohort):
     ("tibial|f_wave|ankle|ah|lat", 48.4 - 4.4, -1.0), ("sural|sensory|calf|lateral_malleolus|cv", 51.5, 0.0),
     ("median|sensory|digit_3|wrist|lat", 140 / 54.6, 0.0)])
 def test_the_distance_from_the_mean(key, value, expected):
-    assert healthy.badness(Item(*key.split("|")), value) == pytest.approx(expected, abs=1e-9)
+    assert healthy.abnormal_deviation(Item(*key.split("|")), value) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_line_of_a_sensory_latency_is_that_of_a_large_sample():
@@ -137,12 +137,12 @@ def test_the_line_of_a_sensory_latency_is_that_of_a_large_sample():
     study = healthy.SENSORY["median"]
     latency = study.distance * rng.normal(1, healthy.DISTANCE_SD, 200_000) / rng.normal(*study.cv, 200_000)
     item = Item("median", "sensory", "digit_3", "wrist", "lat")
-    assert healthy.badness(item, float(np.quantile(latency, 0.98))) == pytest.approx(2.0537, abs=0.03)
+    assert healthy.abnormal_deviation(item, float(np.quantile(latency, 0.98))) == pytest.approx(2.0537, abs=0.03)
     ratio = rng.normal(healthy.PROXIMAL[0], healthy.PROXIMAL[1], 200_000)
     mean, sd = healthy.log_normal(*healthy.MOTOR["median"].amp)
     amplitude = np.exp(rng.normal(mean, sd, 200_000) + ratio)
     item = Item("median", "motor", "elbow", "apb", "amp")
-    assert healthy.badness(item, float(np.quantile(amplitude, 0.02))) == pytest.approx(2.0537, abs=0.03)
+    assert healthy.abnormal_deviation(item, float(np.quantile(amplitude, 0.02))) == pytest.approx(2.0537, abs=0.03)
     assert np.exp(mean + sd**2 / 2) == pytest.approx(10.6)
 
 
@@ -158,26 +158,26 @@ def test_the_proximal_latency_fits_distance_and_velocity(cohort):
 
 
 def test_each_disease_is_where_it_belongs(cohort):
-    tunnel = [badness(each) for each in having(cohort, "carpal_tunnel")]
+    tunnel = [deviations(each) for each in having(cohort, "carpal_tunnel")]
     assert np.mean([max((v for k, v in each.items() if k[0] == "median"), default=0) > reports.LINE
                     for each in tunnel]) > 0.9
     assert np.mean([v > reports.LINE for each in tunnel for k, v in each.items() if k[0] != "median"]) < 0.04
-    elbow = [badness(each) for each in having(cohort, "ulnar_elbow")]
+    elbow = [deviations(each) for each in having(cohort, "ulnar_elbow")]
     across = [max((v for k, v in each.items() if k[0] == "ulnar" and k[3:] == ("above_elbow", "cv")), default=None)
               for each in elbow]
     assert np.mean([v > reports.LINE for v in across if v is not None]) > 0.85
     assert np.mean([v > reports.LINE for each in elbow for k, v in each.items()
                     if k[0] == "ulnar" and k[3:] == ("below_elbow", "cv")]) < 0.06
-    slow = [badness(each) for each in having(cohort, "demyelinating_polyneuropathy")]
+    slow = [deviations(each) for each in having(cohort, "demyelinating_polyneuropathy")]
     assert np.mean([v > reports.LINE for each in slow for k, v in each.items() if k[4] != "amp"]) > 0.85
-    axonal = [badness(each) for each in having(cohort, "axonal_polyneuropathy")]
+    axonal = [deviations(each) for each in having(cohort, "axonal_polyneuropathy")]
     small = {leg: np.mean([v for each in axonal for k, v in each.items() if k[4] == "amp" and (k[0] in LEGS) == leg])
              for leg in (True, False)}
     assert small[True] > small[False] + 0.8 > 0.8
     for name in ("radiculopathy", "motor_neuron_disease", "myopathy"):
-        sensory = [v for each in having(cohort, name) for k, v in badness(each).items() if k[2] == "sensory"]
+        sensory = [v for each in having(cohort, name) for k, v in deviations(each).items() if k[2] == "sensory"]
         assert np.mean(np.array(sensory) > reports.LINE) < 0.05
-    motor = [v for each in having(cohort, "motor_neuron_disease") for k, v in badness(each).items()
+    motor = [v for each in having(cohort, "motor_neuron_disease") for k, v in deviations(each).items()
              if k[2] == "motor" and k[4] == "amp"]
     assert np.mean(motor) > 1.5
 
@@ -208,8 +208,8 @@ def test_the_report_follows_from_the_table_and_is_read_back(cohort):
 def test_every_value_beyond_the_line_is_called_unless_it_stands_alone(cohort):
     silent = 0
     for each in cohort:
-        beyond = {(nerve, side, type, measure) for (nerve, side, type, _, measure), deviation in badness(each).items()
-                  if deviation > reports.LINE}
+        beyond = {(nerve, side, type, measure) for (nerve, side, type, _, measure), sd in deviations(each).items()
+                  if sd > reports.LINE}
         called = {statement.key for statement in each.truth.called if statement.direction != "absent"}
         blocked = {key for key in called if key[2:] == ("motor", "amp")}
         if each.conclusions[0].diagnosis == "normal":

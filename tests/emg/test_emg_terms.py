@@ -109,7 +109,7 @@ def test_any_text_gives_a_name_or_none() -> None:
 
 
 def test_directions_limbs_and_names_outside_the_vocabulary() -> None:
-    assert [terms.bad_direction(measure) for measure in terms.MEASURES] == [1, -1, -1]
+    assert [terms.abnormal_direction(measure) for measure in terms.MEASURES] == [1, -1, -1]
     limbs = [terms.limb(nerve) for nerve in ("median", "sural", "facial", "nonsense")]
     assert limbs == ["upper", "lower", "head", None]
     assert display("nerve", "未知神经", "en") == "未知神经"

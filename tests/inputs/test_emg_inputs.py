@@ -131,7 +131,7 @@ def test_drawn_tables_are_answered_with_what_is_abnormal_in_them_and_nothing_els
         for part in parts:
             item = item_of(part["item"])
             reference = references.of(item)
-            if judged(item) and (part["value"] - reference.median) * terms.bad_direction(item.measure) > 0 \
+            if judged(item) and (part["value"] - reference.median) * terms.abnormal_direction(item.measure) > 0 \
                     and is_outside(reference, part["value"]):
                 key = (item.nerve, part["side"], item.type, item.measure)
                 expected[key] = max(expected.get(key, 0), abs(deviation(reference, part["value"])))

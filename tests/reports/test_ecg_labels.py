@@ -14,7 +14,7 @@ import pytest
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.reports.ecg.coding import coded_in_ptb_xl
 from emgecg_cli.core.reports.ecg.labels import Status, codes, label, label_all
-from emgecg_cli.core.reports.ecg.needles import pieces
+from emgecg_cli.core.reports.ecg.prefilter import pieces
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES, read_rules, rules_of
 from emgecg_cli.core.reports.ecg.statements import SUPERCLASSES, statements, superclasses_of
 from emgecg_cli.core.reports.ecg.text import fold, sentences

@@ -11,7 +11,7 @@ from store_helpers import hashes, prepare
 from emgecg_cli.commands.app import run
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.datasets.synthetic_emg import draw_case
-from emgecg_cli.core.datasets.synthetic_emg.healthy import badness
+from emgecg_cli.core.datasets.synthetic_emg.healthy import abnormal_deviation
 from emgecg_cli.core.datasets.synthetic_emg.reports import LINE
 from emgecg_cli.core.emg.case import Case, EmgRow, Item, NcvRow
 from emgecg_cli.core.emg.cells import Cell
@@ -217,7 +217,7 @@ def test_no_nerve_that_the_simulator_calls_abnormal_counts() -> None:
         values = [*normal_values(each.case, called)]
         sick = {(one.nerve, one.side) for one in each.statements}
         assert not any(side is None for _, side in sick)
-        beyond = [item.key for item, value in values if (badness(item, value) or 0) > LINE]
+        beyond = [item.key for item, value in values if (abnormal_deviation(item, value) or 0) > LINE]
         items = {Item(row.nerve, row.type, row.stim, row.rec, measure) for row in each.case.ncv
                  for measure, _ in row.cells}
         assert not [(item, side) for item in items for side in ("left", "right")

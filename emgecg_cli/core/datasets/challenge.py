@@ -14,7 +14,7 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
-from emgecg_cli.core.datasets.formats.csv_tables import told_of_tables
+from emgecg_cli.core.datasets.formats.csv_tables import table_details
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
@@ -42,7 +42,7 @@ def open_challenge(dataset: str, root: Path, codes: Path | None, no_reports: boo
                              f"--root is the folder with the .hea and .mat files of {dataset}")
     given, said = read_statements(Path(codes)) if codes is not None else ({}, None)
     arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
-    details |= {"patients": "not published: one per record"} | ({"codes": said} if said else {}) | told_of_tables(
+    details |= {"patients": "not published: one per record"} | ({"codes": said} if said else {}) | table_details(
         codes and Path(codes))
     return Source(dataset, partial(_list, dataset, root, no_reports), partial(_read, str(root), given), arguments,
                   details)

@@ -31,7 +31,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
     first_row,
     iterate_frame,
     scan_columns,
-    told_of_tables,
+    table_details,
 )
 from emgecg_cli.core.datasets.formats.hdf5_parts import import_h5py, open_file, read_ids, read_recordings, recordings_of
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError
@@ -78,7 +78,7 @@ def open_source(root: Path, no_reports: bool = False) -> Source:
     import_h5py()
     _check_one_is_readable(root, parts)
     details = {"table_sha256": file_hash(root / TABLE), "parts": parts, "microvolts_per_unit": UNITS_UV,
-               **told_of_tables(root / TABLE, numbers=NUMBERS)}
+               **table_details(root / TABLE, numbers=NUMBERS)}
     return Source("code15", partial(_list, root, parts, no_reports), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name}, details)
 

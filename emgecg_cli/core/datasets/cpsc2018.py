@@ -19,7 +19,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each, snomed
 from emgecg_cli.core.datasets.challenge import FS, check_folder, open_challenge
-from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, told_of_tables
+from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, table_details
 from emgecg_cli.core.datasets.formats.mat_struct import read_struct
 from emgecg_cli.core.datasets.formats.wfdb_files import read_file
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records
@@ -67,7 +67,7 @@ def open_source(root: Path, codes: Path | None = None, no_reports: bool = False)
     arguments = {"root": root.name or root.resolve().name, "codes": codes and Path(codes).name}
     details = {"layout": "raw", "table_sha256": file_hash(table), "patients": "not published: one per record"}
     return Source("cpsc2018", partial(_list, root, table, no_reports), partial(_read, str(root), STATEMENTS | given),
-                  arguments, details | ({"codes": said} if said else {}) | told_of_tables(table, codes and Path(codes)))
+                  arguments, details | ({"codes": said} if said else {}) | table_details(table, codes and Path(codes)))
 
 
 def _find_table(root: Path) -> Path | None:

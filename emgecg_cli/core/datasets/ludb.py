@@ -23,7 +23,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, check_folder
-from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, told_of_tables
+from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, table_details
 from emgecg_cli.core.datasets.formats.wfdb_headers import Header, RecordError, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import Leads, read_leads
 from emgecg_cli.core.emg.person import read_age, read_sex
@@ -62,7 +62,7 @@ def open_source(root: Path, no_reports: bool = False) -> Source:
                   {"table_sha256": file_hash(root / TABLE), "patients": "one per record, by the set's own word",
                    "reports": "cardiologists' statements from fixed lists, one sentence each",
                    "amplitudes": "stored numbers as microvolts where a header's gains are the ranges of its leads",
-                   **told_of_tables(root / TABLE, numbers=NUMBERS)})
+                   **table_details(root / TABLE, numbers=NUMBERS)})
 
 
 def _list(table: Path, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:

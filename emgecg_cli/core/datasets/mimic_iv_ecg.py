@@ -17,7 +17,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
     iterate_frame,
     iterate_rows,
     scan_columns,
-    told_of_tables,
+    table_details,
 )
 from emgecg_cli.core.datasets.formats.keyed_rows import NO_KEY, KeyedRows, find_rows, index_rows, read_rows, row_number
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, read_header
@@ -55,7 +55,7 @@ def open_source(root: Path, no_reports: bool = False) -> Source:
     details = {"records_sha256": file_hash(root / RECORDS), "measurements_sha256": file_hash(root / MEASUREMENTS),
                "measurements_without_record": int(np.isin(keyed, studies, invert=True).sum()),
                "measurements_without_study_id": len(rows.keys) - len(keyed),
-               **told_of_tables(root / RECORDS, root / MEASUREMENTS)}
+               **table_details(root / RECORDS, root / MEASUREMENTS)}
     return Source("mimic-iv-ecg", partial(_list, root / RECORDS, rows, no_reports), partial(_read, str(root)),
                   {"root": root.name or root.resolve().name}, details)
 

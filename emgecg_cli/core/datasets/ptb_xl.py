@@ -17,7 +17,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
     iterate_rows,
     read_columns,
     scan_columns,
-    told_of_tables,
+    table_details,
 )
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
@@ -68,7 +68,7 @@ def open_source(root: Path, fs: int = 100, reports: Path | None = None, keep_ori
         raise MedReportError("--keep-original has no effect without --reports", "leave it out: all texts are originals")
     texts = _read_texts(Path(reports), keep_original, no_reports) if reports is not None else None
     details: dict[str, object] = {"table_sha256": file_hash(root / TABLE), "native_fs": native,
-                                  **told_of_tables(root / TABLE, reports and Path(reports), numbers=NUMBERS)}
+                                  **table_details(root / TABLE, reports and Path(reports), numbers=NUMBERS)}
     if texts is not None:
         listed = {_whole(cell) for cell in read_columns(root / TABLE, ("ecg_id",), numbers=NUMBERS)["ecg_id"]}
         details["reports"] = texts.details | {"unknown_ids": sum(key not in listed for key in texts.by_id)}

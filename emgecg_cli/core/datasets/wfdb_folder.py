@@ -15,7 +15,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
     file_hash,
     iterate_rows,
     scan_columns,
-    told_of_tables,
+    table_details,
 )
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
@@ -63,7 +63,7 @@ def open_source(root: Path, reports: Path | None = None, no_reports: bool = Fals
     scan_columns(reports, needed, optional, NUMBERS)
     names = _match(root, reports)
     details = {"reports_sha256": file_hash(reports), "headers": names.n_headers,
-               "records_without_report": names.n_unlisted, **told_of_tables(reports, numbers=NUMBERS)}
+               "records_without_report": names.n_unlisted, **table_details(reports, numbers=NUMBERS)}
     rest = partial(_list_headers, root, names) if no_reports else tuple
     return Source("wfdb", partial(_list, reports, needed, optional, names, rest), partial(_read, str(root)), arguments,
                   details, population=population)

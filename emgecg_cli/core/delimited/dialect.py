@@ -1,4 +1,4 @@
-"""How a CSV is written, found out from its bytes: its letters, its separator, a line before its heading."""
+"""How a CSV is written, detected from its bytes: its encoding, its separator, lines before its heading."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Dialect:
 
 
 def detect(path: Path, known: Sequence[str] = ()) -> Dialect:
-    """How a CSV is written; `known` are headings that tell its separator.
+    """How a CSV is written; `known` are headings by which its separator is recognised.
 
     UTF-8, UTF-16 by its mark or its zeros, GB 18030 where the bytes come in pairs, else Windows-1252. A file of damaged
-    UTF-8 comes as UTF-8. Reads the whole file once. Raises MedReportError for bytes that are no text, and OSError.
+    UTF-8 counts as UTF-8. Reads the whole file once. Raises MedReportError for bytes that are no text, and OSError.
     """
     state = path.stat()
     encoding, n_bom, guessed = _encoding(path, state.st_mtime_ns, state.st_size)
@@ -64,7 +64,7 @@ def detect(path: Path, known: Sequence[str] = ()) -> Dialect:
     before = _BEFORE.match(text)
     assert before is not None  # it matches nothing as well
     rest = text[before.end():]
-    # A head that breaks off in the last line says nothing of that line.
+    # A head that breaks off in the last line says nothing about that line.
     lines = rest if len(head) < HEAD - n_bom else rest[:max(rest.rfind("\n"), rest.rfind("\r")) + 1] or rest
     separator = before["separator"] or _separator(lines, known, path.suffix.lower() == ".tsv")
     first = _LINE.match(rest)
@@ -200,7 +200,7 @@ def open_text(path: Path, dialect: Dialect) -> TextIO:
 
 
 def read_rows(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    """The rows with their numbers, line 1 of the file being row 1, the heading first; empty ones are passed over."""
+    """The rows with their numbers, line 1 of the file being row 1, the heading first; empty ones are skipped."""
     csv.field_size_limit(LONGEST_CELL)  # a whole table may stand in one cell
     with open_text(path, dialect) as stream:
         for number, row in enumerate(csv.reader(stream, delimiter=dialect.separator), 1 + dialect.n_before):
@@ -215,8 +215,8 @@ def utf8_content(path: Path, dialect: Dialect) -> bytes:
     return (text.replace("\r", "\n") if dialect.carriage_returns else text).encode()
 
 
-def told_of(dialect: Dialect) -> dict[str, Any]:
-    """What a manifest should say of a file that is no comma-separated UTF-8; empty for one that is."""
+def dialect_details(dialect: Dialect) -> dict[str, Any]:
+    """How a file is written, for a manifest; empty for comma-separated UTF-8."""
     told: dict[str, Any] = {}
     if dialect.separator != ",":
         told["separator"] = {"\t": "tab"}.get(dialect.separator, dialect.separator)

@@ -11,7 +11,7 @@ SHOWN = 20
 
 
 def plain_heading(heading: str) -> str:
-    """A heading without what does not count: case, and blanks around and between its words."""
+    """A heading reduced to what counts: without case, and without blanks around and between its words."""
     return " ".join(heading.replace("\ufeff", "").split()).casefold()
 
 

@@ -1,7 +1,7 @@
 """Numbers as people write them: a decimal point or comma, and marks between thousands.
 
-"5,6" is five point six; "1,234" alone may be a little more than one, or a thousand. What the other numbers of a column
-say decides it, else what those of the file do; where nothing does, the number is ambiguous and is not read.
+"5,6" is five point six; "1,234" alone may be a little more than one, or a thousand. The other numbers of its column
+decide, or else those of the file; if none does, the number is ambiguous and is not read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Evidence:
     either: int = 0
 
     def look(self, text: object) -> None:
-        """Take in one cell; one that holds no number, or several, says nothing."""
+        """Take in one cell; one that holds no number, or several, counts for nothing."""
         if isinstance(text, str) and ("," in text or "." in text):
             found = _TOKEN.findall(text)
             if len(found) == 1:
@@ -41,12 +41,12 @@ class Evidence:
 
     @property
     def mark(self) -> str | None:
-        """The decimal mark, None where nothing tells it or both are there."""
+        """The decimal mark; None if there is no evidence, or evidence for both."""
         return None if bool(self.comma) == bool(self.point) else COMMA if self.comma else POINT
 
 
 def weigh(texts: Iterable[object]) -> Evidence:
-    """What the cells of a column say."""
+    """The evidence in the cells of a column."""
     found = Evidence()
     for text in texts:
         found.look(text)

@@ -1,7 +1,7 @@
 """Data set repositories of the Hugging Face hub, through its own client, checked against the hub's hashes.
 
-The hub knows the SHA-256 of large files and the git hash of small ones. Files arrive in a folder aside and take their
-place when their bytes are right; programs and pickles of a repository are left where they are.
+The hub knows the SHA-256 of large files and the git hash of small ones. Files arrive in a separate folder and
+are moved into place once their bytes are right; programs and pickles of a repository are not fetched.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ GRACE, FRAMING = 120.0, 1 << 20  # seconds and bytes beside those that a file ta
 
 def fetch_repositories(repositories: Sequence[str], endpoint: str, root: Path, ledger: Ledger,
                        progress: Callable[..., None] | None) -> tuple[int, int, int]:
-    """Bring the repositories, each into the folder of its name under `root`.
+    """Fetch the repositories, each into the folder of its name under `root`.
 
-    Returns how many files there are, how many of them were fetched, and their bytes. A killed download is gone on with
-    by the hub's client. Raises MedReportError when access is refused, there is no network, or the bytes are wrong.
+    Returns how many files there are, how many of them were fetched, and their bytes. A killed download is resumed by
+    the hub's client. Raises MedReportError when access is refused, there is no network, or the bytes are wrong.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import disable_progress_bars

@@ -1,6 +1,6 @@
 """What has been verified in a root: one line per file, appended, so that a large set is not hashed at every start.
 
-The ledger only saves time. A lost, cut or damaged one costs another look at the files' bytes and nothing else.
+The ledger only saves time. If it is lost, cut or damaged, the files are hashed again, and nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Ledger:
         return not len(self._known)
 
     def close(self) -> None:
-        """Let go of the root."""
+        """Release the root."""
         locks.close(self._descriptor)
 
     def knows(self, name: str, checksum: str) -> bool:
@@ -97,7 +97,7 @@ class Ledger:
                     else:
                         self.tags[str(row["list"])] = (str(row["checksum"]), str(row["tag"]))
                 except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-                    continue  # a damaged line: its file is looked at again
+                    continue  # a damaged line: its file is verified again
 
 
 def _state(root: Path, name: str) -> Member:

@@ -17,7 +17,7 @@ CHUNK = 1 << 18
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one line that names the file."""
+    """Turn an error of the file system into one line that names the file."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def part_of(target: Path) -> Path:
 
 
 def check_place(root: Path, target: Path) -> None:
-    """Raise MedReportError when a file, or what has come of it, would lie behind a link, or is no plain file.
+    """Raise MedReportError if a file, or the part of it fetched so far, would lie behind a link, or is no plain file.
 
     The root itself may be a link: whoever gave it chose it.
     """

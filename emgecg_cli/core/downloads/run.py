@@ -1,4 +1,4 @@
-"""`prepare --download`: bring a set, or what is missing of it, into its root."""
+"""`prepare --download`: fetch a set, or what is missing of it, into its root."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class _Tally:
 
 def download(dataset: str, root: Path, *, fs: int | None = None, base_url: str | None = None, connections: int = 8,
              progress: Progress | None = None, patience: Patience | None = None) -> DownloadResult:
-    """Bring an open set into `root`: every file that is not there yet, each checked against the set's own checksums.
+    """Fetch an open set into `root`: every file that is not there yet, each checked against the set's own checksums.
 
     `fs` (Hz, None: 100) chooses among rates where a set comes at several. `base_url` stands for the address of the
     folder that holds SHA256SUMS.txt, of the Zenodo record, or of the hub. Killed at any moment and called again, it
     goes on; what was verified before is neither fetched nor hashed again. A file of that name that is not in the list's
     bytes is replaced. Archives are removed when they are unpacked. Raises MedReportError when a file cannot be had;
-    the others are brought first, unless the server or the disk fails for all.
+    the others are fetched first, unless the server or the disk fails for all.
     """
     chosen = open_set(dataset)
     base = check_mirror(base_url or chosen.base)
@@ -112,7 +112,7 @@ def _check_room(root: Path, needed: int, dataset: str) -> None:
 
 def _listing(site: Site, root: Path, ledger: Ledger, chosen: OpenSet,
              fs: int | None) -> tuple[Iterator[Entry], int]:
-    """The files to bring, streamed, and their number; the whole list is checked before the first of them."""
+    """The files to fetch, streamed, and their number; the whole list is checked before the first of them."""
     if chosen.site == "zenodo":
         _fetch_list(site, "", root / RECORD, ledger)
         entries = read_record(root / RECORD)
@@ -124,7 +124,7 @@ def _listing(site: Site, root: Path, ledger: Ledger, chosen: OpenSet,
 
 
 def _fetch_list(site: Site, address: str, target: Path, ledger: Ledger) -> None:
-    """Bring the list itself, which no checksum covers; one that has not changed on the server is not sent again."""
+    """Fetch the list itself, which no checksum covers; one that has not changed on the server is not sent again."""
     checksum, tag = ledger.tags.get(target.name, ("", ""))
     known = tag if tag and ledger.knows(target.name, checksum) else None
     part = part_of(target)
@@ -144,7 +144,7 @@ def _fetch_list(site: Site, address: str, target: Path, ledger: Ledger) -> None:
 
 def _bring_all(site: Site, entries: Iterator[Entry], root: Path, ledger: Ledger, tally: _Tally, largest: int,
                connections: int, progress: Progress | None) -> None:
-    """Bring the files over several connections, a bounded number of them in hand."""
+    """Fetch the files over several connections, a bounded number of them at a time."""
     in_hand: dict[Future[_Brought], str] = {}
     last = time.monotonic()
     pool = ThreadPoolExecutor(connections)

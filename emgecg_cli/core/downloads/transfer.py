@@ -1,4 +1,4 @@
-"""Bring one file over HTTP: from where it stopped, as often as it takes, and never under its name before it is right.
+"""Fetch one file over HTTP: from where it stopped, as often as it takes, and never under its name before it is right.
 
 Ranges and If-Range are RFC 9110, sections 13.1.5 and 14. A resumed file is hashed from its first byte, so that a file
 that changed on the server between two runs is found out at the end.
@@ -29,7 +29,7 @@ FRAMING = 1 << 20  # bytes of headers and the like beside a body
 
 @dataclass(frozen=True)
 class Patience:
-    """How often a server is asked again without getting further, and how long is waited, in seconds.
+    """How often a server is asked again without progress, and how long to wait, in seconds.
 
     An answer may take `grace` seconds, and beyond that as long as its bytes take at `slowest` bytes a second.
     """
@@ -66,7 +66,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why one file could not be had while others may, in one line, and what to do."""
+    """Why one file could not be fetched while others may be, in one line, and what to do."""
 
     message: str
     hint: str
@@ -104,11 +104,11 @@ def connect(base: str, connections: int, patience: Patience) -> Iterator[Site]:
 
 
 def fetch(site: Site, address: str, target: Path, checksum: str, most: int) -> Fault | None:
-    """Bring a file of at most `most` bytes whose checksum ("sha256:…", "md5:…") is known; what lies at `target` now is
+    """Fetch a file of at most `most` bytes whose checksum ("sha256:…", "md5:…") is known; what lies at `target` now is
     known to be another.
 
-    What came before the process was killed lies in TARGET.part and is gone on with. A wrong checksum is given one more
-    try from the first byte. Raises MedReportError when the disk or the server fails for all files.
+    What was fetched before the process was killed lies in TARGET.part and is continued. After a wrong checksum there is
+    one more try from the first byte. Raises MedReportError when the disk or the server fails for all files.
     """
     algorithm, _, expected = checksum.partition(":")
     part, digest = part_of(target), ""
@@ -132,11 +132,11 @@ def fetch(site: Site, address: str, target: Path, checksum: str, most: int) -> F
 
 def receive(site: Site, address: str, part: Path, algorithm: str, most: int, *, checked: bool = True,
             known_tag: str | None = None) -> Received | Fault:
-    """Bring a file into `part`, after the bytes that are there, until it is whole; no checksum is compared. One that
-    is longer than `most` bytes, or comes too slowly to wait for, is given up.
+    """Fetch a file into `part`, after the bytes that are there, until it is whole; no checksum is compared. One that
+    is longer than `most` bytes, or arrives too slowly, is given up.
 
-    A file that is not `checked` against one later is taken only from a server that says where it ends, and gone on
-    with only under an ETag. `known_tag` asks for the file only if it is another than the one with this ETag.
+    A file that is not `checked` against one later is taken only from a server that says where it ends, and
+    resumed only with an ETag. `known_tag` asks for the file only if it is another than the one with this ETag.
     """
     outcome: Received | Fault | None = None
     try:

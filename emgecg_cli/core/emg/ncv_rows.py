@@ -1,4 +1,4 @@
-"""Rows of a nerve-conduction table, left and right beside each other or one side a row; one row an item comes of it."""
+"""Rows of a nerve-conduction table, with both sides in a row or one side per row; they become one row per item."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from emgecg_cli.core.emg.reading import (
     agree,
     cell_text,
     column_side,
+    has_content,
     heading_side,
-    is_told,
     name_of,
     part_side,
     sheet_side,
@@ -34,7 +34,7 @@ VALUE_COLUMNS = (*MEASURES, *(f"{measure}_{side}" for measure, side in READING_O
 class Placed:
     """A row with where it comes from: its number, and for each (measure, side) the row and column in the table.
 
-    `one_sided`: its side is told, and all its numbers are of that side.
+    `one_sided`: the row names its side, and all its numbers belong to it.
     """
 
     row: NcvRow
@@ -47,14 +47,14 @@ def read_ncv(reading: Reading, rows: Sequence[Mapping[str, object]]) -> tuple[li
     """The rows of a table, those of one side joined with those of the other, and why none of them can be used.
 
     A row maps canonical columns to raw cells: `lat_left` … `cv_right`, or `lat`, `amp`, `cv` of the side that the
-    column `side` or a name tells. A row of one side whose numbers stand in the other's columns is of the side that is
-    told, with a flag. A row of no told side is left out, with a flag.
+    column `side` or a name gives. A row that names one side but has its numbers in the other side's columns counts as
+    the side it names, with a flag. A row that names no side is left out, with a flag.
     """
     found: list[Placed] = []
     section = ""
     lost: Flag | None = None
     for number, row in enumerate(rows, 1):
-        if not any(map(is_told, row.values())):
+        if not any(map(has_content, row.values())):
             continue
         if (heading := heading_side(row, "nerve")) is not None:
             section = heading
@@ -102,7 +102,7 @@ def _ncv_row(reading: Reading, number: int, row: Mapping[str, object], above: Pl
 
 def _of_columns(reading: Reading, placed: Placed, row: Mapping[str, object], side: str | None,
                 told_by: str) -> Placed:
-    """With the numbers of the columns that name a side."""
+    """The row with the numbers of the columns that name a side."""
     number = placed.number
     cells, at = dict(placed.row.cells), {}
     for measure, one in READING_ORDER:
@@ -125,9 +125,10 @@ def _of_columns(reading: Reading, placed: Placed, row: Mapping[str, object], sid
 
 
 def _of_one_side(reading: Reading, placed: Placed, row: Mapping[str, object], side: str | None) -> Placed | None:
-    """With the numbers of the columns that name no side; None where the row tells none and has no other number."""
+    """The row with the numbers of the columns that name no side; None if it names none itself and has no other
+    number."""
     number = placed.number
-    columns = [measure for measure in MEASURES if is_told(row.get(measure))]
+    columns = [measure for measure in MEASURES if has_content(row.get(measure))]
     if not columns:
         return placed
     if side is None:
@@ -206,7 +207,7 @@ def _joined(reading: Reading, rows: Sequence[Placed]) -> list[Placed]:
         if host is not None and not same:
             kept[host] = _merged(kept[host], placed)
             continue
-        # Left in one row and right in the next is one way to write a table, and no repeat.
+        # Left in one row and right in the next is one way to write a table, not a repetition.
         if twin is not None and (same or _overlap(placed, twin)):
             told = "and left out" if same else "with other numbers; both are kept"
             reading.flag("ncv", placed.number, "nerve", "duplicated row", f"the same item as row {twin.number}, {told}")
@@ -221,7 +222,7 @@ def _overlap(one: Placed, other: Placed) -> bool:
 
 
 def _same(placed: Placed, twin: Placed) -> bool:
-    """Whether all that the row tells stands in its twin; of a row of both sides, nothing else besides."""
+    """Whether the twin holds all that the row says and, for a row of both sides, nothing else."""
     told = [key for key in READING_ORDER if not placed.one_sided or placed.row.cells[key].state != "missing"]
     return all(_told_by(placed.row.cells[key]) == _told_by(twin.row.cells[key]) for key in told)
 

@@ -1,4 +1,4 @@
-"""What reading a record's tables shares: cells as text, names of the vocabulary, sides, and the faults that are met."""
+"""Shared by the readers of a record's tables: cells as text, names of the vocabulary, sides, and the faults found."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Reading:
         self.flags.append(Flag(table, row, column, reason, detail))
 
     def drop_flags(self, places: Sequence[tuple[int, str]]) -> None:
-        """Forget what was noted of these rows and columns of the nerve-conduction table: another flag says it."""
+        """Drop the flags of these rows and columns of the nerve-conduction table, which another flag covers."""
         self.flags[:] = [flag for flag in self.flags
                          if not (flag.table == "ncv" and (flag.row, flag.column) in places)]
 
 
-def is_told(value: object) -> bool:
+def has_content(value: object) -> bool:
     """Whether a raw cell holds anything."""
     return value is not None and value == value and (not isinstance(value, str) or bool(value.strip()))
 
@@ -78,9 +78,9 @@ def name_of(reading: Reading, table: str, number: int, column: str, kind: str, t
 
 
 def part_side(reading: Reading, kind: str, value: object) -> tuple[str | None, str]:
-    """The side that a cell tells beside a name of the vocabulary, as `sides.find_side` does, and the name.
+    """The side that a cell gives beside a name of the vocabulary, as `sides.find_side` does, and the name.
 
-    A name that the vocabulary has as a whole tells no side, unless what is left without it is a name too.
+    A name that the vocabulary has as a whole gives no side, unless what is left without it is a name too.
     """
     text = cell_text(value)
     side, rest = find_side(text)
@@ -92,7 +92,7 @@ def part_side(reading: Reading, kind: str, value: object) -> tuple[str | None, s
 
 
 def _glued(reading: Reading, kind: str, text: str) -> tuple[str | None, str]:
-    """A side written to a name without a mark between, as in "RMedian" or "LAPB"."""
+    """A side run together with a name, as in "RMedian" or "LAPB"."""
     if len(text) <= SHORTEST_GLUED:
         return None, text
     head, tail = _GLUED.get(text[0]), _GLUED.get(text[-1])
@@ -109,7 +109,7 @@ def _known(reading: Reading, kind: str, text: str) -> str | None:
 
 
 def column_side(reading: Reading, table: str, number: int, value: object) -> str | None:
-    """The side that the column `side` tells, as "R", "右侧" or "right arm"; a text that tells none is flagged."""
+    """The side that the column `side` gives, as in "R", "右侧" or "right arm"; a text that gives none is flagged."""
     text = cell_text(value)
     side, _ = find_side(text)
     if side is None and text and text not in ("-", "/", "nan", "NaN"):
@@ -118,15 +118,15 @@ def column_side(reading: Reading, table: str, number: int, value: object) -> str
 
 
 def sheet_side(value: object) -> str | None:
-    """The side in the name of a sheet, a section or a limb; such a name need tell none."""
+    """The side in the name of a sheet, a section or a limb, if there is one."""
     side, _ = find_side(cell_text(value))
     return side if side in SIDES else None
 
 
 def agree(reading: Reading, table: str, number: int, told: Sequence[tuple[str, str | None]]) -> str | None:
-    """The one side of what the columns of a row tell: the first, with a flag where another tells something else.
+    """The side of a row, from what its columns say: the first, with a flag if another disagrees.
 
-    "both" where it is that; None where nothing is told. A cell that contradicts itself tells nothing, and is flagged.
+    "both" if that is what they say, None if they say nothing. A cell that contradicts itself is ignored and flagged.
     """
     clear = [(column, side) for column, side in told if side and side != CONFLICT]
     for column, side in told:
@@ -144,9 +144,9 @@ def agree(reading: Reading, table: str, number: int, told: Sequence[tuple[str, s
 
 
 def heading_side(row: Mapping[str, object], name: str) -> str | None:
-    """The side of a row that says nothing else, a heading for the rows below it: "" for one that names no single side,
+    """The side of a row that holds nothing else and so is a heading for the rows below: "" if it names no single side;
     None for any other row."""
     side, rest = find_side(cell_text(row.get(name)))
-    if side is None or rest or any(is_told(value) for key, value in row.items() if key != name):
+    if side is None or rest or any(has_content(value) for key, value in row.items() if key != name):
         return None
     return side if side in SIDES else ""

@@ -16,8 +16,8 @@ from emgecg_cli.core.emg.reading import (
     agree,
     cell_text,
     column_side,
+    has_content,
     heading_side,
-    is_told,
     name_of,
     part_side,
     sheet_side,
@@ -42,13 +42,13 @@ class Tables:
 
 def read_tables(emg: Sequence[Mapping[str, object]], ncv: Sequence[Mapping[str, object]],
                 extra: Extra | None = None, marks: Mapping[str, str | None] | None = None) -> Tables:
-    """Read both tables; each row maps canonical column names to raw cells (a column may lack). `marks` are the decimal
-    marks of the columns of numbers, where more than these rows tell them.
+    """Read both tables; each row maps canonical column names to raw cells; columns may be absent. `marks` are the
+    decimal marks of the columns of numbers, if they are known from more than these rows.
 
     An unknown nerve, muscle or site keeps its text and is flagged, so that it can be added to the vocabulary; a cell
-    that is no number keeps its text in state "implausible"; a repeated row is left out. Rows that are empty are passed
-    over. `refused` is set where latency, amplitude and velocity changed places throughout, and where no row of
-    nerves tells its side.
+    that is no number keeps its text in state "implausible"; a repeated row is left out. Empty rows are skipped.
+    `refused` is set if latency, amplitude and velocity are swapped throughout, or if no row of nerves names its
+    side.
     """
     reading = Reading(extra or {}, decimal_marks(ncv) if marks is None else marks)
     emg_rows = _emg_rows(reading, emg)
@@ -63,7 +63,7 @@ def _emg_rows(reading: Reading, rows: Sequence[Mapping[str, object]]) -> list[tu
     found: list[tuple[int, EmgRow]] = []
     section = ""
     for number, row in enumerate(rows, 1):
-        if not any(map(is_told, row.values())):
+        if not any(map(has_content, row.values())):
             continue
         if (heading := heading_side(row, "muscle")) is not None:
             section = heading

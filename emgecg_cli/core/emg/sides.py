@@ -44,12 +44,12 @@ _EDGES = " \t.,:;_-/&+"
 
 
 def find_side(text: str) -> tuple[str | None, str]:
-    """The side that a name tells, and the name without it: "左 指总伸肌 L Ext.Dig.Com" gives ("left", "指总伸肌
+    """The side given in a name, and the name without it: "左 指总伸肌 L Ext.Dig.Com" gives ("left", "指总伸肌
     Ext.Dig.Com").
 
     The side may stand anywhere in it, in English or Chinese, once or in each language. "both" for 双侧, "bilateral",
-    "L/R"; "conflict" where a name tells one side here and the other there; None where it tells none, and the text
-    comes back unchanged.
+    "L/R"; "conflict" if a name gives one side here and the other there; None if it gives none, and the text is
+    returned unchanged.
     """
     return _find_side(text) if len(text) <= LONGEST else (None, text)
 
@@ -70,6 +70,6 @@ def _without(mark: re.Pattern[str], text: str) -> str:
 
 
 def split_side(text: str) -> tuple[str | None, str]:
-    """As `find_side` where the name tells one side; else None and the text as it is."""
+    """As `find_side` if the name gives one side; else None and the text as it is."""
     side, rest = find_side(text)
     return (side, rest) if side in _SIDES else (None, text)

@@ -10,8 +10,8 @@ from emgecg_cli.core.emg.ncv_rows import Placed, number_of
 from emgecg_cli.core.emg.reading import Flag, Reading
 from emgecg_cli.core.emg.terms import SIDES
 
-# Where values usually lie, per type: narrower than what is possible, and only used to see that two columns changed
-# places, when both numbers are outside their own range and inside the other's.
+# Where values usually lie, per type: narrower than what is possible, and used only to detect two swapped columns,
+# when both numbers are outside their own range and inside the other's.
 _USUAL = {"motor": {"lat": (1.0, 30.0), "amp": (0.05, 30.0), "cv": (20.0, 90.0)},
           "sensory": {"lat": (0.5, 12.0), "amp": (0.3, 200.0), "cv": (20.0, 95.0)}}
 _PAIRS = (("lat", "cv"), ("amp", "cv"), ("lat", "amp"))
@@ -22,7 +22,7 @@ def find_swaps(reading: Reading, rows: Sequence[Placed]) -> tuple[list[Placed], 
     """Mark numbers that stand in each other's column; refuse the record where that is so throughout.
 
     Very slow nerves can look like it: latency 45 ms, velocity 8 m/s. There the rows of distal stimulation have a
-    latency and no velocity, as they must; in a table whose columns changed places it is the other way round.
+    latency and no velocity, as they must; in a table with swapped columns it is the other way round.
     """
     found = list(rows)
     for pair in _PAIRS:
@@ -49,7 +49,7 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
 
 
 def _swapped(placed: Placed, side: str, pair: tuple[str, str]) -> bool | None:
-    """Whether these two changed places on that side; None where they cannot be compared."""
+    """Whether these two are swapped on that side; None if they cannot be compared."""
     usual, cells = _USUAL.get(placed.row.type), placed.row.cells
     if usual is None or cells[pair[0], side].state == "missing":
         return None

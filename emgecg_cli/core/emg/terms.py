@@ -19,7 +19,7 @@ EMG_COLUMNS = ("muscle", "fibs", "psw", "fascics", "others", "polyph", "form", "
 NCV_COLUMNS = ("nerve", "type", "stim", "rec", *(f"{measure}_{side}" for measure in MEASURES for side in SIDES))
 GRADES = ("-", "1+", "2+", "3+", "4+")
 # +1: a high value is the abnormal one; -1: a low one
-_BAD_DIRECTION = {"lat": 1, "amp": -1, "cv": -1}
+_ABNORMAL_DIRECTION = {"lat": 1, "amp": -1, "cv": -1}
 _AFFIXES = {"nerve": (("神经", "nerve", "n"), ("nervus", "n")), "muscle": (("muscle", "m"), ("m",))}
 _HAS_CJK = re.compile(f"[{_CJK}]")
 _NOT_CJK = re.compile(f"[^{_CJK}]+")
@@ -27,7 +27,7 @@ _NO_LETTER = re.compile(r"[\W_]+")
 
 
 def fold(text: str) -> str:
-    """A spelling without what does not count: case, full-width forms, blanks and punctuation."""
+    """A spelling reduced to what counts: without case, full-width forms, blanks and punctuation."""
     return _fold(text[:LONGEST_TERM + 1])
 
 
@@ -70,7 +70,7 @@ def canonical(kind: str, text: str, extra: Mapping[str, str] | None = None) -> s
     """The canonical name of a spelling, or None where the vocabulary has none.
 
     `kind` is one of KINDS. A bilingual text ("正中神经 Median") is known when both halves are, and mean the same.
-    `extra` maps further spellings, folded by `fold`, to names, and goes before the vocabulary.
+    `extra` maps further spellings, folded by `fold`, to names, and takes precedence over the vocabulary.
     """
     if extra and (found := extra.get(fold(text))) is not None:
         return found
@@ -141,9 +141,9 @@ def display(kind: str, name: str, language: str = "en") -> str:
     return name if shown is None else shown[language == "zh"]
 
 
-def bad_direction(measure: str) -> int:
+def abnormal_direction(measure: str) -> int:
     """+1 where high values are abnormal (latencies), -1 where low ones are (amplitudes, velocities)."""
-    return _BAD_DIRECTION[measure]
+    return _ABNORMAL_DIRECTION[measure]
 
 
 def limb(nerve: str) -> str | None:

@@ -1,7 +1,7 @@
 """The vocabulary of EMG and nerve-conduction tables.
 
-One line a term: canonical name | English | Chinese | other spellings, with `;` between them; an indented line goes
-on with the one above. The canonical name, the English and the Chinese one are spellings too. Case, blanks and
+One line per term: canonical name | English | Chinese | other spellings, with `;` between them; an indented line
+continues the one above. The canonical name, the English and the Chinese one are spellings too. Case, blanks and
 punctuation do not count (`terms.fold`), nor a trailing "nerve", "muscle" or 神经. Spellings printed wrongly in the
 figure of ETM-17k (APE, Reroncal, Kat, Recurit) stand among the others.
 """

@@ -30,7 +30,7 @@ def called_abnormal(case: Case, limits: References) -> frozenset[Statement]:
         if reference is None:
             return None
         value = limits.adjusted(reference, value, case)
-        high = terms.bad_direction(item.measure) > 0
+        high = terms.abnormal_direction(item.measure) > 0
         outside = value > reference.upper[0] if high else value < reference.lower[0]
         return ("high" if high else "low", None) if outside else None
 

@@ -1,4 +1,4 @@
-"""Texts from outside, as they may be shown on a terminal, a page or a card: nothing in them steers what shows them.
+"""Texts from outside made safe to show on a terminal, a page or a card: nothing in them controls the display.
 
 A record's id, a lead's name or a report may hold anything: escape sequences that clear a screen or set its title, the
 C1 controls that some terminals take for the same, and characters that turn the direction of what stands around them.

@@ -1,7 +1,7 @@
 """Reference ranges of nerve-conduction values: percentiles of healthy people, and where a value lies among them.
 
-`table` holds them and judges a value, `fit` computes them, `covariates` takes age, height and sex out, `files` reads
-and writes `references.json`. Who is healthy is read from reports, by `reports.emg`.
+`table` holds them and judges a value, `fit` computes them, `covariates` adjusts for age, height and sex, `files`
+reads and writes `references.json`. Who is healthy is read from reports, by `reports.emg`.
 """
 
 from emgecg_cli.core.references.files import read_references, serialise, write_references

@@ -23,7 +23,8 @@ def check_covariates(covariates: str) -> None:
 
 
 class Person(Protocol):
-    """Whoever has these: a `Case`. `age` in years, `height` in cm, `sex` "F" or "M"; None is unknown."""
+    """Anything with these attributes, such as a `Case`. `age` in years, `height` in cm, `sex` "F" or "M"; None is
+    unknown."""
 
     @property
     def age(self) -> float | None: ...
@@ -42,7 +43,7 @@ def numbers(person: Person | None) -> tuple[float, float, float]:
 
 
 def shift(slopes: Sequence[float], person: Person | None) -> float:
-    """How far this person's healthy value lies from the reference person's; what is unknown counts as theirs."""
+    """How far this person's healthy value lies from the reference person's; an unknown covariate counts as theirs."""
     return float(shifts(slopes, np.array([numbers(person)]))[0])
 
 

@@ -27,7 +27,7 @@ HINT = "`medreport references STORE --out FILE` writes one to compare with"
 
 
 def serialise(references: References) -> bytes:
-    """The file's content: JSON, one entry a line, sorted by key; the same bytes for equal references."""
+    """The file's content: JSON, one entry per line, sorted by key; the same bytes for equal references."""
     head: dict[str, Any] = {"version": VERSION, "percentiles": list(references.percentiles), "rule": references.rule,
                             "covariates": references.covariates, "left_out": references.left_out}
     if references.covariates != "none":
@@ -40,7 +40,7 @@ def serialise(references: References) -> bytes:
 
 
 def hash_of(references: References) -> str:
-    """SHA-256 of the file they are written as: what a checkpoint remembers of them."""
+    """SHA-256 of the file they are written as, by which a run knows them."""
     return hashlib.sha256(serialise(references)).hexdigest()
 
 
@@ -54,8 +54,8 @@ def write_references(path: Path, references: References) -> str:
 def read_references(path: Path) -> References:
     """Read a `references.json`, one's own or another hospital's.
 
-    Names may be any known spelling, in English or Chinese; fields this version does not know are passed over. `mad`
-    may be left out, and is then estimated from the outermost percentiles.
+    Names may be any known spelling, in English or Chinese; fields this version does not know are ignored. `mad` may be
+    left out, and is then estimated from the outermost percentiles.
     Raises one MedReportError naming file, entry and field for whatever cannot be used.
     """
     check_is_plain(path)

@@ -1,4 +1,4 @@
-"""Reference percentiles from healthy values, with what to do where there are few.
+"""Reference percentiles from healthy values, including items with few of them.
 
 A 2nd percentile takes about 190 values to know (Wuu, Peng & Benatar's reference data). An item with fewer borrows the
 shape of its distribution, not its place: wrist and elbow latencies of one nerve differ by more than any disease does.
@@ -37,7 +37,7 @@ SMALL = ("backoff", "parametric")
 
 @dataclass(frozen=True)
 class _Values:
-    """Of one item, in the scale of its limits (logarithm for amplitudes), covariates taken out."""
+    """The values of one item on the scale of its limits (logarithm for amplitudes), adjusted for covariates."""
 
     key: str
     values: np.ndarray
@@ -52,12 +52,12 @@ def fit(values: Iterable[tuple[Item | str, float, Person | None]], percentiles: 
         covariates: str = "none", *, rule: str = "whole case normal", small: str = "backoff") -> References:
     """References of healthy (item, value, person) triples, both sides together; the order does not matter.
 
-    Type 8 quantiles (Hyndman & Fan 1996), of the logarithm for amplitudes. At 190 values and more an item stands for
-    itself. From 50 on it keeps its own median and MAD, and its limits mix its own with a wider pool's, each item of
+    Type 8 quantiles (Hyndman & Fan 1996), of the logarithm for amplitudes. With 190 values or more an item uses only
+    its own. From 50 on it keeps its own median and MAD, and its limits mix its own with a wider pool's, each item of
     the pool standardised: the same stimulation recorded elsewhere, else the nerve, else the limb, the first that has
     190 values; without one, or with `small` "parametric", mean and SD. Below 50, values of the same stimulation
-    recorded elsewhere stand in, if they are 50 together; else there is no reference.
-    Raises MedReportError for percentiles, covariates, an item or a number that cannot be used.
+    recorded elsewhere stand in, if they are 50 together; else there is no reference. Raises MedReportError for
+    percentiles, covariates, an item or a number that cannot be used.
     """
     chances = check_percentiles(percentiles)
     check_covariates(covariates)
@@ -107,7 +107,7 @@ def _grouped(values: Iterable[tuple[Item | str, float, Person | None]],
     common: dict[str, tuple[float, float, float]] = {}  # of the largest item of each stimulation
     for key in sorted(numbers_of, key=lambda name: (-len(numbers_of[name]), name)):
         plain, persons = np.array(numbers_of[key]), np.array(people[key])
-        # In one order whatever the input's: sums, and so the last digits, depend on it.
+        # In an order that does not depend on the input's, since sums and so the last digits depend on it.
         order = np.lexsort((*persons.T, plain))
         plain, persons = plain[order], persons[order]
         slopes = slopes_of(plain, persons, covariates) if len(plain) >= FEWEST else common.get(anywhere(key), NOTHING)

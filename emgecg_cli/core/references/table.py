@@ -28,8 +28,8 @@ class Reference:
     that `lower` rises and `upper` falls.
 
     `n` counts the item's own healthy values and `level` (one of LEVELS) says what else the limits rest on. `mad` is the
-    median absolute deviation, of the natural logarithm for amplitudes. `slopes` are those of age, height and sex in the
-    scale of `mad`; zeros where nothing was taken out.
+    median absolute deviation, of the natural logarithm for amplitudes. `slopes` are those of age, height and sex on the
+    scale of `mad`; zeros without adjustment.
     """
 
     item_key: str
@@ -52,7 +52,7 @@ class Reference:
 class References:
     """All items' limits, at these `percentiles` (per cent, the lower ones) and their mirror.
 
-    `rule` says who counted as healthy and `covariates` what was taken out of the values. `left_out` counts values that
+    `rule` says who counted as healthy and `covariates` what the values are adjusted for. `left_out` counts values that
     could not be used: amplitudes of 0.
     """
 

@@ -1,4 +1,4 @@
-"""A small deterministic guess at the language of a report: by its script, and of Latin script by telling words."""
+"""A small deterministic guess at the language of a report: by its script, and within Latin script by typical words."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _MORE = {one: tuple(language for language, known in _MORE_WORDS.items() if one i
 def detect_language(text: str) -> str:
     """`de`, `en`, `sv`, the language of a script that one language is written in (`zh`, `ja`, `th`, …), or `und`.
 
-    In Latin script telling words decide. German and Swedish reports borrow English words (block, low voltage), so that
+    In Latin script typical words decide. German and Swedish reports borrow English words (block, low voltage), so that
     a tie with English goes to them.
     """
     text = same_letters(text)

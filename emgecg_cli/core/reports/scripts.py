@@ -1,4 +1,4 @@
-"""Scripts: which one a text is written in, which of them set no blanks between words, and what a letter is in all.
+"""Scripts: which one a text is written in, which of them put no blanks between words, and what counts as a letter.
 
 A script is known by the names that Unicode gives to its letters. One letter has one code here: `same_letters` undoes
 what is a second code of the same letter or digit, and leaves alone what means something else (m² is not m2).

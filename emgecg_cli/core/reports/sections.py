@@ -1,4 +1,4 @@
-"""Findings and impression of a report in one text, under headings, and parted again."""
+"""Findings and impression of a report: joined under headings into one text, and split again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Limb leads that a file does not hold, computed from two that it does.
 
 Two electrodes' worth of voltage make six leads: III = II - I, aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. A
-derived lead says nothing that the two do not say, and no evidence of how well leads agree.
+derived lead adds no information, and is no evidence of how well leads agree.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def first_equal(hashes: Sequence[str | None], others: Sequence[str | None]) -> n
 
 
 def near_pairs(fingerprints: Sequence[str | None], bits: int = NEAR_BITS) -> list[tuple[int, int]]:
-    """Pairs of rows (a, b), a < b, whose fingerprints differ in at most `bits` bits, in order; None is near nothing.
+    """Pairs of rows (a, b), a < b, whose fingerprints differ in at most `bits` bits, in order; None matches nothing.
 
     All pairs that differ in up to 15 bits are found among 262,144 different fingerprints, in up to 13 among a million
     and in up to 11 among more (see `surely_found`), and most of those that differ in more. Of rows with the

@@ -1,4 +1,5 @@
-"""Two short texts that find a recording again: `signal_hash` for equal bytes, `fingerprint` for nearly equal signals.
+"""Two short texts by which a recording is recognised: `signal_hash` for equal bytes, `fingerprint` for nearly equal
+signals.
 
 The fingerprint is a random-projection hash (Charikar, "Similarity estimation techniques from rounding algorithms", STOC
 2002): each of eight leads is multiplied with 16 fixed random waves between 2 and 20 Hz over its first five seconds, and
@@ -41,8 +42,8 @@ def signal_hash(signal: np.ndarray) -> str:
 
 
 def checksum(signal: np.ndarray) -> int:
-    """CRC-32 of the same bytes: not for telling recordings apart, but for seeing, at a third of the time, whether one
-    is still what it was."""
+    """CRC-32 of the same bytes: not an identity, but a check, in a third of the time, that a recording is
+    unchanged."""
     return zlib.crc32(np.ascontiguousarray(signal, dtype="<i2").data)
 
 

@@ -59,7 +59,7 @@ def lead_of(name: str) -> int | None:
 
 
 def named(names: Sequence[str]) -> list[str]:
-    """Names of signals as they are told to people: shortened, and something for those without."""
+    """Names of signals for messages: shortened, with a placeholder for those without a name."""
     return [name.strip()[:_LONGEST] or "(no name)" for name in names]
 
 

@@ -1,6 +1,6 @@
-"""What a recording shows of its own defects: leads that disagree, flat or saturated leads, amplitudes out of scale.
+"""Signal quality: leads that disagree, flat or saturated leads, amplitudes out of scale.
 
-Every check measures and says; none changes a sample. The limits are set by real recordings, so that low voltage,
+Every check measures and reports; none changes a sample. The limits are set by real recordings, so that low voltage,
 a paced beat or a slow wave is no defect, and a slip of units is.
 """
 
@@ -58,7 +58,7 @@ class SignalChecks:
 def check_signal(signal: np.ndarray, fs: int, derived: Collection[str] = ()) -> SignalChecks:
     """Check one recording: int16 microvolts (12, L) in the order of `leads.LEADS`, missing = `MISSING`, at `fs` Hz.
 
-    `derived` leads are looked at as if they were absent: computed from others, they agree with them whatever those are.
+    `derived` leads are treated as absent: computed from others, they agree with them whatever those are.
     """
     if derived:
         signal = signal.copy()

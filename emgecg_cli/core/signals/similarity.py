@@ -1,4 +1,4 @@
-"""How alike two recordings are, whatever their rates, gains, offsets and lengths: the proof behind a fingerprint."""
+"""How alike two recordings are, whatever their rates, gains, offsets and lengths: the check behind a fingerprint."""
 
 from __future__ import annotations
 

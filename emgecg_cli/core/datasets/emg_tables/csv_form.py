@@ -18,7 +18,7 @@ from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import MOST_ROWS, RawTable
 from emgecg_cli.core.datasets.emg_tables.tables_form import build_case
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
-from emgecg_cli.core.delimited import detect, read_rows, told_of
+from emgecg_cli.core.delimited import detect, dialect_details, read_rows
 from emgecg_cli.core.delimited.numerals import COMMA, Evidence, decide
 from emgecg_cli.core.errors import MedReportError
 
@@ -121,12 +121,12 @@ def _usual(path: Path) -> str | None:
     return COMMA if detect(path).separator == ";" else None
 
 
-def told_of_csv_form(root: Path, mapping: EtmMapping) -> dict[str, Any]:
+def csv_form_details(root: Path, mapping: EtmMapping) -> dict[str, Any]:
     """How the files are written that are no comma-separated UTF-8, by their names; raises MedReportError as
     `read_csv_form` does."""
     told: dict[str, Any] = {}
     for name, file in {"cases": CASES, **TABLES}.items():
-        if not (root / file).is_file() or not (said := told_of(detect(root / file))):
+        if not (root / file).is_file() or not (said := dialect_details(detect(root / file))):
             continue
         if name == "ncv":
             rows, header, columns = _open_table(root / file, name, mapping)

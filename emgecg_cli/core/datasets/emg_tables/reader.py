@@ -11,13 +11,13 @@ from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables import llm_form, tables_form
 from emgecg_cli.core.datasets.emg_tables.cases import EtmCase
 from emgecg_cli.core.datasets.emg_tables.columns import Columns, find_columns, lacks, refuse_columns
-from emgecg_cli.core.datasets.emg_tables.csv_form import CASES, TABLES, is_csv_form, read_csv_form, told_of_csv_form
+from emgecg_cli.core.datasets.emg_tables.csv_form import CASES, TABLES, csv_form_details, is_csv_form, read_csv_form
 from emgecg_cli.core.datasets.emg_tables.files import TEXT_TABLES, EtmFile, RawRecord, find_files, iterate_records
 from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping, load_mapping
 from emgecg_cli.core.datasets.emg_tables.shapes import UnmappedError
 from emgecg_cli.core.datasets.formats.csv_tables import file_hash
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
-from emgecg_cli.core.delimited import detect, told_of
+from emgecg_cli.core.delimited import detect, dialect_details
 from emgecg_cli.core.errors import MedReportError
 
 # After so many records whose columns do not map, and none whose columns do, it is the mapping that is wrong.
@@ -69,7 +69,7 @@ def survey_etm(root: Path, mapping: Path | None = None) -> dict[str, Any]:
     csv_form = is_csv_form(root)
     names = [CASES, *(name for name in TABLES.values() if (root / name).is_file())] if csv_form else [
         file.name for file in find_files(root, mapping)]
-    told = told_of_csv_form(root, known) if csv_form else {
+    told = csv_form_details(root, known) if csv_form else {
         name: said for name in names if name.lower().endswith(TEXT_TABLES) and (said := _told(root / name))}
     return {"form": "csv" if csv_form else "records", "files": {name: file_hash(root / name) for name in names},
             "mapping_sha256": file_hash(mapping) if mapping else None} | ({"tables": told} if told else {})
@@ -78,7 +78,7 @@ def survey_etm(root: Path, mapping: Path | None = None) -> dict[str, Any]:
 def _told(path: Path) -> dict[str, Any]:
     """How a file of records is written, where it is no comma-separated UTF-8 and can be read."""
     try:
-        said = told_of(detect(path))
+        said = dialect_details(detect(path))
     except (MedReportError, OSError):
         return {}
     return {} if said == {"separator": "tab"} and path.suffix.lower() == ".tsv" else said

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.delimited import detect, match_headings, told_of, utf8_content
+from emgecg_cli.core.delimited import detect, dialect_details, match_headings, utf8_content
 from emgecg_cli.core.delimited.numerals import COMMA, decide, replaced, weigh
 from emgecg_cli.core.errors import MedReportError
 
@@ -73,12 +73,12 @@ def _decimal_marks(frame: polars.LazyFrame, path: Path, numbers: Sequence[str]) 
     return {name: mark for name, mark in marks.items() if texts[name].str.contains(",", literal=True).any()}
 
 
-def told_of_tables(*paths: Path | None, numbers: Sequence[str] = ()) -> dict[str, Any]:
+def table_details(*paths: Path | None, numbers: Sequence[str] = ()) -> dict[str, Any]:
     """What a manifest should say of these CSVs under "tables": how those are written that are no comma-separated UTF-8,
     and in which of the columns `numbers` there are decimal commas; empty where there is nothing to say."""
     told: dict[str, Any] = {}
     for path in filter(None, paths):
-        said = told_of(detect(path, numbers))
+        said = dialect_details(detect(path, numbers))
         of = match_headings(path, column_names(path, numbers), (), numbers)
         marks = _decimal_marks(scan_columns(path, list(of)), path, list(of))
         if commas := [name for name, mark in marks.items() if mark == COMMA]:

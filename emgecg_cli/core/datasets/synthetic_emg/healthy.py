@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emgecg_cli.core.emg.case import Item
-from emgecg_cli.core.emg.terms import SIDES, bad_direction
+from emgecg_cli.core.emg.terms import SIDES, abnormal_direction
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ def log_normal(mean: float, sd: float) -> tuple[float, float]:
     return math.log(mean) - variance / 2, math.sqrt(variance)
 
 
-def badness(item: Item, value: float) -> float | None:
+def abnormal_deviation(item: Item, value: float) -> float | None:
     """How far a value lies on the abnormal side, in SD of all healthy people: 2.05 is the 2 % line.
 
     None for an item outside the cohort, and for latencies of proximal stimulation, which follow from the velocity.
     """
     if item.type == "sensory":
-        return _sensory_badness(SENSORY.get(item.nerve), item.measure, value)
+        return _sensory_deviation(SENSORY.get(item.nerve), item.measure, value)
     study = MOTOR.get(item.nerve)
     if study is None:
         return None
@@ -155,10 +155,10 @@ def badness(item: Item, value: float) -> float | None:
         return None
     else:
         mean, sd = study.lat
-    return bad_direction(item.measure) * (value - mean) / sd
+    return abnormal_direction(item.measure) * (value - mean) / sd
 
 
-def _sensory_badness(study: Sensory | None, measure: str, value: float) -> float | None:
+def _sensory_deviation(study: Sensory | None, measure: str, value: float) -> float | None:
     if study is None:
         return None
     mean, sd = study.cv
@@ -167,4 +167,4 @@ def _sensory_badness(study: Sensory | None, measure: str, value: float) -> float
     if measure == "amp":
         mean, sd = log_normal(*study.amp)
         value = math.log(value)
-    return bad_direction(measure) * (value - mean) / sd
+    return abnormal_direction(measure) * (value - mean) / sd

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emgecg_cli.core.datasets.synthetic_emg.diseases import ROOTS
-from emgecg_cli.core.datasets.synthetic_emg.healthy import badness
+from emgecg_cli.core.datasets.synthetic_emg.healthy import abnormal_deviation
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import Case, Item
 from emgecg_cli.core.reports.emg.statements import (
@@ -35,7 +35,7 @@ MODERATE, SEVERE = 3.0, 4.5
 ISOLATED = 2
 _NEUROGENIC = frozenset(("fibs", "psw", "fascics", "large", "reduced", "single_mixed", "single"))
 _MYOGENIC = frozenset(("small", "early"))
-_BAD = {1: "high", -1: "low"}
+_DIRECTION = {1: "high", -1: "low"}
 _SIDE = {"zh": {"left": "左侧", "right": "右侧", "both": "双侧"}, "en": {"left": "left", "right": "right",
                                                                   "both": "bilateral"}}
 _GRADE = {"zh": {"mild": "轻度", "moderate": "中度", "severe": "重度"},
@@ -95,11 +95,11 @@ class Conclusion:
 
 def judge(item: Item, value: float) -> tuple[str, str] | None:
     """Direction and severity of a value, or None: see the head of this module."""
-    deviation = badness(item, value)
+    deviation = abnormal_deviation(item, value)
     if deviation is None or deviation <= BORDER:
         return None
     grade = sum(deviation > line for line in (LINE, MODERATE, SEVERE))
-    return _BAD[terms.bad_direction(item.measure)], SEVERITIES[grade]
+    return _DIRECTION[terms.abnormal_direction(item.measure)], SEVERITIES[grade]
 
 
 def find_truth(case: Case) -> Truth:

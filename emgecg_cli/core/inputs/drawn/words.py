@@ -79,7 +79,7 @@ def phrase(item: Item | str, side: str, name: str, language: str) -> str:
 
 def bad_end(measure: str) -> str:
     """The end at which a value of this measure is abnormal, as the classes name it: "high" or "low"."""
-    return "high" if terms.bad_direction(measure) > 0 else "low"
+    return "high" if terms.abnormal_direction(measure) > 0 else "low"
 
 
 def _verdict(name: str, measure: str, language: str) -> str:

@@ -1,8 +1,8 @@
-"""From what a PTB-XL report says to the codes it was given: the habits of those who coded the data set.
+"""The codes PTB-XL gives to what a report says: the habits of its annotators.
 
 PTB-XL's `scp_codes` are no plain reading of the reports: an anterior infarct is coded as anteroseptal, T waves that a
-German report calls abnormal are not coded at all. The habits are a file, `data/ecg_coding_ptb_xl.txt`; they are for
-comparing with `scp_codes` alone.
+German report calls abnormal are not coded at all. The habits are a file, `data/ecg_coding_ptb_xl.txt`, and serve
+only for comparison with `scp_codes`.
 """
 
 from __future__ import annotations

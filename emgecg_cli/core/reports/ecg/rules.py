@@ -1,4 +1,5 @@
-"""Rules of one language, read from its file `data/ecg_labels_LANGUAGE.txt`: how statements, doubt and denial are put.
+"""Rules of one language, read from its file `data/ecg_labels_LANGUAGE.txt`: how statements, uncertainty and negation
+are phrased.
 
 The file says at its head how it is written. Nothing in it is code: patterns are regular expressions with four short
 forms, and every rule brings the sentences that must come out present, possible and absent.
@@ -12,7 +13,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.reports.ecg.needles import Sieve
+from emgecg_cli.core.reports.ecg.prefilter import Sieve
 from emgecg_cli.core.reports.ecg.statements import statements
 from emgecg_cli.core.reports.ecg.text import fold
 

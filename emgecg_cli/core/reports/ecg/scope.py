@@ -1,4 +1,4 @@
-"""What doubt, denial and the past reach in a sentence: the place a cue stands beside, and what is listed with it.
+"""The scope of uncertainty, negation and history in a sentence: the statement next to a cue, and those listed with it.
 
 A cue reaches the nearest statement on its side, a few words away at most, and from there goes on over lists: over "or"
 always, over "and" where a denial goes on or both belong to one family. It never crosses a comma that is no list, a

@@ -1,6 +1,6 @@
 """Who is healthy: a whole examination called normal, by its texts, Chinese or English, and its needle EMG table.
 
-Rather too strict than too lax: an examination left out costs one of thousands, an abnormal one moves the limits.
+Strict on purpose: an examination left out costs one of thousands, an abnormal one moves the limits.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def abnormal_word(text: str) -> str | None:
 
 
 def _not_negated(clauses: list[str]) -> Iterator[str]:
-    """What is left of each clause of a sentence: a negation takes the rest of its clause, as far as a word that turns
-    it round, and the bare names that go on after a comma."""
+    """What is left of each clause of a sentence: a negation covers the rest of its clause, up to a word that reverses
+    it, and the bare names that continue after a comma."""
     open_list = False
     for clause in clauses:
         if open_list and _goes_on(clause):

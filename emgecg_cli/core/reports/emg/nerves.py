@@ -1,6 +1,6 @@
 """Which nerves the report of a patient calls normal: the fallback where too few examinations are normal as a whole.
 
-Rather too strict than too lax, as in `healthy`: a nerve counts on a side that the report calls normal, by name or as
+Strict on purpose, as in `healthy`: a nerve counts on a side that the report calls normal, by name or as
 one of the others, and of which it says nothing abnormal, borderline or unreadable, in findings or impression. A clause
 that cannot be read and names no nerve may be about any of them: then none of the examination counts.
 """

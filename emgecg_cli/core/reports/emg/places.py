@@ -1,6 +1,6 @@
 """Where the impression of a report sees a disease: in which nerves, or in all nerves of a limb.
 
-Only words of a short list are taken for read. A disease of no place (a polyneuropathy, a myopathy, motor neuron
+Only words of a short list count as understood. A disease of no place (a polyneuropathy, a myopathy, motor neuron
 disease), or a word that is not on the list, leaves no nerve of which one could say that it is healthy.
 """
 

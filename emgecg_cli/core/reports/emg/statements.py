@@ -1,7 +1,7 @@
 """What a report of nerve conduction and needle EMG states, as values that can be counted, and where two disagree.
 
 A statement says that one measure of one nerve, on one side, is abnormal: (nerve, side, type, measure, direction,
-severity). A report has no better grain than that: it does not say at which stimulation site a velocity was measured. So
+severity). A report is no more detailed than that: it does not say at which stimulation site a velocity was measured. So
 the rows of a table are taken together (`table_statements`): the worst row speaks for its nerve, side, type and measure.
 `statements_write` turns statements into findings, `statements_read` reads them back from any text.
 """

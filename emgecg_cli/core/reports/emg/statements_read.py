@@ -25,7 +25,7 @@ _ONLY = dict.fromkeys((
     "dorsal_ulnar_cutaneous", "median_palmar", "medial_antebrachial_cutaneous", "lateral_antebrachial_cutaneous",
     "posterior_antebrachial_cutaneous", "greater_auricular"), "sensory") | dict.fromkeys(
     ("facial", "accessory", "axillary", "suprascapular"), "motor")
-_BAD = {"lat": "high", "amp": "low", "cv": "low"}
+_ABNORMAL = {"lat": "high", "amp": "low", "cv": "low"}
 
 
 Subjects = list[tuple[Sequence[str | None], str | None]]  # sides, nerve
@@ -181,7 +181,7 @@ def _facts(predicate: Predicate, nerve: str, reading: _Reading) -> Iterator[tupl
     if not scope.pairs:
         pairs = [(type, measure) for type in own for measure in _implied(word, type, scope, reading)]
     for type, measure in pairs:
-        direction = {"bad": _BAD[measure], "slow": "low", "delayed": "high"}.get(word, word)
+        direction = {"bad": _ABNORMAL[measure], "slow": "low", "delayed": "high"}.get(word, word)
         if word == "slow" and measure == "lat":
             direction = "high"
         yield type, measure, direction, severity

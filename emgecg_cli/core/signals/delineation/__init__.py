@@ -17,7 +17,7 @@ from emgecg_cli.core.signals.delineation.atria import PWave, find_p
 from emgecg_cli.core.signals.delineation.beats import BEAT_FS, MedianBeat, median_beat
 from emgecg_cli.core.signals.delineation.filters import GRID_FS, Filtered, filter_recording
 from emgecg_cli.core.signals.delineation.intervals import rhythm_fields, wave_fields
-from emgecg_cli.core.signals.delineation.missed import are_none
+from emgecg_cli.core.signals.delineation.missed import false_peaks
 from emgecg_cli.core.signals.delineation.pacing import after_spike, find_pacing
 from emgecg_cli.core.signals.delineation.quantiles import median
 from emgecg_cli.core.signals.delineation.rhythm import Rhythm, find_rhythm
@@ -62,7 +62,7 @@ def measure(signal: np.ndarray, fs: int) -> Measurements:
     """Measure int16 microvolts (12, L), rows in the order of LEADS, missing samples marked; any 100 to 1000 Hz.
 
     What cannot be found is None: everything in a recording that is short (< 1.1 s), flat, or noise. Raises ValueError
-    for another shape or rate, never for what the samples are.
+    for another shape or rate, never because of the samples.
     """
     return delineate(signal, fs).measurements
 
@@ -102,12 +102,12 @@ def delineate(signal: np.ndarray, fs: int) -> Delineation:
 
 
 def _find_beats(filtered: Filtered) -> tuple[Shapes, Rhythm, float] | None:
-    """The beats, their rhythm, and how far they stand out; None where there are none, or not surely all of them."""
+    """The beats, their rhythm, and how far they stand out; None if there are none, or some may have been missed."""
     peaks = find_peaks(filtered.beats, filtered.detection, filtered.gap)
     if len(peaks.r) < _FEWEST_BEATS:
         return None
     shapes = find_shapes(filtered.beats, peaks.r)
-    shapes = shapes.without(are_none(filtered.beats, shapes, peaks.height, peaks.contrast))
+    shapes = shapes.without(false_peaks(filtered.beats, shapes, peaks.height, peaks.contrast))
     rhythm = find_rhythm(shapes, filtered.gap)
     if rhythm is None:
         return None

@@ -1,4 +1,4 @@
-"""How far each measurement can be trusted, in three words, from what was seen while it was made.
+"""How far each measurement can be trusted, as good, fair or poor, judged by what was found while measuring.
 
 The limits were chosen on LUDB 1-100, clean and disturbed, so that in records not used to choose them the error grows
 from good to fair to poor: docs/measurements.md.
@@ -24,7 +24,7 @@ _FAST_RR_S = 0.5
 _CLEAR_AXIS, _VAGUE_AXIS = 0.35, 0.15
 _LARGEST_MISFIT = 0.5
 _FEW_LEADS = 4
-# What is seen -> the limits of good and of fair; what must be large is given with a minus.
+# Quantity -> the limits of good and of fair; one that must be large is given with a minus.
 LIMITS = {
     "qrs doubt_ms": (24.0, 40.0), "qrs slack_ms": (28.0, 50.0), "qrs fall": (-0.085, _NEVER),
     "qrs noise": (0.04, 0.10),
@@ -53,7 +53,7 @@ def worse(*grades: str) -> str:
 
 
 def at_best_fair(doubtful: bool) -> str:
-    """Fair where there is a doubt that says nothing about how far off a value is."""
+    """Fair if there is a doubt that does not tell how far off a value may be."""
     return FAIR if doubtful else GOOD
 
 

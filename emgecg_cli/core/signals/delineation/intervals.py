@@ -1,4 +1,4 @@
-"""From the fiducials to the measurements of a record, each with a word on how far it can be trusted."""
+"""From the fiducials to the measurements of a record, each with its quality grade."""
 
 from __future__ import annotations
 

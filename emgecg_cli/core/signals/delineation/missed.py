@@ -1,4 +1,4 @@
-"""Beats between the beats, and peaks that are none.
+"""Missed beats, and detected peaks that are not beats.
 
 Detection keeps a refractory time, so that a T wave is not taken for a beat; in a tachycardia above 200 per minute that
 hides every second or third beat. What is hidden has the shape and the size of the beats that were found, which neither
@@ -85,10 +85,10 @@ def _typical(beats: np.ndarray) -> np.ndarray:
     return beats[alike >= median(alike)].mean(axis=0)
 
 
-def are_none(signal: np.ndarray, shapes: Shapes, height: np.ndarray, contrast: float) -> np.ndarray:
-    """Which peaks are no beats, being lower than beats and unlike them: noise, in a noisy recording; a late T wave; a
-    T wave at the start, whose beat is not there. Of two in one place, one. `height` (n,) is the energy of the peaks
-    and `signal` (C, n) lies on the grid."""
+def false_peaks(signal: np.ndarray, shapes: Shapes, height: np.ndarray, contrast: float) -> np.ndarray:
+    """Which peaks are not beats, since they are lower than beats and unlike them: noise, in a noisy recording; a late T
+    wave; a T wave at the start, whose beat is not there. Of two in one place, one. `height` (n,) is the energy of the
+    peaks and `signal` (C, n) lies on the grid."""
     if not shapes.alike.any():
         return np.zeros(len(height), bool)
     low = height / median(height[shapes.alike])

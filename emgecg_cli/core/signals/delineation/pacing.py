@@ -1,4 +1,4 @@
-"""Beats that a pacemaker starts: where its spike lies in them, and a QRS complex that begins after it."""
+"""Paced beats: where the spike lies in them, and a QRS complex that begins after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CAPTURED_MS = 120.0  # a narrower complex is the heart's own, the spike fell in
 
 @dataclass(frozen=True)
 class Pacing:
-    """A pacemaker is at work. `spike_ms` is where its last spike before R lies in the beats that are measured, None
+    """The rhythm is paced. `spike_ms` is where its last spike before R lies in the beats that are measured, None
     where it is not in most of them."""
 
     spike_ms: float | None

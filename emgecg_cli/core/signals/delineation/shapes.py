@@ -32,10 +32,10 @@ _WIDTH_SHARES = (0.1, 0.9)
 
 @dataclass(frozen=True)
 class Shapes:
-    """Every beat beside the shape that is measured. `r` (n,) places of the beats in samples of the grid, `at` (n,) the
-    same as whole samples; `likeness` (n,) correlation with that shape, `best` (n,) with either of the two commonest;
-    `alike` says which beats have the shape, `lost` which lie so near to an end of the recording that their places are
-    not known."""
+    """Every beat compared with the shape that is measured. `r` (n,) places of the beats in samples of the grid, `at`
+    (n,) the same as whole samples; `likeness` (n,) correlation with that shape, `best` (n,) with either of the two
+    commonest; `alike` says which beats have the shape, `lost` which lie so near to an end of the recording that their
+    places are not known."""
 
     r: np.ndarray
     at: np.ndarray

@@ -80,9 +80,9 @@ def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 
     `signal` is int16 microvolts (12, L) in the order of `leads.LEADS`, missing samples = `leads.MISSING`; `fs` in Hz.
     Each lead is drawn around its own median, as a recorder without DC coupling would. `gain` is in mm per millivolt;
     None takes 10, or less where the page would grow too tall. A row is as high as its traces; what is higher than a
-    page allows is cut, with an arrow, and said below the strips. `header` stands above the paper, its first line large;
-    the paragraphs of `notes` stand below it and are wrapped. Raises ValueError for another shape, an unknown layout, a
-    gain that is not positive, or a start that is not in the recording.
+    page allows is cut, with an arrow, and reported below the strips. `header` stands above the paper, its first line
+    large; the paragraphs of `notes` stand below it and are wrapped. Raises ValueError for another shape, an unknown
+    layout, a gain that is not positive, or a start that is not in the recording.
     """
     if signal.ndim != 2 or signal.shape[0] != len(LEADS) or fs <= 0:
         raise ValueError(f"needs an ECG of shape ({len(LEADS)}, L) at a positive rate, not {signal.shape} at {fs} Hz")

@@ -1,7 +1,7 @@
-"""The rows of a page: how high each is so that no trace leaves its own, the gain that takes, and where names stand.
+"""The rows of a page: their heights, so that no trace leaves its row, the gain this needs, and where lead names stand.
 
 A page grows with its traces. Where it would grow too tall, the gain is halved; what leaves its row even so, such as an
-artefact at the end of the recorder's scale, is cut there with a mark and said.
+artefact at the end of the recorder's scale, is cut there, marked, and reported.
 """
 
 from __future__ import annotations

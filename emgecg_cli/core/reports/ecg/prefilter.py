@@ -1,7 +1,7 @@
-"""Which patterns a sentence can match at all, told by its words: most of them need a piece of a word it does not have.
+"""A prefilter: which patterns a sentence can match at all. Most need a piece of a word that it does not contain.
 
-For every pattern a set of pieces is worked out, one of which stands in whatever it matches; a sentence without any of
-them is not searched. It changes nothing but the time: a report is short and the patterns are many.
+For every pattern a set of pieces is worked out, one of which is in whatever it matches; a sentence without any of
+them is not searched. This only saves time: a report is short and the patterns are many.
 """
 
 from __future__ import annotations
