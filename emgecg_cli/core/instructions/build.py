@@ -23,6 +23,7 @@ from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.instructions import table_prompts
 from emgecg_cli.core.instructions.forms import FORMS, REBUILD, Asked, Form, Pool, form_of
 from emgecg_cli.core.instructions.refusals import refuse_empty, refuse_endpoint, refuse_options
+from emgecg_cli.core.instructions.rows import Rows, index_rows
 from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -33,6 +34,7 @@ from emgecg_cli.core.manifest import (
     is_finished,
     json_hash,
     read_manifest,
+    why_damaged,
     write_manifest,
 )
 from emgecg_cli.core.references import read_references
@@ -59,15 +61,16 @@ class Instructions:
     path: Path
     manifest: Manifest
     prompts: list[str]
-    rows: dict[str, InstructionRow]
+    rows: Rows
 
     def of(self, record_ids: Sequence[str]) -> list[InstructionRow]:
         """The instruction of each record; raises MedReportError when one has none."""
-        missing = [record_id for record_id in record_ids if record_id not in self.rows]
-        if missing:
+        try:
+            return [self.rows[record_id] for record_id in record_ids]
+        except KeyError:
+            missing = [record_id for record_id in record_ids if record_id not in self.rows]
             raise MedReportError(f"{self.path}: no instruction for record {missing[0]} and {len(missing) - 1} more",
-                                 "build instructions for that store, and give them with --instructions")
-        return [self.rows[record_id] for record_id in record_ids]
+                                 "build instructions for that store, and give them with --instructions") from None
 
 
 def build_instructions(store_path: Path, out: Path, *, pool_size: int = InstructionDefaults.pool_size,
@@ -176,7 +179,7 @@ def _write(out: Path, form: Form, pool: Pool, rows: Iterable[InstructionRow],
 
 
 def open_instructions(path: Path) -> Instructions:
-    """Open finished instructions and check them against their manifest: pool, draw, messages, number of records.
+    """Open finished instructions: their pool, and an index of their rows, each of which is checked when it is read.
 
     Raises MedReportError that names file and record when they are not what was written.
     """
@@ -185,23 +188,45 @@ def open_instructions(path: Path) -> Instructions:
     prompts = _read_pool(path / PROMPTS, form)
     if json_hash(prompts) != manifest.details.get("pool_hash"):
         raise MedReportError(f"{path / PROMPTS}: not the pool the manifest speaks of", REBUILD)
-    rows: dict[str, InstructionRow] = {}
-    for row in read_rows(path / ROWS, InstructionRow):
-        _check_row(row, prompts, path / ROWS, form)
-        if row.record_id in rows:
-            raise MedReportError(f"{path / ROWS}: record '{row.record_id}' is there twice", REBUILD)
-        rows[row.record_id] = row
+    check = partial(_check_row, prompts=prompts, path=path / ROWS, form=form)
+    if not _are_as_written(path, manifest):
+        _check_rows(path / ROWS, manifest, form, check)
+        check_files(path, manifest)
+    check_files(path, manifest, but=ROWS)
+    rows = index_rows(path / ROWS, check)
     if len(rows) != manifest.counts.get("records"):
-        raise MedReportError(f"{path / ROWS}: {len(rows)} records, the manifest says {manifest.counts.get('records')}",
-                             REBUILD)
-    told, _ = form.details(sum(map(form.n_values, rows.values())))
-    if told.get("values") != manifest.counts.get("values"):
-        raise MedReportError(f"{path / ROWS}: {told.get('values')} values, the manifest says "
-                             f"{manifest.counts.get('values')}", REBUILD)
-    if json_hash([[row.record_id, row.prompt_id] for row in rows.values()]) != manifest.details.get("draw_hash"):
-        raise MedReportError(f"{path / ROWS}: not the draw the manifest speaks of", REBUILD)
-    check_files(path, manifest)
+        raise _another_count(path / ROWS, len(rows), manifest)
     return Instructions(path, manifest, prompts, rows)
+
+
+def _are_as_written(path: Path, manifest: Manifest) -> bool:
+    """Whether the rows have the hash that the manifest names, which says more than looking through them would."""
+    digest = manifest.details.get("files", {}).get(ROWS)
+    return digest is not None and why_damaged(path, ROWS, digest) is None
+
+
+def _check_rows(path: Path, manifest: Manifest, form: Form, check: Callable[[InstructionRow], None]) -> None:
+    """Look through all rows for what is wrong with them, and name the record."""
+    drawn: dict[str, int] = {}
+    n_values = 0
+    for row in read_rows(path, InstructionRow):
+        check(row)
+        if row.record_id in drawn:
+            raise MedReportError(f"{path}: record '{row.record_id}' is there twice", REBUILD)
+        drawn[row.record_id] = row.prompt_id
+        n_values += form.n_values(row)
+    if len(drawn) != manifest.counts.get("records"):
+        raise _another_count(path, len(drawn), manifest)
+    told, _ = form.details(n_values)
+    if told.get("values") != manifest.counts.get("values"):
+        raise MedReportError(f"{path}: {told.get('values')} values, the manifest says {manifest.counts.get('values')}",
+                             REBUILD)
+    if json_hash([list(pair) for pair in drawn.items()]) != manifest.details.get("draw_hash"):
+        raise MedReportError(f"{path}: not the draw the manifest speaks of", REBUILD)
+
+
+def _another_count(path: Path, count: int, manifest: Manifest) -> MedReportError:
+    return MedReportError(f"{path}: {count} records, the manifest says {manifest.counts.get('records')}", REBUILD)
 
 
 def _read_pool(path: Path, form: Form) -> list[str]:
