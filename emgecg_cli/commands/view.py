@@ -57,13 +57,13 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     from emgecg_cli.core.store import open_store
 
     opened = open_store(Path(store) if store else find_one("store"))
-    if opened.modality == "tables":
+    viewed = viewing.open_record(opened, record, index)
+    if isinstance(viewed, viewing.ViewedTables):
         if out or (layout, start, dpi) != ("3x4", 0.0, 200):
             raise MedReportError(f"{opened.path}: a store of tables, which are not drawn on ECG paper",
                                  "leave --out, --layout, --start, --dpi and --gain out")
-        _show_tables(viewing.open_tables(opened, record, index), as_json)
+        _show_tables(viewed, as_json)
         return
-    viewed = viewing.open_record(opened, record, index)
     if out == "-":
         sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi, gain).decode())
     elif out:

@@ -12,6 +12,7 @@ import polars
 
 from emgecg_cli.core.artifacts import Measurements, Reading, RecordRow
 from emgecg_cli.core.emg.case import Case, NcvRow, values
+from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evidence import Evidence
@@ -53,12 +54,8 @@ class ViewedTables:
     n_judged: int
 
 
-def open_tables(store: Store, record_id: str | None, index: int | None = None) -> ViewedTables:
-    """Find a record of a store of tables as `open_record` does."""
-    found = Evidence(store).at(_at(store, record_id, index))
-    row, stored, references = found.row, found.case, found.references
-    if stored is None:
-        raise MedReportError(f"{store.path}: record {row.record_id} has no tables", "give a store of tables")
+def _open_tables(store: Store, row: RecordRow, stored: TableCase, references: References | None) -> ViewedTables:
+    """The tables of a record beside the ranges that judge their values."""
     if stored.case is None:
         shown = [(name, *(f"{values[0]:g}" for values in matrix[[2, 1, 0]])) for name, matrix in stored.matrices]
         outside = sum(not matrix[2, 0] <= matrix[1, 0] <= matrix[0, 0] for _, matrix in stored.matrices)
@@ -99,13 +96,12 @@ def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], 
     return f"{cell.value:g} {mark}".strip()
 
 
-def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed:
+def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed | ViewedTables:
     """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
-    store.check_has_signals()
     found = Evidence(store).at(_at(store, record_id, index))
-    if found.signal is None or found.measurements is None:
-        raise MedReportError(f"{store.path}: record {found.row.record_id} has no signal", "its tables can be viewed")
-    return Viewed(store.dataset, found.row, found.signal, found.measurements, found.measured_now, found.perturbed)
+    if found.signal is not None and found.measurements is not None:
+        return Viewed(store.dataset, found.row, found.signal, found.measurements, found.measured_now, found.perturbed)
+    return _open_tables(store, found.row, store.case(found.index), found.references)
 
 
 def _at(store: Store, record_id: str | None, index: int | None) -> int:

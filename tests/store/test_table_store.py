@@ -23,7 +23,7 @@ from emgecg_cli.core.references import fit, is_outside, read_references, seriali
 from emgecg_cli.core.reports.emg.healthy import is_healthy
 from emgecg_cli.core.reports.sections import split_sections
 from emgecg_cli.core.store import Engine, open_store
-from emgecg_cli.core.view import open_tables
+from emgecg_cli.core.view import open_record
 
 
 def test_the_cases_of_a_cohort_are_stored_as_they_were_drawn(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_the_card_speaks_of_tables(tmp_path: Path) -> None:
 def test_tables_are_shown_with_what_is_out_of_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare(open_dataset("synthetic-emg", 0, records=300), tmp_path / "store")
     store = open_store(tmp_path / "store")
-    viewed = open_tables(store, "emg-000003")
+    viewed = open_record(store, "emg-000003")
     references = store.references()
     assert references is not None
     judged = [(references.of(item), cell.value) for item, _, cell in values(store.case(3).case)
