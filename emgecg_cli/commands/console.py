@@ -43,7 +43,7 @@ def next_step(*words: object) -> None:
 
 
 def warn(message: str) -> None:
-    """Say on stderr that something deserves a look although the work goes on."""
+    """Say on stderr that something deserves attention although the work goes on."""
     _say("warning: ", message, "33")
 
 
@@ -100,8 +100,8 @@ def _jsonable(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None,
           talk: bool = False) -> None:
-    """Print a table: ruled and within its width on a terminal, aligned plain text elsewhere. Columns of numbers are set
-    right. What cells hold may come from outside, and is cleaned here.
+    """Print a table: ruled and within its width on a terminal, aligned plain text elsewhere. Columns of numbers are
+    right-aligned. Cells may hold texts from outside, which are cleaned here.
 
     On stdout if it is what the command was asked for, on stderr if it is `talk`.
     """
@@ -120,7 +120,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
 
 @contextmanager
 def progress(description: str, unit: str = "records") -> Iterator[Progress]:
-    """Give a callable that says how far the work is: by a bar on a terminal, elsewhere by a line now and then.
+    """Give a callable that reports progress: by a bar on a terminal, elsewhere by a line now and then.
 
     The rate counts what this run did, so that a resumed run does not claim the speed of the one before.
     """
@@ -155,7 +155,7 @@ def _bar(description: str, unit: str) -> Iterator[Progress]:
 
 @contextmanager
 def _lines(description: str, unit: str) -> Iterator[Progress]:
-    """A line every `EVERY` seconds for a log that nobody watches yet, also while nothing is reported."""
+    """A line every `EVERY` seconds, for a log, also while nothing is reported."""
     began, ended = time.monotonic(), threading.Event()
     heard: list[tuple[float, int, int, Mapping[str, object]]] = []  # the first report and the latest
 

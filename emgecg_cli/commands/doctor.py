@@ -1,4 +1,4 @@
-"""`medreport doctor`: what is missing on this machine, and the command that mends it."""
+"""`medreport doctor`: what is missing on this machine, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt
 from emgecg_cli.core.errors import MedReportError
 
-FolderArg = Annotated[Path, typer.Argument(metavar="DIR", help="The folder whose data/ and disk are looked at.")]
-MARKS = {"ok": "ok", "missing": "missing", "warning": "mind"}
+FolderArg = Annotated[Path, typer.Argument(metavar="DIR", help="The folder whose data/ and disk are examined.")]
+MARKS = {"ok": "ok", "missing": "missing", "warning": "warning"}
 
 
 def doctor(folder: FolderArg = Path("."), as_json: JsonOpt = False) -> None:
-    """Say what is missing on this machine (packages, GPU, disk, tokens, data) and the command that mends it. Exits
+    """Say what is missing on this machine (packages, GPU, disk, tokens, data) and the command that fixes it. Exits
     with 1 only where no command can work. Nothing is sent."""
     from emgecg_cli.core.doctor import examine, facts, is_broken
 

@@ -1,4 +1,4 @@
-"""What went wrong outside of our code, in one line: the disk, memory, and whoever reads what we print."""
+"""Errors from outside of our code, in one line: the disk, memory, and the reader of our output."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def say_interrupted() -> None:
 
 
 def show_plan(start: Any) -> None:
-    """Say how many steps there will be, and a word where they are few."""
+    """Say how many steps there will be, and warn if they are few."""
     passes = start.steps * start.step_records / max(1, start.records)
     console.note(f"{start.steps:,} steps of {start.step_records:,} records, {passes:.3g} times the {start.records:,} "
                  "train records")

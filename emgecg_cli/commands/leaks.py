@@ -1,4 +1,4 @@
-"""`medreport leaks`: does what is tested share patients or recordings with what was trained on?"""
+"""`medreport leaks`: do test and training data share patients or recordings?"""
 
 from __future__ import annotations
 

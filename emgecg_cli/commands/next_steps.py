@@ -1,4 +1,4 @@
-"""The next command to type, as a command says it when it is done: one that works on what was made."""
+"""The next command to type, suggested when a command is done: one that works on what was made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TINY = "tiny"
 
 
 def after_instructions(store_path: Path, instructions: Path, references: Path | None = None) -> None:
-    """Train on them, with the backbone at hand; a store that has nothing to train on is reported on. `references` are
+    """Train on them, with the backbone at hand; for a store with nothing to train on, write reports. `references` are
     those of tables that they were built with, where these are not the store's."""
     from emgecg_cli.core.store import open_store
 
@@ -146,6 +146,6 @@ def _backbone_at_hand(store: Manifest) -> str:
 
 
 def _may_be_cached(hub_id: str) -> bool:
-    """A look that costs nothing: what the hub's own library would say takes seconds to import."""
+    """A cheap check, since the hub's own library takes seconds to import."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     return (Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{hub_id.replace('/', '--')}").is_dir()

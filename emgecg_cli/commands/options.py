@@ -1,4 +1,4 @@
-"""The options several commands share, and where a command looks when it is not told.
+"""The options several commands share, and where a command looks by default.
 
 An alias says what an option is called and means; its default stays with the command, which borrows it from
 `core.config`.

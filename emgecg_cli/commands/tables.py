@@ -15,7 +15,7 @@ INDENT = "  "
 
 
 def is_right(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
-    """Which columns hold numbers alone, and are set right."""
+    """Which columns hold numbers alone, and are right-aligned."""
     return [all(NUMBER.fullmatch(row[i]) for row in cells) for i in range(columns)]
 
 

@@ -15,7 +15,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_chunks_atomically
 
 SPLITS = ("train", "val", "test")
-PERTURBED = "perturbed.jsonl"  # of a perturbed store: a PerturbedRow for each record that was hit
+PERTURBED = "perturbed.jsonl"  # of a perturbed store: a PerturbedRow for each record that was perturbed
 NO_REPORT = "none"
 WITHOUT_REPORT = {"no report", "empty report", "no label"}  # why it is set aside where such are not to be kept
 # who wrote a report: a physician, the recorder, a template from labels, a translator of one of them, or nobody
@@ -171,7 +171,7 @@ class QuarantineRow:
 
 @dataclass(frozen=True)
 class PerturbedRow:
-    """One line of a perturbed store's `perturbed.jsonl`: a record that was hit.
+    """One line of a perturbed store's `perturbed.jsonl`: a record that was perturbed.
 
     `snr_db` is the ratio that was reached (None: nothing changed, or there was no signal), `changed` the share of time
     in which any lead differs, `n_clipped` the samples at the end of the int16 scale.

@@ -1,7 +1,7 @@
-"""Unfinished artefacts: whose they are, and who may write them.
+"""Unfinished artefacts: what they belong to, and who may write them.
 
 While an artefact is made, a plan lies in it (or beside it, if it is a single file): the resolved arguments, inputs,
-package versions and device it depends on. The same plan goes on; another one is refused, with what differs.
+package versions and device it depends on. The same plan resumes; another one is refused, with what differs.
 
 One process makes an artefact at a time, or several writers share a single file: each appends to a part of its own
 beside it, and one process alone puts the parts together when they have ended.
@@ -156,7 +156,7 @@ def check_place(artefact: Path, replaces: bool = False) -> None:
 def check_plan(artefact: Path, plan: Mapping[str, Any]) -> bool:
     """Whether the artefact was begun with this plan; raises MedReportError when it was with another one.
 
-    A plan by which nothing has been written of a single file yet binds nobody.
+    A plan under which nothing of a single file has been written yet is not binding.
     """
     mark, now = mark_path(artefact), _plain(plan)
     if not mark.is_file():
@@ -225,7 +225,7 @@ def _lock_name(mark: Path) -> str:
 
 @contextmanager
 def _place_for(artefact: Path, mark: Path) -> Iterator[Path]:
-    """Make the folder a claim lies in and give the path of its lock; take an empty folder away again."""
+    """Make the folder a claim lies in and give the path of its lock; remove the folder again if it stays empty."""
     made_here = not mark.parent.exists()
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, safe when the power goes, and read only where they are plain files."""
+"""Files on disk: written whole or not at all, safe when the power fails, and read only if they are plain files."""
 
 from __future__ import annotations
 

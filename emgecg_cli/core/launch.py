@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
-POLL = 0.05  # seconds between two looks at the processes
+POLL = 0.05  # seconds between two checks of the processes
 GRACE = 10.0  # seconds a process gets between a signal and SIGKILL
 PATIENCE = 1800.0  # and between a Ctrl-C and SIGKILL, unless a second one comes: a step may end, and be kept
 CHILD_VARIABLE = "MEDREPORT_CHILD"  # set in every process started here
@@ -84,7 +84,7 @@ def is_main() -> bool:
 
 
 def speaks() -> bool:
-    """Whether this process tells the user how far it is: not where another one, which started it, does."""
+    """Whether this process reports progress to the user: not if another one, which started it, does."""
     return is_main() and (launched() or CHILD_VARIABLE not in os.environ)
 
 

@@ -1,4 +1,4 @@
-"""Locks on files: held by a process for as long as it lives, let go by the system however it ends."""
+"""Locks on files: held by a process for as long as it lives, released by the system however it ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def open_descriptor(path: Path) -> int:
 
 
 def close(descriptor: int) -> None:
-    """Close a descriptor, and let its lock go."""
+    """Close a descriptor, and release its lock."""
     _held_here.discard(descriptor)
     os.close(descriptor)
 

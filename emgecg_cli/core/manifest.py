@@ -1,4 +1,4 @@
-"""Manifests: an artefact is finished when its manifest is there, and the manifest says how it was made.
+"""Manifests: an artefact is finished when its manifest is there, which says how it was made.
 
 A manifest holds no clock time and no absolute path of its own, so that the same command on the same input writes the
 same bytes, killed or not. It holds a hash of its own content, and hashes of the artefact's files.

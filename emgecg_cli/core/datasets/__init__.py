@@ -26,7 +26,8 @@ from emgecg_cli.core.signals.resampling import Rate
 
 @dataclass(frozen=True)
 class RecordRef:
-    """What listing a source tells about a record: its keys, where it lies, and its official split if there is one.
+    """What the listing of a source says about a record: its keys, where it lies, and its official split if there is
+    one.
 
     `details` is whatever else the listing knows and `Source.read` needs (texts, labels), as JSON values. `unreported`
     marks a recording that has no report.
@@ -61,12 +62,12 @@ class Recording:
 
     `signal` is int16 microvolts, (12, L), missing samples = `signals.leads.MISSING`; an array, or what gives one where
     it is sliced in time, `signal[:, a:b]`, and may raise RecordError there. `fs` is a Fraction where the rate is not
-    whole. `unused_signals` are the names of what the file holds beside the leads, `file_flags` its faults, a line each,
-    that did not set it aside. `report` is the raw text, None where the reference is `unreported`, and `report_kind` one
-    of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a translation's original).
-    `language` None means that it is to be guessed from the text. `n_trimmed` counts samples in time that the reader
-    took off as padding, `n_clipped` samples over all leads beyond int16 microvolts, None where they are not counted
-    yet. `sex` is "F", "M" or None, `age` in years.
+    whole. `unused_signals` are the names of what the file holds beside the leads, `file_flags` its faults, one line
+    each, that did not set it aside. `report` is the raw text, None where the reference is `unreported`, and
+    `report_kind` one of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a
+    translation's original). `language` None means that it is guessed from the text. `n_trimmed` counts samples in time
+    that the reader took off as padding, `n_clipped` samples over all leads beyond int16 microvolts, None where they are
+    not counted yet. `sex` is "F", "M" or None, `age` in years.
     """
 
     ref: RecordRef
@@ -90,7 +91,7 @@ class Recording:
 @dataclass(frozen=True)
 class Examination:
     """One EMG examination as read: its tables, with both sections of its report, instead of a signal. Fields are those
-    of `Recording`; `flags` are faults of the tables, a line each, that did not set it aside, and `unused` the columns
+    of `Recording`; `flags` are faults of the tables, one line each, that did not set it aside, and `unused` the columns
     of its tables that stand for nothing known."""
 
     ref: RecordRef

@@ -67,7 +67,7 @@ def _list(dataset: str, root: Path, no_reports: bool) -> Iterator[RecordRef | Qu
 
 
 def _has_label(root: Path, source: str) -> bool:
-    """Whether a header names a code; one that cannot be read is left to be refused when it is."""
+    """Whether a header names a code; one that cannot be read is refused later, when it is read."""
     try:
         return bool(codes_of(read_comments(read_header(root, source).comments)))
     except RecordError:

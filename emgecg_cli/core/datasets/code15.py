@@ -7,7 +7,7 @@ in 400 PTB-XL records, 0.83 and 1.01 in 15 of Georgia, 0.63 and 0.85 in 15 of Ni
 1.67 units against 0.75 to 0.84 mV. As tenths of a millivolt they would be 5 times too small, as millivolts they are
 2.0 to 2.2 times too large; the authors told users to treat them as millivolts (automatic-ecg-diagnosis, issue 3). So
 they are read as millivolts, as published, and the factor of two is not corrected: no source establishes it. Voltage
-criteria and ST levels of this set are to be doubted by that factor.
+criteria and ST levels of this set are uncertain by that factor.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Raw are MATLAB structs `A0001.mat` (ECG: sex, age, data 12 x N in millivolts, leads in the standard order) in one or
 several folders, and `REFERENCE.csv` with up to three labels for each. The Challenge's copy is `.hea` + `.mat` with
-SNOMED CT codes; its `cpsc_2018_extra` (`Q0001…`) may lie beside. Which of the two a folder is shows in REFERENCE.csv.
+SNOMED CT codes; its `cpsc_2018_extra` (`Q0001…`) may lie beside. REFERENCE.csv tells which of the two a folder is.
 Columns of REFERENCE.csv beyond the official four are not read: the copies that have a text column made it from the
 labels, as is done here.
 """

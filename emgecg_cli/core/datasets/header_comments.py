@@ -1,4 +1,4 @@
-"""What the comments of a WFDB header say of the person: `# Age: 78`, `# Sex: Female`, `# Dx: 426783006,164889003`.
+"""What the comments of a WFDB header say about the person: `# Age: 78`, `# Sex: Female`, `# Dx: 426783006,164889003`.
 
 That is how the PhysioNet/CinC Challenges write them; `#<age>: 51`, as LUDB has it, is read as well.
 """
@@ -24,12 +24,12 @@ def read_comments(lines: Sequence[str]) -> dict[str, str]:
 
 
 def age_of(said: Mapping[str, str]) -> float | None:
-    """The age in years, of "54", "54Y" or "6 months"; None where none is told."""
+    """The age in years, of "54", "54Y" or "6 months"; None if there is none."""
     return read_age(said.get("age", ""))
 
 
 def sex_of(said: Mapping[str, str]) -> str | None:
-    """"M" or "F", None where neither is told."""
+    """"M" or "F", None if neither is given."""
     return read_sex(said.get("sex"))
 
 

@@ -1,4 +1,4 @@
-"""Which header below a root a row of somebody's table means, however the table writes it."""
+"""Matching the rows of a user's table to the headers below a root, however the table writes their paths."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def spelled(record: str) -> str:
 
 
 def match_names(root: Path, records: Iterable[str]) -> RecordNames:
-    """Hold the records of a table against the headers below `root`."""
+    """Match the records of a table to the headers below `root`."""
     headers = _headers(root)
     named, hashes, unknown = 0, [], []
     for batch in _batches(records):

@@ -1,4 +1,4 @@
-"""Any folder of WFDB records (`.hea` files), with a CSV of reports, one row a record, or without reports."""
+"""Any folder of WFDB records (`.hea` files), with a CSV of reports, one row per record, or without reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines: how many tasks that know nothing of each other are run, here or on a cluster.
+"""Engines: how many independent tasks are run, here or on a cluster.
 
 An engine is a function `run(task, arguments, workers) -> Iterator`, named in `names.ENGINES`. It takes a function that
 can be pickled and a stream of arguments, keeps a few tasks per worker under way, and yields results as they come, in

@@ -1,6 +1,6 @@
 """`export`: a run in, a folder out that holds the merged backbone in Hugging Face's format, and a model card.
 
-What was exported is a run again: it needs its backbone no more, and `generate` works on it.
+An export is a run itself: it no longer needs its backbone, and `generate` works on it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _precision(manifest: Manifest, asked: str) -> str:
 
 
 def _repointed(run: Path, manifest: Manifest, out: Path) -> dict[str, dict[str, str]]:
-    """The store and instructions of the run, as they lie from the export: what `generate` takes when it is not told."""
+    """The store and instructions of the run, as they lie from the export: what `generate` takes by default."""
     return {role: named | {"path": path_from(path_at(run, named["path"]), out)}
             for role, named in manifest.inputs.items() if role in ("store", "instructions", "references")}
 

@@ -49,7 +49,7 @@ class Form(Protocol):
     """How the prompts of one kind of record are made, and checked when they are read."""
 
     def idle(self, asked: Asked) -> list[str]:
-        """The options that were given and mean nothing here."""
+        """The options that were given and have no effect here."""
 
     def arguments(self, asked: Asked) -> dict[str, Any]:
         """What decides the prompts, as the manifest says it."""

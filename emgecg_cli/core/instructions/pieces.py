@@ -1,4 +1,4 @@
-"""Texts that follow each other as token ids: each tokenised for itself, as if it stood where it stands."""
+"""Token ids of texts that follow each other: each tokenised on its own, as it would be in its place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def tokenise(pieces: list[str], inline: list[bool], tokenizer: Any) -> list[list[int]]:
-    """Token ids of the pieces of a prompt; `inline`: the piece goes on in the line of what stands before it."""
+    """Token ids of the pieces of a prompt; `inline`: the piece continues the line before it."""
     if len(pieces) == 1:
         return [tokenizer(pieces[0], add_special_tokens=False)["input_ids"]]
     ids = list(tokenizer(pieces, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""What is refused before instructions are built: options without effect, and records that say nothing."""
+"""What is refused before instructions are built: options without effect, and records with an empty report."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,
                   placeholders: Mapping[str, int] | None = None) -> list[int]:
     """Token ids of everything before the last assistant message, up to where the answer begins.
 
-    The tokenizer's own chat template where it has one, else MEIT's `<|user|>` and `<|assistant|>` lines (spec A2).
+    The tokenizer's own chat template where it has one, else MEIT's `<|user|>` and `<|assistant|>` lines.
     `placeholders` says for each type of part how many signal tokens stand for one such part ({"ecg": 8}, {"value": 2}):
     it becomes as many `PLACEHOLDER` ids, or nothing for 0. Without it, signals enter beside the text and their parts
     render to nothing. A "value" part that is not among `placeholders` is written out as its number.

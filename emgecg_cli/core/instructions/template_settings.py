@@ -136,7 +136,7 @@ def _behind_the_end(tokenizer: Any, between: str) -> str:
 
 
 def _as_template(tokenizer: Any) -> str:
-    """MEIT's lines (spec A2), which stand in where there is no template, as one; for a system message to be kept in."""
+    """MEIT's lines, which stand in where there is no template, as a template, so that a system message can be kept."""
     before, after = (tokenizer.decode(ids) for ids in added_around(tokenizer))
     eos = _literal(tokenizer.eos_token or "")
     return (f"{{{{ {_literal(before)} }}}}{{% for m in messages %}}<|{{{{ m['role'] }}}}|>\n{{{{ m['content'] }}}}"

@@ -36,7 +36,7 @@ class TurnEnd:
     text: str | None = None
 
     def shown(self, tokenizer: Any) -> str:
-        """The end for people to read; nothing where it is the tokenizer's EOS alone."""
+        """The end as shown to the user; nothing if it is the tokenizer's EOS alone."""
         return "" if self.ids == (tokenizer.eos_token_id,) else self.text or str(tokenizer.decode(list(self.ids)))
 
     def details(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def own_end(tokenizer: Any, stop: Iterable[int] = ()) -> int | None:
 def turn_of(details: Mapping[str, Any], tokenizer: Any) -> TurnEnd:
     """The end of the answers of a run, from its manifest's details.
 
-    A run of before the end was looked for learnt its tokenizer's EOS; that, and a token its template has.
+    Runs made before ends were looked for learnt their tokenizer's EOS; that, and a token the template has.
     """
     said = details.get("turn")
     if said:

@@ -1,4 +1,4 @@
-"""Which column of a file is which, and what to say where they do not map."""
+"""Which column of a file is which, and the error when they do not map."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from emgecg_cli.core.emg.sides import find_side
 from emgecg_cli.core.emg.terms import KINDS, MEASURES, SIDES, canonical, fold, halves
 from emgecg_cli.core.errors import MedReportError
 
-# These may lack without a word; that another one is not found is an error as soon as some column is unknown.
+# These may be absent. A missing other one is an error as soon as some column is unknown.
 OPTIONAL = frozenset(("record_id", "subject_id", "split", "language", "side", "sheet", "item"))
-# Numbers of the side that another column tells, in place of the columns of both sides.
+# Numbers of the side that another column names, in place of the columns of both sides.
 ONE_SIDED = MEASURES
 BOTH_SIDED = tuple(f"{measure}_{side}" for measure in MEASURES for side in SIDES)
 VALUE_COLUMNS = (*BOTH_SIDED, *ONE_SIDED)
 HINT = ("write the missing names into a mapping file, such as {%s} ([] where a column is not there), and give it as "
         "--mapping FILE")
 ALIKE = 0.5
-# "Ampl" is an amplitude, not one of the left, unless it has its like of the right.
+# "Ampl" is an amplitude, not one of the left side, unless there is an "Ampr" as well.
 _ABBREVIATED = re.compile("AMPL|[Aa]mpl")
 
 
@@ -38,7 +38,7 @@ class Columns:
 def find_columns(found: Sequence[str], wanted: Names) -> Columns:
     """Match the columns of a file or table to the wanted ones, by name only.
 
-    An equal name goes before a half of a bilingual one. A heading whose halves mean two columns matches none.
+    An equal name takes precedence over half of a bilingual one. A heading whose halves mean two columns matches none.
     """
     return _find_columns(tuple(found), tuple(wanted.items()))
 
@@ -63,7 +63,8 @@ def _find_columns(found: tuple[str, ...], names: tuple[tuple[str, tuple[str, ...
 
 
 def _keys(text: str) -> set[str]:
-    """What of a heading may be known: the whole, the part behind the last point, and each half of a bilingual one."""
+    """The parts of a heading that may be known: the whole, what follows the last point, each half of a bilingual
+    one."""
     last = text.rpartition(".")[2]
     return {fold(part) for part in (text, last, *halves(last)) if fold(part)}
 

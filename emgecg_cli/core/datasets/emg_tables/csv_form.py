@@ -1,4 +1,4 @@
-"""Tables of any hospital: `cases.csv`, one row a case, and `emg.csv` and `ncv.csv`, one row a table row."""
+"""Tables of any hospital: `cases.csv`, one row per case, and `emg.csv` and `ncv.csv`, one row per table row."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ def _open_table(path: Path, name: str,
 
 
 def _usual(path: Path) -> str | None:
-    """What decimal mark goes without saying: where semicolons part the cells, a comma is none of the separators."""
+    """The decimal mark to assume: where semicolons separate the cells, a comma is not a separator."""
     return COMMA if detect(path).separator == ";" else None
 
 
 def csv_form_details(root: Path, mapping: EtmMapping) -> dict[str, Any]:
-    """How the files are written that are no comma-separated UTF-8, by their names; raises MedReportError as
+    """How files are written that are not comma-separated UTF-8, by their names; raises MedReportError as
     `read_csv_form` does."""
     told: dict[str, Any] = {}
     for name, file in {"cases": CASES, **TABLES}.items():

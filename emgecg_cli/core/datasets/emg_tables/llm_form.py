@@ -17,7 +17,7 @@ from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 PLACEHOLDER = "<unk>"
 ROWS, COLUMNS = 3, 7
 _ROW_NAMES = ("upper", "value", "lower")
-# No blank but a space between the anchors, or a text of nothing but line ends would take quadratic time.
+# No blanks but spaces between the anchors; otherwise a text of nothing but line ends would take quadratic time.
 _IMPRESSION = re.compile(r"(?:^|[\n。;；])[ \t]*(?:#+[ \t]*|\*\*)?(?:Impression|印象|诊断意见|诊断|结论)"
                          r"(?:\*\*)?[ \t]*[:：]", re.I)
 _FINDINGS = re.compile(r"\s*(?:#+\s*|\*\*)?(?:Findings?|检查所见|所见)(?:\*\*)?\s*[:：]", re.I)

@@ -35,8 +35,8 @@ class EtmMapping:
 
 
 def load_mapping(path: Path | None = None) -> EtmMapping:
-    """The mapping that medreport ships, with what the file at `path` adds: names that go before the shipped ones, and
-    [] for a column that is not there.
+    """The mapping that medreport ships, with what the file at `path` adds: names that take precedence over the shipped
+    ones, and [] for a column that is not there.
 
     Raises MedReportError when that file is no mapping, with the key that is wrong.
     """

@@ -20,7 +20,7 @@ from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.delimited import detect, dialect_details
 from emgecg_cli.core.errors import MedReportError
 
-# After so many records whose columns do not map, and none whose columns do, it is the mapping that is wrong.
+# After so many records whose columns do not map, and none whose columns do, the mapping is taken to be wrong.
 PATIENCE = 20
 _LLM = ("instruction", "output", "tensor")
 # of each a record must have one

@@ -28,7 +28,7 @@ _HEAD_KEYS, _ROW_KEYS = ("columns", "header", "headers"), ("data", "rows")
 
 
 class UnmappedError(RecordError):
-    """Columns that do not map; `error` is what the user is told when this holds for the whole set."""
+    """Columns that do not map; `error` is raised when this holds for the whole set."""
 
     def __init__(self, error: MedReportError) -> None:
         super().__init__("unmapped columns", error.message)

@@ -54,7 +54,7 @@ def _scan(path: Path, known: Sequence[str] = ()) -> polars.LazyFrame:
 
 
 def _with_points(frame: polars.LazyFrame, path: Path, numbers: Sequence[str]) -> list[polars.Expr]:
-    """What makes decimal commas points, for the columns in which there are commas."""
+    """Expressions that turn decimal commas into points, for the columns in which there are commas."""
     marks = _decimal_marks(frame, path, numbers)
     return [polars.col(name).map_elements(partial(replaced, mark=mark), return_dtype=polars.String)
             for name, mark in marks.items()]
@@ -74,7 +74,7 @@ def _decimal_marks(frame: polars.LazyFrame, path: Path, numbers: Sequence[str]) 
 
 
 def table_details(*paths: Path | None, numbers: Sequence[str] = ()) -> dict[str, Any]:
-    """What a manifest should say of these CSVs under "tables": how those are written that are no comma-separated UTF-8,
+    """What a manifest says of these CSVs under "tables": how those are written that are not comma-separated UTF-8,
     and in which of the columns `numbers` there are decimal commas; empty where there is nothing to say."""
     told: dict[str, Any] = {}
     for path in filter(None, paths):

@@ -16,7 +16,8 @@ import numpy as np
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError
 from emgecg_cli.core.errors import MedReportError
 
-# Compressed files hold hundreds of recordings to a chunk: a block and the cache of chunks spare undoing one again.
+# Compressed files hold hundreds of recordings to a chunk: reading in blocks, with a cache, saves decompressing one
+# twice.
 BLOCK_BYTES = 1 << 24
 CACHE_BYTES = 1 << 27
 LARGEST_CHUNK = 1 << 30

@@ -1,7 +1,7 @@
 """Read one struct of a MATLAB 5 file: its fields that are plain numbers or text, and nothing else.
 
 Reference: MAT-File Format, MathWorks, "Level 5 MAT-File Format". Less than `scipy.io.loadmat` on purpose: what is not
-a number or text is passed over, no array is made that the bytes do not hold, and unpacking stops at a limit, so that
+a number or text is skipped, no array is made that the bytes do not hold, and unpacking stops at a limit, so that
 neither a claimed size nor a compressed one can fill the memory.
 """
 

@@ -33,7 +33,7 @@ class RecordError(Exception):
 def find_records(root: Path) -> Iterator[str]:
     """The records below `root`, each as the path of its header relative to it, "/" between folders, no extension.
 
-    Folders are walked depth first in the order people count in (p2 before p10), one listing held at a time. A linked
+    Folders are walked depth first in natural order (p2 before p10), holding one listing at a time. A linked
     folder is not entered: it would give records twice, or lead out of the root; neither is what begins with a dot.
     Raises MedReportError where a folder cannot be listed.
     """

@@ -1,6 +1,6 @@
 """The stored numbers of WFDB signals: all of a record of one segment, or any stretch of it.
 
-Formats 16, with or without the header of a MATLAB v4 matrix, 61 and 212 are decoded here, at any number of samples a
+Formats 16, with or without the header of a MATLAB v4 matrix, 61 and 212 are decoded here, at any number of samples per
 frame; other formats by the wfdb library. References: signal(5) and header(5) of WFDB; "MAT-File Level 4" of MATLAB's
 file format description.
 """

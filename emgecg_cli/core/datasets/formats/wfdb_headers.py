@@ -47,8 +47,8 @@ class SignalLine:
 
 @dataclass(frozen=True)
 class SignalFile:
-    """Signals of a header that share one file, which holds them frame by frame: samples a frame, and what the
-    differences of format 8 start from, of each."""
+    """Signals of a header that share one file, which holds them frame by frame: for each the samples per frame, and
+    what the differences of format 8 start from."""
 
     name: str
     path: str

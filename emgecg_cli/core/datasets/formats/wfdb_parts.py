@@ -16,7 +16,7 @@ from emgecg_cli.core.datasets.formats.wfdb_formats import NULL, count_frames, si
 from emgecg_cli.core.datasets.formats.wfdb_headers import LARGEST_RATE, Header, read_header_at
 from emgecg_cli.core.signals.lead_names import lead_rows, named
 
-# A header costs nothing to write: one that announces many more samples than its files have bytes is not believed. Gaps
+# A header costs nothing to write: one that announces many more samples than its files have bytes is refused. Gaps
 # between segments take no bytes.
 SAMPLES_PER_BYTE, SAMPLES_AT_LEAST = 64, 10 ** 6
 

@@ -1,7 +1,7 @@
 """Read WFDB records as twelve leads by name in int16 microvolts, each lead at its own rate, then all at the highest.
 
-A signal with several samples a frame is read at the frame's rate times their number, and nothing is averaged. Leads of
-unlike rates are brought to the highest by the polyphase filter. A record of any length can be read: one that is too
+A signal with several samples per frame is read at the frame's rate times their number, and nothing is averaged. Leads
+of unlike rates are brought to the highest by the polyphase filter. A record of any length can be read: one that is too
 long to be held is read stretch by stretch. Reference: header(5) of WFDB.
 """
 

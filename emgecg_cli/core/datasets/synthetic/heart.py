@@ -2,8 +2,8 @@
 
 The heart is one dipole in Frank's coordinates (x left, y down, z back; millivolts). A beat is the sum of P, q, R, S,
 R', two bumps that make the ST segment, and T. Between normal and abnormal lies a gap in every parameter (PR 0.12 to
-0.185 s against 0.225 to 0.32 s, QTc 0.37 to 0.43 s against 0.49 to 0.56 s, and so on), so that what a record has is
-never in doubt. Patients keep their morphology: their records differ from each other by a part of the range only.
+0.185 s against 0.225 to 0.32 s, QTc 0.37 to 0.43 s against 0.49 to 0.56 s, and so on), so that the findings of a record
+are never in doubt. Patients keep their morphology: their records differ from each other by a part of the range only.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def write_report(codes: Collection[str], rate: float, rng: np.random.Generator) 
 
 
 def read_findings(report: str) -> set[str]:
-    """The codes of the findings a report states; sentences in other words are passed over, see `unread_sentences`."""
+    """The codes of the findings a report states; other sentences are skipped, see `unread_sentences`."""
     return {_READ[sentence] for sentence in _sentences(report) if sentence in _READ}
 
 

@@ -1,9 +1,9 @@
 """A simulated cohort of EMG and nerve-conduction examinations with known truth, and reports in Chinese or English.
 
 A case is drawn from its seed and number alone, so that a larger cohort begins with the same cases, and any case can be
-asked for without the others. About four in ten are healthy; the others have carpal tunnel syndrome, an ulnar
-neuropathy at the elbow, a radiculopathy, an axonal or demyelinating polyneuropathy, a myopathy or motor neuron disease.
-Healthy and ill are examined for the same questions, so that what was tested does not tell the diagnosis. What the
+asked for without the others. About four in ten are healthy; the others have carpal tunnel syndrome, an ulnar neuropathy
+at the elbow, a radiculopathy, an axonal or demyelinating polyneuropathy, a myopathy or motor neuron disease. Healthy
+and sick people are examined for the same questions, so that what was tested does not reveal the diagnosis. What the
 report says follows from the tables and the healthy ranges (`reports`), and from nothing else. Not for clinical use.
 """
 

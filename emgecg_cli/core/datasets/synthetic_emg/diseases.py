@@ -1,4 +1,4 @@
-"""What each disease does to nerves and muscles: shifts in SD towards the abnormal side, and what the needle sees.
+"""What each disease does to nerves and muscles: shifts in SD in the abnormal direction, and what needle EMG shows.
 
 A disease has a place. Carpal tunnel syndrome slows the median nerve at the wrist and nothing else; an ulnar nerve is
 slow across the elbow, of normal speed below it; a root denervates its myotome and leaves sensory nerves alone, as it
@@ -32,7 +32,7 @@ Shift = tuple[str, str, str]  # nerve, side, quantity of `healthy.quantities`
 
 @dataclass
 class Effects:
-    """`shifts` in SD towards the abnormal side, `blocks` as the share of a response that passes a segment, `gone`
+    """`shifts` in SD in the abnormal direction, `blocks` as the share of a response that passes a segment, `gone`
     responses (nerve, side, "motor", "sensory" or "f_wave"), and `muscles`: (muscle, side) to what the needle sees."""
 
     shifts: dict[Shift, float] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def _draw_root(region: str, rng: np.random.Generator) -> str:
 
 
 def _sides(side: str, share_both: float, rng: np.random.Generator) -> list[tuple[str, float]]:
-    """The affected sides, each with how badly, from 0 to 1; the other side is the lighter one."""
+    """The affected sides, each with its severity from 0 to 1; the other side is the milder one."""
     worse = float(rng.random())
     other = SIDES[side == "left"]
     return [(side, worse), (other, worse * float(rng.uniform(0.3, 0.9)))] if rng.random() < share_both else [

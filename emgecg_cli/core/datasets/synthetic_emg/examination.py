@@ -46,7 +46,7 @@ MUSCLES_FOR: Mapping[str, tuple[float, Mapping[str, tuple[float, float]]]] = {
                        "sternocleidomastoid": (0.4, 0.0), "paraspinal_thoracic": (0.4, 0.0)}),
 }
 WITHOUT_PROXIMAL, WITHOUT_SENSORY, WITH_F = 0.1, 0.04, 0.42
-LOST_CELL = 0.012  # a number that nobody wrote down
+LOST_CELL = 0.012  # the chance that a number was not written down
 FAINTEST = {"motor": 0.2, "sensory": 1.0}  # mV, uV; below it there is no response
 SLOWEST = 14.0
 ABSENT_TEXT = {"zh": "未引出", "en": "NR"}
