@@ -22,7 +22,7 @@ PACKAGE = ROOT / "emgecg_cli"
 TESTS = Path(__file__).resolve().parent
 
 # The rooms in their order; a room may import those of earlier rows, and itself.
-ROWS = [("errors",), ("pages",), ("endpoints",), ("bounded_http",), ("files",), ("artifacts",), ("schema",),
+ROWS = [("errors", "person"), ("pages",), ("endpoints",), ("bounded_http",), ("files",), ("artifacts",), ("schema",),
         ("manifest",), ("locks",), ("claims",), ("launch",), ("names", "delimited"), ("config",), ("recipes",),
         ("engines",), ("signals", "emg"), ("reports",), ("references",), ("datasets", "downloads"), ("store",),
         ("evidence",), ("view", "leaks", "verify"), ("llm",), ("instructions", "perturbations", "translation"),

@@ -78,6 +78,7 @@ def test_the_order_of_the_leads_in_the_header_changes_nothing(tmp_path: Path) ->
     ("a,x,,dev,,,,", "bad split", "'dev' is none of train, val, test"), ("a,x,,,English,,,", "bad language", "English"),
     ("a,x,,,,,old,", "bad age", "'old' is no age"), ("a,x,,,,,999,", "bad age", "'999'"),
     ("a,x,,,,,nan,", "bad age", "'nan'"), ("a,x,,,,,,x", "bad sex", "'x' is neither M nor F"),
+    (r"D:\ecg\p1\a.hea,x,,,,,,", "path of another machine", "a whole path of a Windows machine; write it from"),
 ])
 def test_rows_that_cannot_be_used_are_set_aside(tmp_path: Path, row: str, reason: str, detail: str) -> None:
     source = opened(folder(tmp_path, "a"), f"record,report,subject_id,split,language,codes,age,sex\na,x,,,,,,\n{row}\n")

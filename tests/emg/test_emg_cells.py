@@ -11,10 +11,10 @@ import pytest
 
 from emgecg_cli.core.emg.case import Case, Item, case_from_dict, case_to_dict, item_of, values
 from emgecg_cli.core.emg.cells import LONGEST_TEXT, STATES, Cell, CellError, read_cell, unit
-from emgecg_cli.core.emg.person import read_age, read_height, read_sex
 from emgecg_cli.core.emg.rows import Tables, read_tables
 from emgecg_cli.core.emg.terms import MEASURES, TYPES
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.person import read_age, read_height, read_sex
 
 
 def state(text: Any, measure: str = "lat", type: str = "motor") -> str:

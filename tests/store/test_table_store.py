@@ -83,6 +83,8 @@ def test_both_published_forms_from_a_folder(tmp_path: Path) -> None:
     read = [one for one in read_etm(folder) if isinstance(one, EtmCase)]
     assert [store.case(i).case for i in range(len(store))] == [one.case for one in read]
     assert store.column("split").to_list().count("test") == 1 and store.population == "etm/etm"
+    details = store.manifest.details
+    assert set(details["source_files"]) == {"train.jsonl", "test.jsonl"} and "records.parquet" in details["files"]
     folder = write_jsonl(tmp_path / "llm" / "train.jsonl", [llm_record(), llm_record()])
     prepare(open_dataset("etm", 0, root=folder), tmp_path / "llm-store", clean="none", split="100/0/0")
     case = open_store(tmp_path / "llm-store").case(1)

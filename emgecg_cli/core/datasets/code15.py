@@ -12,7 +12,6 @@ criteria and ST levels of this set are uncertain by that factor.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
 from emgecg_cli.core.datasets.formats.hdf5_parts import import_h5py, open_file, read_ids, read_recordings, recordings_of
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.person import read_years
 from emgecg_cli.core.reports.templates import report_of
 from emgecg_cli.core.signals.leads import LEADS, to_int16_uv
 
@@ -53,7 +53,6 @@ CONTRADICTIONS = {NORMAL: frozenset(STATEMENTS) - {NORMAL}, "AF": frozenset({"SB
                   "SB": frozenset({"ST"})}
 COLUMNS = ("exam_id", "patient_id", "trace_file", "age", "is_male", *STATEMENTS)
 NUMBERS = ("exam_id", "patient_id", "age")
-OLDEST = 130
 
 _PART = re.compile(r"exams_part(\d{1,4})\.hdf5")
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
@@ -164,7 +163,7 @@ def _ref(exam_id: str, part: str, place: int, rows: Sequence[Mapping[str, Any]],
     male = _TRUTH.get(row["is_male"].strip().lower())
     details = {"row": place, "report": report_of(labels, STATEMENTS) or None,
                "codes": [label.lower() for label in labels],
-               "age": _age(row["age"]), "sex": None if male is None else "M" if male else "F"}
+               "age": read_years(row["age"]), "sex": None if male is None else "M" if male else "F"}
     return RecordRef(exam_id, subject, f"{part}/{place}", details=details, unreported=not labels)
 
 
@@ -187,14 +186,6 @@ def _labels(row: Mapping[str, str], where: str, no_reports: bool) -> list[str]:
 def _whole(text: str) -> str | None:
     digits = text.strip().removesuffix(".0")
     return str(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
-
-
-def _age(text: str) -> float | None:
-    try:
-        age = float(text)
-    except ValueError:
-        return None
-    return age if math.isfinite(age) and 0 <= age <= OLDEST else None
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:

@@ -24,8 +24,8 @@ from emgecg_cli.core.datasets.formats.mat_struct import read_struct
 from emgecg_cli.core.datasets.formats.wfdb_files import read_file
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_records
 from emgecg_cli.core.datasets.snomed import read_statements
-from emgecg_cli.core.emg.person import read_age, read_sex
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.person import read_age, read_sex
 from emgecg_cli.core.reports.templates import report_of
 from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, to_int16_uv
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from emgecg_cli.core.datasets.snomed import WRAPPED
-from emgecg_cli.core.emg.person import read_age, read_sex
+from emgecg_cli.core.person import read_age, read_sex
 
 NO_LABEL = {"", "unknown", "nan", "none"}
 

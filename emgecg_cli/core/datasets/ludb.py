@@ -26,8 +26,8 @@ from emgecg_cli.core.datasets.challenge import FS, check_folder
 from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, table_details
 from emgecg_cli.core.datasets.formats.wfdb_headers import Header, RecordError, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import Leads, read_leads
-from emgecg_cli.core.emg.person import read_age, read_sex
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.person import read_age, read_sex
 from emgecg_cli.core.reports.templates import write_report
 from emgecg_cli.core.signals.lead_names import lead_rows
 from emgecg_cli.core.signals.leads import LEADS

@@ -22,6 +22,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.person import read_years
 from emgecg_cli.core.reports.language import detect_language
 
 TABLE = "ptbxl_database.csv"
@@ -34,7 +35,6 @@ REFUSALS = ("something wrong with the data", "please provide the ecg report")
 # whole numbers that a spreadsheet may have given a decimal mark
 NUMBERS = ("ecg_id", "patient_id", "strat_fold", "age", "sex")
 SEXES = {"0": "M", "1": "F"}
-OVER_89 = 300
 SPLIT_OF_FOLD = {str(fold): "train" for fold in range(1, 9)} | {"9": "val", "10": "test"}
 
 
@@ -142,7 +142,7 @@ def _ref(row: Mapping[str, str], file_name: str, texts: _Texts | None) -> Record
         raise RecordError("bad fold", f"strat_fold '{row['strat_fold'][:40]}' is none of 1 to 10")
     report = _text(record_id, row["report"], texts)
     details = {"report": report, "language": detect_language(report or ""), "report_kind": "physician",
-               "codes": _codes(row["scp_codes"]), "age": _age(row.get("age", "")),
+               "codes": _codes(row["scp_codes"]), "age": read_years(row.get("age", "")),  # 300 stands for all above 89
                "sex": SEXES.get(_whole(row.get("sex", "")) or "")}
     if texts is not None and report is not None and report is texts.by_id.get(record_id):
         details |= {"language": "en", "report_kind": "translation", "report_raw": row["report"]}
@@ -163,12 +163,6 @@ def _text(record_id: str, original: str, texts: _Texts | None) -> str | None:
     if text is None and not texts.no_reports:
         raise RecordError("no report", "not in the file of reports")
     return text
-
-
-def _age(text: str) -> float | None:
-    """Years; None where unknown, and for 300, which PTB-XL writes for all above 89."""
-    whole = _whole(text)
-    return float(whole) if whole is not None and int(whole) < OVER_89 else None
 
 
 def _whole(text: str) -> str | None:

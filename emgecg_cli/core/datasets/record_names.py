@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,7 @@ from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_reco
 
 _NAMES_PER_BATCH = 1 << 16
 _ENDINGS = (".hea", ".dat", ".mat")
+_OF_WINDOWS = re.compile("[A-Za-z]:/|//")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,13 @@ class RecordNames:
     def path_of(self, record: str) -> str:
         """The path of the header a record means, from the root and without `.hea`; that of no header as it is written.
 
-        Raises RecordError for the end of several paths.
+        Raises RecordError for the end of several paths, and for a whole path of a Windows machine.
         """
         path = spelled(record)
+        if _OF_WINDOWS.match(path):
+            raise RecordError("path of another machine",
+                              f"'{record.strip()[:80]}' is a whole path of a Windows machine; write it from the root "
+                              f"on, as in '{path.rpartition('/')[2][:40]}'")
         found = self.elsewhere.get(path) or [path]
         if len(found) > 1:
             shown = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")

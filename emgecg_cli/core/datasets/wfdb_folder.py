@@ -22,12 +22,11 @@ from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
 from emgecg_cli.core.datasets.record_names import RecordNames, match_names, spelled, unlisted
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.person import read_sex, read_years
 
 COLUMNS = ("record", "report")
 OPTIONAL = ("subject_id", "split", "language", "codes", "age", "sex")
 NUMBERS = ("age",)
-SEXES = {"": None, "f": "F", "female": "F", "m": "M", "male": "M"}
-OLDEST = 130
 LOOKED_AT = 200  # rows in which records are looked for under another heading
 _ROOT_HINT = "--root is the folder that holds the .hea files"
 
@@ -141,8 +140,8 @@ def _ref(row: Mapping[str, str], names: RecordNames, no_reports: bool) -> Record
     codes = [code.strip() for code in row.get("codes", "").split(";")]
     details: dict[str, Any] = {
         "report": report if report.strip() else None, "language": language or None,
-        "age": float(row["age"]) if row.get("age", "").strip() else None,
-        "sex": SEXES[row.get("sex", "").strip().lower()],
+        "age": read_years(row.get("age", "")),
+        "sex": read_sex(row.get("sex", "")),
         "codes": list(dict.fromkeys(code for code in codes if code))}
     return RecordRef(record, row.get("subject_id", "").strip() or record, record, split or None, details,
                      not report.strip())
@@ -152,17 +151,11 @@ def _is_language(text: str) -> bool:
     return not text or (text.isascii() and text.isalpha() and text.islower() and len(text) < 4)
 
 
-def _is_age(text: str) -> bool:
-    try:
-        return not text or 0 <= float(text) <= OLDEST
-    except ValueError:
-        return False
-
-
 # what a cell of these columns may hold; an empty one says nothing
 _IS: Mapping[str, Callable[[str], bool]] = {
-    "split": lambda text: not text or text in SPLITS, "language": _is_language, "age": _is_age,
-    "sex": lambda text: text.lower() in SEXES}
+    "split": lambda text: not text or text in SPLITS, "language": _is_language,
+    "age": lambda text: not text or read_years(text) is not None,
+    "sex": lambda text: not text or read_sex(text) is not None}
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:

@@ -143,6 +143,8 @@ def _finish(out: Path, source: Source, kind: Kind, arguments: dict[str, Any], co
     for name, text in zip(CARD, (card_markdown(facts, kind.card), card_page(facts, kind.card)), strict=True):
         write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
     details["honesty"] = facts_for_manifest(facts)
+    if "files" in details:  # the hashes of what was read, beside those of what is written
+        details["source_files"] = details.pop("files")
     return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
 
 

@@ -18,8 +18,8 @@ from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import RawTable, read_table
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.emg.case import Case
-from emgecg_cli.core.emg.person import is_missing, read_age, read_height, read_sex
 from emgecg_cli.core.emg.rows import read_tables
+from emgecg_cli.core.person import is_missing, read_age, read_height, read_sex
 
 _PERSON = {"age": (read_age, "years from 0 to 130"), "sex": (read_sex, "male or female"),
            "height": (read_height, "centimetres from 30 to 250")}

@@ -40,6 +40,15 @@ def read_age(value: object) -> float | None:
     return round(years, 3) if 0 <= years <= OLDEST else None
 
 
+def read_years(text: str) -> float | None:
+    """Years from 0 to 130, from a plain number; None for anything else."""
+    try:
+        years = float(text)
+    except ValueError:
+        return None
+    return years if 0 <= years <= OLDEST else None
+
+
 def read_sex(value: object) -> str | None:
     """"M" or "F", from 男, 女, "Male", "f"; None for anything else (1 and 2 mean different things in different places).
     """
