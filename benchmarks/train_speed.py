@@ -33,6 +33,7 @@ from emgecg_cli.core.instructions.render import render
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 from emgecg_cli.core.models.tiny_backbone import train_tokenizer
+from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.models.tuning import tune_backbone
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
@@ -66,9 +67,13 @@ class FakeStore:
         np.save(folder / "signals.npy", rng.integers(-500, 500, (records, 12, samples), np.int16))
         self.signals = np.load(folder / "signals.npy", mmap_mode="r")
 
-    def signal(self, index: int) -> np.ndarray:
+    def arrays(self, index: int) -> dict[str, np.ndarray]:
         """One recording."""
-        return self.signals[index]
+        return {"ecg": self.signals[index]}
+
+    def lacking(self, index: int) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
 
 
 def make_records(reports: Sequence[str], store: Any, vocabulary: int) -> tuple[TextRecords, Any]:
@@ -83,15 +88,16 @@ def make_records(reports: Sequence[str], store: Any, vocabulary: int) -> tuple[T
         prompts.append(rendered.labels.count(-100))
     starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
     split = RenderedSplit(np.arange(len(reports)), np.concatenate(pieces), starts, np.array(prompts), 0)
-    return TextRecords(store, split, np.zeros((len(reports), 0), bool), 0), tokenizer
+    return TextRecords(store, split, np.zeros((len(reports), 0), bool), 0,
+                       preprocessing={"ecg": preprocessing_of("resnet50")}), tokenizer
 
 
 def step_of(parallel: Parallel, objective: nn.Module, optimizer: Any, records: TextRecords) -> Callable[[Any], None]:
     """One training step on a batch."""
     def step(batch: Any) -> None:
-        signal, on_device = network_input(batch, parallel.device, 0, 0)
+        inputs, on_device = network_input(batch, parallel.device, 0, 0)
         with parallel.autocast(True):
-            losses = objective(signal, on_device, records.totals(np.array(batch.indices)))
+            losses = objective(inputs, on_device, records.totals(np.array(batch.indices)))
         parallel.backward(losses.total, True)
         parallel.step(objective, optimizer, 1.0)
 

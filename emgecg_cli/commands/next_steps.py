@@ -119,7 +119,8 @@ def _reads(run: Manifest, store: Manifest) -> bool:
 
 
 def _runs_on_tables(run: Manifest) -> bool:
-    return run.details.get("model", {}).get("encoder") in names.TABLE_ENCODERS
+    encoder = run.details.get("model", {}).get("encoder")
+    return isinstance(encoder, str) and encoder in names.encoders_reading("values")
 
 
 def _of_tables(store: Manifest) -> bool:

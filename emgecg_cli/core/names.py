@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,30 @@ class Backbone:
     hub_id: str
     parameters: int
     gated: bool = False
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a record may show to a model: the type of message part that stands for it, and the source it is read from.
+    """
+
+    part: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network for one of `INPUTS`, by the name of what it `reads`.
+
+    `fs` is the rate in Hz it takes recordings at, None any; `scale` how many units of the store (microvolts, for a
+    recording) make one of network input; `tokens` how many signal tokens it gives, None as many as are asked for.
+    """
+
+    path: str
+    reads: str = "ecg"
+    fs: int | None = None
+    scale: float = 1.0
+    tokens: int | None = None
 
 
 # name -> open_source(**options) -> datasets.Source
@@ -67,22 +91,29 @@ ENGINES = {
     "local": _CORE + "engines.local:run",
     "ray": _CORE + "engines.ray:run",
 }
-# name -> build() -> nn.Module with .width, (B, C, L) -> (B, N, width); one of TABLE_ENCODERS: build(embeddings, …)
-ENCODERS = {
-    "resnet18": _CORE + "models.encoders.resnet1d:resnet18",
-    "resnet34": _CORE + "models.encoders.resnet1d:resnet34",
-    "resnet50": _CORE + "models.encoders.resnet1d:resnet50",
-    "resnet101": _CORE + "models.encoders.resnet1d:resnet101",
-    "resnet152": _CORE + "models.encoders.resnet1d:resnet152",
-    "vit1d": _CORE + "models.encoders.vit1d:vit1d",
-    "mamba": _CORE + "models.encoders.mamba:mamba",
-    "resnet18-tiny": _CORE + "models.encoders.resnet1d:resnet18_tiny",
-    "vit1d-tiny": _CORE + "models.encoders.vit1d:vit1d_tiny",
-    "mamba-tiny": _CORE + "models.encoders.mamba:mamba_tiny",
-    "emg-alignment": _CORE + "models.encoders.emg_alignment:EmgAlignment",
+# name of an input -> its source, in inputs/sources.py: open(store, fs) -> Source
+INPUTS = {
+    "ecg": Input("ecg", _CORE + "inputs.sources:Recordings"),
+    "values": Input("value", _CORE + "inputs.sources:ValueMatrices"),
+    "image": Input("image", _CORE + "inputs.sources:Pages"),
 }
-# those that read the numbers of tables, made with the backbone's word embeddings
-TABLE_ENCODERS = ("emg-alignment",)
+# Microvolts: R waves of 1 mV become 4. A fixed scale, since one per record would erase voltage, and with it low voltage
+# and hypertrophy.
+_VOLTAGE = 250.0
+# name -> build() -> nn.Module with .width, (B, …) -> (B, N, width); of values build(embeddings, …)
+ENCODERS = {
+    "resnet18": Encoder(_CORE + "models.encoders.resnet1d:resnet18", scale=_VOLTAGE),
+    "resnet34": Encoder(_CORE + "models.encoders.resnet1d:resnet34", scale=_VOLTAGE),
+    "resnet50": Encoder(_CORE + "models.encoders.resnet1d:resnet50", scale=_VOLTAGE),
+    "resnet101": Encoder(_CORE + "models.encoders.resnet1d:resnet101", scale=_VOLTAGE),
+    "resnet152": Encoder(_CORE + "models.encoders.resnet1d:resnet152", scale=_VOLTAGE),
+    "vit1d": Encoder(_CORE + "models.encoders.vit1d:vit1d", scale=_VOLTAGE),
+    "mamba": Encoder(_CORE + "models.encoders.mamba:mamba", scale=_VOLTAGE),
+    "resnet18-tiny": Encoder(_CORE + "models.encoders.resnet1d:resnet18_tiny", scale=_VOLTAGE),
+    "vit1d-tiny": Encoder(_CORE + "models.encoders.vit1d:vit1d_tiny", scale=_VOLTAGE),
+    "mamba-tiny": Encoder(_CORE + "models.encoders.mamba:mamba_tiny", scale=_VOLTAGE),
+    "emg-alignment": Encoder(_CORE + "models.encoders.emg_alignment:EmgAlignment", reads="values", tokens=2),
+}
 # name -> build(width, tokens, dim, norm) -> Projector
 PROJECTORS = {
     "mlp": _CORE + "models.projector:mlp_projector",
@@ -111,13 +142,14 @@ METRICS = {
     "statements": _CORE + "metrics.clinical.statements:Statements",
 }
 
-_TABLES = {
+_TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "dataset": DATASETS,
     "labeler": LABELERS,
     "vocabulary": VOCABULARIES,
     "coding": CODINGS,
     "rephraser": REPHRASERS,
     "engine": ENGINES,
+    "input": INPUTS,
     "encoder": ENCODERS,
     "projector": PROJECTORS,
     "fusion": FUSIONS,
@@ -202,8 +234,30 @@ def check(kind: str, name: str) -> None:
 def resolve(kind: str, name: str) -> Any:
     """Import and return what `name` stands for; an unknown name raises and suggests a near one."""
     check(kind, name)
-    module, _, attribute = _TABLES[kind][name].partition(":")
+    entry = _TABLES[kind][name]
+    module, _, attribute = (entry if isinstance(entry, str) else entry.path).partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def encoders_of(text: str) -> dict[str, str]:
+    """The encoders of "resnet50,emg-alignment" by what each reads, in their order.
+
+    Raises MedReportError for one that is in no table, and for two that read the same.
+    """
+    chosen: dict[str, str] = {}
+    for name in (word.strip() for word in text.split(",")):
+        check("encoder", name)
+        reads = ENCODERS[name].reads
+        if reads in chosen:
+            raise MedReportError(f"--encoder {text}: {chosen[reads]} and {name} both read the input '{reads}'",
+                                 "give one encoder for each input")
+        chosen[reads] = name
+    return chosen
+
+
+def encoders_reading(name: str) -> list[str]:
+    """The encoders of an input."""
+    return [encoder for encoder, spec in ENCODERS.items() if spec.reads == name]
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from emgecg_cli.core import names
 from emgecg_cli.core.config import PretrainConfig, TrainConfig
 from emgecg_cli.core.config.files import read_config
 from emgecg_cli.core.config.settings import DEFAULT, NOTHING, Idle, described, option_of, refuse_wrong, settings_of
-from emgecg_cli.core.config.train import RECIPES, reads_tables
+from emgecg_cli.core.config.train import RECIPES, reads_values, reads_values_alone
 from emgecg_cli.core.errors import MedReportError
 
 __all__ = ["RECIPES", "default_recipe", "parse_options", "resolve_pretrain_config", "resolve_train_config", "to_write"]
@@ -40,7 +40,7 @@ def resolve_train_config(recipe: str | None = None, *, file: Path | None = None,
     name = _recipe(asked)
     config = _settle(_base(name), replace(asked, options={**asked.options, "recipe": name}))
     _check_pairs(config, asked)
-    if reads_tables(config) and config.values != "encoder" and config.backbone != "tiny":
+    if reads_values(config) and config.values != "encoder" and config.backbone != "tiny":
         config = replace(config, stage1_steps=0)  # nothing would train in it
     return config
 
@@ -49,9 +49,13 @@ def resolve_pretrain_config(*, file: Path | None = None, **given: Any) -> Pretra
     """Defaults, then the settings of a YAML file, then what was given; raises as `resolve_train_config` does."""
     asked = _asked(PretrainConfig, "pretrain", given, file)
     config = _settle(PretrainConfig(), asked)
-    if reads_tables(config):
+    reads = names.ENCODERS[config.encoder].reads
+    if reads == "values":
         raise MedReportError(f"encoder {config.encoder} reads tables, which pretrain does not",
                              "its pretraining is the first stage of `train --recipe emgllm`")
+    if reads != "ecg":
+        raise MedReportError(f"encoder {config.encoder} reads the input '{reads}', which pretrain does not",
+                             f"choose one of {', '.join(names.encoders_reading('ecg'))}")
     return config
 
 
@@ -189,9 +193,9 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
     if config.tuning == "frozen" and config.new_tokens != "none":
         refuse("--new-tokens with --tuning frozen: their embeddings would stay untrained", "use --tuning lora",
                "new_tokens", "tuning")
-    if reads_tables(config) and config.fusion != "splice":
+    if reads_values_alone(config) and config.fusion != "splice":
         refuse(f"--fusion {config.fusion} with encoder {config.encoder}: its embeddings stand in the text, where the "
                "numbers stood", "use --fusion splice", "fusion", "encoder")
-    if reads_tables(config) and config.parallel in SHARDED:
+    if reads_values(config) and config.parallel in SHARDED:
         refuse(f"--parallel {config.parallel} with encoder {config.encoder}, which needs the whole vocabulary's "
                "embeddings in every process", "use --parallel ddp", "parallel", "encoder")

@@ -19,6 +19,7 @@ from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import SIGNALS, generate_reports, shuffle_between_patients
 from emgecg_cli.core.generation.job import plan_job
+from emgecg_cli.core.inputs.records import open_inputs
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.manifest import file_hashes, hashes_of, package_versions, read_manifest
@@ -70,7 +71,8 @@ def test_other_fusions_generate_too(inputs: tuple[Path, Path], tmp_path: Path, f
 def test_placeholders_stand_for_a_signal_only(short_run: Path, inputs: tuple[Path, Path]) -> None:
     tokenizer = load_tokenizer(short_run)
     for signal, expected in (("real", 3), ("zeros", 3), ("none", 0)):
-        job = plan_job(open_store(inputs[0]), open_instructions(inputs[1]), tokenizer, GenerateConfig(signal=signal))
+        shown = open_inputs(open_store(inputs[0]), open_instructions(inputs[1]), encoder="resnet18-tiny", hints={})
+        job = plan_job(shown, tokenizer, GenerateConfig(signal=signal))
         prompts = job.prompts(job.order, tokenizer, {"ecg": 3})
         assert {prompt.count(PLACEHOLDER) for prompt in prompts} == {expected}
         assert all(PLACEHOLDER not in prompt for prompt in job.prompts(job.order, tokenizer, None))
@@ -80,9 +82,9 @@ def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[torch.Tensor | None] = []
 
-    def spy(self: object, signal: torch.Tensor | None, input_ids: torch.Tensor, *args: object,
+    def spy(self: object, inputs: dict[str, torch.Tensor] | None, input_ids: torch.Tensor, *args: object,
             **kwargs: object) -> torch.Tensor:
-        shown.append(signal)
+        shown.append(inputs and inputs["ecg"])
         return input_ids
 
     monkeypatch.setattr(ReportModel, "generate", spy)

@@ -18,7 +18,7 @@ from emgecg_cli.core.emg.stored import TableCase
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn import tables as drawn_tables
 from emgecg_cli.core.inputs.drawn.values import draw_value, drawn_records
-from emgecg_cli.core.inputs.records import stack
+from emgecg_cli.core.inputs.sources import ValueMatrices
 from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.render import text_of, values_of
 from emgecg_cli.core.references import CLASSES, abnormality, deviation, is_outside, matrix, read_references
@@ -29,7 +29,7 @@ from emgecg_cli.core.reports.emg.statements_read import read_statements
 # ------------------------------------------------------------------------------------------------------ what is shown
 def test_each_value_is_shown_beside_its_own_references(tables: tuple[Path, Path]) -> None:
     inputs = shown(tables)
-    parts, given = values_of(inputs.messages(1)), inputs.signal(1)
+    parts, given = values_of(inputs.messages(1)), inputs.arrays(1)["values"]
     assert given.dtype == np.float32 and given.shape == (len(parts), 3, 7) and len(parts) > 3
     for part, one in zip(parts, given, strict=True):
         reference = inputs.values.references.of(part["item"])
@@ -43,7 +43,8 @@ def test_values_as_text_and_as_the_words_of_rules_leave_nothing_to_encode(tables
     reference = real.values.references.of(part["item"])
     for inputs, words in ((text, f"{part['value']:g}"), (rules, abnormality(reference, part["value"])), (none, "")):
         said = [one for one in inputs.messages(1)[0]["content"] if one["type"] == "value"]
-        assert said[0]["text"] == words and inputs.signal(1).shape == (0, 3, 7)
+        assert said[0]["text"] == words
+        assert all(len(one) == 0 for one in inputs.arrays(1, {"values": None}).values())
         assert len(said) == len(values_of(real.messages(1)))
     assert text_of(text.messages(1)[0]["content"]) == text_of(real.messages(1)[0]["content"])
     assert "偏" in text_of(rules.messages(0)[0]["content"]) or "正常" in text_of(rules.messages(0)[0]["content"])
@@ -52,26 +53,27 @@ def test_values_as_text_and_as_the_words_of_rules_leave_nothing_to_encode(tables
 def test_anothers_values_stand_where_this_records_items_are_the_same(tables: tuple[Path, Path]) -> None:
     inputs = shown(tables)
     own, other = values_of(inputs.messages(1)), values_of(inputs.messages(4))
-    mixed = values_of(inputs.messages(1, 4))
+    mixed = values_of(inputs.messages(1, {"values": 4}))
     known = {(part["item"], part["side"]): part["value"] for part in other}
     for before, after in zip(own, mixed, strict=True):
         key = before["item"], before["side"]
         expected = known.get(key, inputs.values.references.of(before["item"]).median)
         assert (after["item"], after["side"], after["value"]) == (*key, expected)
     assert any((part["item"], part["side"]) in known for part in own)
-    assert inputs.signal(1, 4)[:, 1, 0].tolist() == np.float32([part["value"] for part in mixed]).tolist()
+    given = inputs.arrays(1, {"values": 4})["values"]
+    assert given[:, 1, 0].tolist() == np.float32([part["value"] for part in mixed]).tolist()
 
 
 def test_random_references_are_a_fixed_draw_that_leaves_the_values(tables: tuple[Path, Path]) -> None:
-    real, one, again, other = (shown(tables, random_seed=seed).signal(1) for seed in (None, 5, 5, 6))
+    real, one, again, other = (shown(tables, random_seed=seed).arrays(1)["values"] for seed in (None, 5, 5, 6))
     assert (one == again).all() and (one != other).any() and (one[:, 1] == real[:, 1]).all()
     assert (one[:, 0] != real[:, 0]).any(1).mean() > 0.7
 
 
 def test_padding_is_nan_and_never_empty() -> None:
-    stacked = stack([np.ones((2, 3, 7), np.float32), np.zeros((0, 3, 7), np.float32)])
+    stacked = ValueMatrices.stack([np.ones((2, 3, 7), np.float32), np.zeros((0, 3, 7), np.float32)])
     assert stacked.shape == (2, 2, 3, 7) and np.isnan(stacked[1]).all() and not np.isnan(stacked[0]).any()
-    assert stack([np.zeros((0, 3, 7), np.float32)]).shape == (1, 1, 3, 7)
+    assert ValueMatrices.stack([np.zeros((0, 3, 7), np.float32)]).shape == (1, 1, 3, 7)
 
 
 def test_the_matrices_of_the_form_for_language_models_are_shown_as_they_came(tables: tuple[Path, Path]) -> None:
@@ -101,7 +103,7 @@ def test_drawn_values_are_of_the_class_that_was_asked_for(tables: tuple[Path, Pa
 def test_stage_1_asks_for_classes_and_phrases_in_the_languages_of_the_reports(tables: tuple[Path, Path]) -> None:
     inputs = shown(tables)
     records = drawn_records(inputs, short(stage1_steps=40, stage1_tasks="class,phrase"))
-    assert records.count == 160 and records.signal(3).shape == (1, 3, 7)
+    assert records.count == 160 and records.arrays(3)["values"].shape == (1, 3, 7)
     talks = [records.messages(index) for index in range(160)]
     answers = [talk[1]["content"] for talk in talks]
     assert set(CLASSES) <= set(answers) and {"正常", "明显偏高"} <= set(answers)
@@ -126,7 +128,7 @@ def test_drawn_tables_are_answered_with_what_is_abnormal_in_them_and_nothing_els
     abnormal = healthy = 0
     for number, talk in enumerate(talks):
         parts = values_of(talk)
-        assert records.signal(number).shape == (len(parts), 3, 7)
+        assert records.arrays(number)["values"].shape == (len(parts), 3, 7)
         expected = {}
         for part in parts:
             item = item_of(part["item"])

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.records import stack
+from emgecg_cli.core.inputs.sources import ValueMatrices
 from emgecg_cli.core.models.encoders.emg_alignment import EmgAlignment, normalise
 from emgecg_cli.core.models.fusion.splice import Splice
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
@@ -35,7 +35,7 @@ def make(reshape: str = "compat", seed: int = 0, **given) -> EmgAlignment:
 
 def padded_records(*records: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Records as training batches them, and which matrices are real."""
-    padded = torch.from_numpy(stack([record.numpy() for record in records]))
+    padded = torch.from_numpy(ValueMatrices.stack([record.numpy() for record in records]))
     return padded, ~padded.isnan().flatten(2).all(2)
 
 
@@ -354,7 +354,7 @@ def test_values_enter_a_prompt_through_splice():
 
     ids = torch.tensor([[5, P, P, 6, P, P, 7], [0, 0, 8, 9, P, P, 4]])
     splice = Splice(backbone)
-    embedded = splice._embed(tokens, real, ids)
+    embedded = splice._embed(tokens, real, ids, None)
     assert embedded.dtype == torch.bfloat16
     assert torch.equal(embedded[0, [1, 2, 4, 5]], tokens[0].bfloat16())
     assert torch.equal(embedded[1, 4:6], tokens[1, :2].bfloat16())

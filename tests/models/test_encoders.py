@@ -29,7 +29,7 @@ SIZES = {  # width, parameters
 LARGE = ["resnet34", "resnet101", "resnet152", "vit1d", "mamba"]
 TOKENS = (1, 4, 7)
 ODD_LENGTH = 331
-OF_SIGNALS = [name for name in names.choices("encoder") if name not in names.TABLE_ENCODERS]
+OF_SIGNALS = names.encoders_reading("ecg")
 
 
 def build(name: str, device: str = "cpu") -> nn.Module:

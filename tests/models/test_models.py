@@ -12,8 +12,9 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.backbones import load_backbone
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.projector import linear_projector, mlp_projector
-from emgecg_cli.core.models.report_model import pad_prompts, to_input
+from emgecg_cli.core.models.report_model import pad_prompts
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
+from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.models.tuning import table_of_what_trains, tune_backbone
 from emgecg_cli.core.signals.leads import MISSING
 
@@ -29,7 +30,7 @@ def test_signal_tokens_have_one_length(build, norm: str, length: float) -> None:
 
 def test_network_input_is_in_quarter_millivolts_and_missing_is_the_baseline() -> None:
     signal = torch.tensor([[[1000, -250, int(MISSING), 0]]], dtype=torch.int16)
-    assert to_input(signal).tolist() == [[[4.0, -1.0, 0.0, 0.0]]]
+    assert preprocessing_of("resnet50")(signal).tolist() == [[[4.0, -1.0, 0.0, 0.0]]]
 
 
 def test_padding_on_either_side() -> None:

@@ -62,7 +62,7 @@ def test_new_tokens_that_do_not_train_start_the_same_again(folder: Path, tmp_pat
 def test_a_fusion_with_weights_of_its_own_is_saved_with_the_signal_side(folder: Path, tmp_path: Path) -> None:
     made = make_run(tmp_path / "run", folder, "frozen", fusion="cross-attention")
     saved = load_file(made.path / "signal.safetensors")
-    assert {name.split(".")[0] for name in saved} == {"encoder", "projector", "fusion"}
+    assert {name.split(".")[0] for name in saved} == {"towers", "fusion"}
     assert torch.equal(logits(load_run(made.path, CPU)[0]), logits(made.model))
 
 

@@ -11,8 +11,9 @@ from unittest import mock
 from emgecg_cli.core.config import PrepareConfig, TrainConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.datasets.synthetic_emg import draw_case
-from emgecg_cli.core.inputs.records import Tables, open_inputs
-from emgecg_cli.core.inputs.values import Values
+from emgecg_cli.core.inputs.records import Inputs
+from emgecg_cli.core.inputs.sources import ValueMatrices
+from emgecg_cli.core.inputs.values import Values, check_values
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.references import PERCENTILES, References, read_references
@@ -56,10 +57,10 @@ def make_tables(folder: Path, records: int = 16, language: str = "both", splits:
     return out, instructions
 
 
-def shown(tables: tuple[Path, Path], **how: Any) -> Tables:
+def shown(tables: tuple[Path, Path], **how: Any) -> Inputs:
     """The records of a store and its instructions as a model with the EMG encoder sees them; `how` as in `Values`."""
     values = replace(Values(read_references(tables[0] / "references.json")), **how)
-    made = open_inputs(open_store(tables[0]), open_instructions(tables[1]), encoder="emg-alignment", values=values,
-                       hint="")
-    assert isinstance(made, Tables)
-    return made
+    instructions = open_instructions(tables[1])
+    check_values(values, instructions)
+    sources = {"values": ValueMatrices(values)} if values.mode == "encoder" else {}
+    return Inputs(open_store(tables[0]), instructions, sources, values)

@@ -69,7 +69,7 @@ def make_run(path: Path, folder: Path, tuning: str, *, tokens: bool = False, fus
     files = save_run_files(path, model, tokenizer, tuning, ["0123456789abcdef"])
     named = {role: input_of(where, path) for role, where in (inputs or {}).items()}
     named["backbone"] = {"path": path_from(folder, path), "hash": fingerprint(folder)}
-    parts = {"encoder": (model.encoder, "full"), "backbone": (model.backbone, tuning)}
+    parts = {"encoder": (model.towers["ecg"].encoder, "full"), "backbone": (model.backbone, tuning)}
     write_manifest(path, Manifest(
         "run", "train", asdict(config), 3, {"train_records": 4321, "steps": 2, "truncated": 1}, named,
         {"dataset": "synthetic", "fs": 100, "sig_len": 1000, "machine": {"device": "cpu", "precision": "fp32"},
@@ -86,4 +86,4 @@ def logits(model: ReportModel) -> Tensor:
     more = dict(prompt_ids=ids, prompt_mask=mask) if model.encoder_decoder else {}
     with torch.no_grad():
         signal = torch.randn(2, 12, 400, generator=torch.Generator().manual_seed(5))
-        return model(signal, ids, mask, **more)[0]
+        return model({"ecg": signal}, ids, mask, **more)[0]

@@ -24,6 +24,7 @@ from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 from emgecg_cli.core.models.fusion.splice import Splice
 from emgecg_cli.core.models.projector import linear_projector
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.towers import Tower
 from emgecg_cli.core.training.checkpoint import load_checkpoint, save_checkpoint
 from emgecg_cli.core.training.parallel import Parallel, open_parallel
 
@@ -67,7 +68,7 @@ class ReportObjective(nn.Module):
 
     def forward(self, signal: Tensor, ids: Tensor, mask: Tensor, tokens: int, rows: int) -> Share:
         """Shares of a step that holds so many tokens and rows."""
-        logits, features = self.model(signal, ids, mask)
+        logits, features = self.model({"ecg": signal}, ids, mask)
         labels = torch.where(mask.bool() & (ids >= 0), ids, -100)[:, 1:]
         report = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels.flatten(), reduction="sum") / tokens
         encoder = (self.head(features.float()).squeeze(-1) - signal.mean((1, 2))).square().sum() / rows
@@ -112,7 +113,8 @@ def make_objective(case: dict[str, Any]) -> nn.Module:
         for name, parameter in fusion.named_parameters():
             if "gate" in name:
                 parameter.data.fill_(0.5)
-    return ReportObjective(ReportModel(Encoder(), linear_projector(Encoder.width, 1, fusion.dim), backbone, fusion))
+    tower = Tower(Encoder(), linear_projector(Encoder.width, 1, fusion.dim))
+    return ReportObjective(ReportModel({"ecg": tower}, backbone, fusion))
 
 
 def micro_batch(case: dict[str, Any], number: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports
+from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.drawn.values import draw_value
-from emgecg_cli.core.inputs.records import Tables, stack
+from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.render import PLACEHOLDER, render_prompt
 from emgecg_cli.core.manifest import read_manifest
@@ -41,10 +42,10 @@ def run(tables: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def batch(model: ReportModel, tokenizer: Any, inputs: Tables, which: list[int]) -> tuple[Any, Any, Any]:
+def batch(model: ReportModel, tokenizer: Any, inputs: Inputs, which: list[int]) -> tuple[Any, Any, Any]:
     prompts = [render_prompt(inputs.messages(i), tokenizer, model.placeholders) for i in which]
     ids, mask = pad_prompts(prompts, tokenizer.pad_token_id, "left")
-    return torch.from_numpy(stack([inputs.signal(i) for i in which])), ids, mask
+    return stacked([inputs.arrays(i) for i in which], [()] * len(which))[0], ids, mask
 
 
 # ----------------------------------------------------------------------------------------------------------- the model
@@ -52,7 +53,7 @@ def test_a_batch_equals_its_rows_one_by_one(run: Path, tables: tuple[Path, Path]
     model, tokenizer, _ = load_run(run, CPU)
     inputs = shown(tables)
     which = [0, 1, 4, 7]
-    assert len({len(inputs.signal(i)) for i in which}) > 1
+    assert len({len(inputs.arrays(i)["values"]) for i in which}) > 1
     with torch.no_grad():
         together = model(*batch(model, tokenizer, inputs, which))[0][:, -1]
         for row, index in zip(together, which, strict=True):
@@ -69,9 +70,9 @@ def test_the_encoders_embeddings_stand_where_the_numbers_stood(run: Path, tables
     with torch.no_grad():
         model(signal, ids, mask)
         for row in range(2):
-            real = signal[row][~signal[row].isnan().flatten(1).all(1)]
-            assert model.encoder is not None
-            torch.testing.assert_close(seen[0][row][ids[row] == PLACEHOLDER], model.encoder(real).flatten(0, 1))
+            real = signal["values"][row][~signal["values"][row].isnan().flatten(1).all(1)]
+            embedded = model.towers["values"].encoder(real).flatten(0, 1)
+            torch.testing.assert_close(seen[0][row][ids[row] == PLACEHOLDER], embedded)
 
 
 def test_a_frozen_embedding_gets_no_gradient_and_every_part_of_the_encoder_does(
@@ -85,10 +86,9 @@ def test_a_frozen_embedding_gets_no_gradient_and_every_part_of_the_encoder_does(
                                token_norm="unit", seed=1)
     model(*batch(model, tokenizer, shown(tables), [1, 4]))[0][:, -1].square().sum().backward()
     assert input_embeddings(backbone).grad is None and not input_embeddings(backbone).requires_grad
-    assert model.encoder is not None
-    for name, parameter in model.encoder.named_parameters():
+    for name, parameter in model.towers["values"].encoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-    assert not any("embed" in name for name in model.signal_parts())
+    assert not any("embed" in name for name in model.own_weights())
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
@@ -180,7 +180,7 @@ def test_a_run_of_tables_says_what_it_is(run: Path, tables: tuple[Path, Path]) -
     assert manifest.details["recipe"] == "emgllm-tiny" and len(manifest.details["tables"]["references"]) == 64
     assert [(row["part"], row["tuning"]) for row in manifest.details["trains"]] == \
         [("encoder", "full"), ("backbone", "full"), ("total", "")]
-    assert all(name.startswith("encoder.") for name in load_file(run / "signal.safetensors"))
+    assert all(name.startswith("towers.values.encoder.") for name in load_file(run / "signal.safetensors"))
 
 
 def test_a_frozen_encoder_is_that_of_stage_1(tables: tuple[Path, Path], tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_pretrained_backbone_is_frozen_in_stage_1(run: Path, tables: tuple[Pat
                                   gradient_accumulation=2, lora_rank=2, select="last", learning_rate=1e-3)
     result = train(tables[1], tmp_path / "lora", config)
     assert config.batch_size == 1 and result.counts["steps"] == 2
-    assert all(changed == name.startswith("encoder.") for name, changed in moved[0].items())
+    assert all(changed == name.startswith("towers.values.encoder.") for name, changed in moved[0].items())
     adapter = load_file(tmp_path / "lora/adapter/adapter_model.safetensors")
     assert any(tensor.abs().max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
     rows = generate(tmp_path / "lora", tmp_path / "p.jsonl", max_new_tokens=3)
@@ -225,7 +225,7 @@ def test_a_pretrained_backbone_is_frozen_in_stage_1(run: Path, tables: tuple[Pat
 def test_each_baseline_is_one_flag(how: dict[str, Any], tables: tuple[Path, Path], tmp_path: Path) -> None:
     train(tables[1], tmp_path / "run", short(**how))
     model, _, manifest = load_run(tmp_path / "run", CPU)
-    assert (model.encoder is None) == ("values" in how) and (tmp_path / "run/stage1").exists() == (
+    assert ("values" in how) == ("values" not in model.towers) and (tmp_path / "run/stage1").exists() == (
         how != {"stage1_steps": 0})
     assert manifest.details["tables"]["random_seed"] == (0 if "random_references" in how else None)
     assert len(generate(tmp_path / "run", tmp_path / "p.jsonl", max_new_tokens=3)) == 4
@@ -235,7 +235,7 @@ def test_dropout_reaches_the_encoder_and_the_run(tables: tuple[Path, Path], tmp_
     assert short().emg_dropout == 0 and resolve_train_config("emgllm", backbone="x").emg_dropout == 0.1
     train(tables[1], tmp_path / "run", short(emg_dropout=0.3))
     model, _, _ = load_run(tmp_path / "run", CPU)
-    assert model.encoder is not None and model.encoder.dropout == 0.3
+    assert model.towers["values"].encoder.dropout == 0.3
     assert model.backbone.config.num_attention_heads == 8  # more than for reports of recordings
 
 
@@ -251,9 +251,9 @@ def test_generation_shows_real_shuffled_zero_and_no_values(run: Path, tables: tu
     seen: list[tuple[torch.Tensor | None, torch.Tensor]] = []
     original = ReportModel.generate
 
-    def spy(self: ReportModel, signal: torch.Tensor | None, input_ids: torch.Tensor, *rest: Any, **more: Any) -> Any:
-        seen.append((signal, input_ids))
-        return original(self, signal, input_ids, *rest, **more)
+    def spy(self: ReportModel, inputs: Any, input_ids: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        seen.append((inputs and inputs["values"], input_ids))
+        return original(self, inputs, input_ids, *rest, **more)
 
     monkeypatch.setattr(ReportModel, "generate", spy)
     rows = {how: generate(run, tmp_path / f"{how}.jsonl", signal=how, batch_size=8)

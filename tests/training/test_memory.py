@@ -9,6 +9,7 @@ import torch
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import Batch, Totals
+from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.training.memory import check, explained, try_batch
 from emgecg_cli.core.training.objective import Losses
@@ -79,7 +80,8 @@ class Toy(torch.nn.Module):
         super().__init__()
         self.layers = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5))
 
-    def forward(self, signal: torch.Tensor, batch: Any, totals: Totals) -> Losses:
+    def forward(self, inputs: dict[str, torch.Tensor], batch: Any, totals: Totals) -> Losses:
+        signal = inputs["ecg"]
         assert totals.records == len(signal)
         return Losses(self.layers(signal.flatten(1)).square().sum() / totals.tokens, {})
 
@@ -87,8 +89,9 @@ class Toy(torch.nn.Module):
 def test_trying_a_batch_leaves_weights_statistics_gradients_and_chance_as_they_were() -> None:
     parallel = open_parallel("auto", "fp32")
     objective, _ = parallel.prepare(Toy().train(), lambda module: torch.optim.SGD(module.parameters(), 0.1))
-    batch = Batch(torch.randint(-500, 500, (4, 2, 3), dtype=torch.int16), *[torch.zeros(4, 5, dtype=torch.long)] * 3,
-                  torch.zeros(4, 0), {}, 1, [0, 1, 2, 3])
+    ids = torch.zeros(4, 5, dtype=torch.long)
+    batch = Batch({"ecg": torch.randint(-500, 500, (4, 2, 3), dtype=torch.int16)}, ids, ids, ids, torch.zeros(4, 0), {},
+                  1, [0, 1, 2, 3], preprocessing={"ecg": preprocessing_of("resnet18-tiny")})
     before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     chance = torch.get_rng_state()
     try_batch(parallel, objective, batch, Totals(7, 4))

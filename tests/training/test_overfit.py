@@ -16,6 +16,7 @@ from emgecg_cli.core import names
 from emgecg_cli.core.instructions.render import IGNORE_INDEX, PLACEHOLDER
 from emgecg_cli.core.models.projector import Projector
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.towers import Tower
 
 RECORDS, WORDS, END = 16, 4, 1
 VOCABULARY = (7, 8)  # all reports of four such words: neither the prompt nor the words before tell the next one
@@ -55,7 +56,7 @@ def build(family: str, fusion: str) -> ReportModel:
     encoder = FlatEncoder()
     # Without a BatchNorm: after so few steps its running statistics, used in evaluation, still lag behind.
     projector = Projector(nn.Linear(encoder.width, 2 * attached.dim), 2, attached.dim, "rms")
-    return ReportModel(encoder, projector, lm, attached).train()
+    return ReportModel({"ecg": Tower(encoder, projector)}, lm, attached).train()
 
 
 def records(family: str, model: ReportModel) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -78,7 +79,7 @@ def records(family: str, model: ReportModel) -> tuple[Tensor, dict[str, Tensor],
 
 
 def loss_of(model: ReportModel, signals: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-    logits, _ = model(signals, **inputs)
+    logits, _ = model({"ecg": signals}, **inputs)
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX)
 
 

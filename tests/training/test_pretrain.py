@@ -23,8 +23,8 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import Totals
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.encoders import load_encoder_weights
-from emgecg_cli.core.models.report_model import to_input
 from emgecg_cli.core.models.run_files import train_subjects
+from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.recipes import resolve_pretrain_config
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import Store, open_store, subject_hashes
@@ -99,7 +99,7 @@ def test_rare_and_universal_codes_are_left_out_and_listed(store: Path) -> None:
     everywhere = replace(opened, _columns={"codes": polars.Series([[*held, "all"] for held in codes])})
     assert learnable_codes(everywhere) == (learnable, dict(sorted((left_out | {"all": len(train)}).items())))
     for split in ("train", "val"):
-        records = code_records(opened, split, learnable)
+        records = code_records(opened, split, learnable, VOLTAGE)
         for row, target in zip(records.rows, records.targets, strict=True):
             held = {code for code, has in zip(learnable, target, strict=True) if has}
             assert held == set(codes[row]) & set(learnable)
@@ -110,7 +110,7 @@ def test_the_supervised_loss_is_the_weighted_cross_entropy() -> None:
     shares = torch.tensor([0.5, 0.2, 0.01])  # weights 1, 4, and 99 cut to 20
     objective = Supervised(names.resolve("encoder", "resnet18-tiny")(), shares).eval()
     batch = signal_batch(torch.randn(3, 12, 200), torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 0]]))
-    signal = to_input(batch.signal)
+    signal = batch.network_input()
     with torch.no_grad():
         chances = objective(signal, batch, None).sigmoid()
         loss = objective(signal, batch, Totals(0, 10)).total.item()
@@ -118,10 +118,13 @@ def test_the_supervised_loss_is_the_weighted_cross_entropy() -> None:
     assert loss == pytest.approx(each.sum().item() / 3 / 10, rel=1e-4)
 
 
+VOLTAGE = preprocessing_of("resnet18-tiny")
+
+
 def signal_batch(millivolts: torch.Tensor, targets: torch.Tensor | None = None) -> SignalBatch:
     count = len(millivolts)
     return SignalBatch((millivolts * 1000).to(torch.int16), torch.zeros(count, 0) if targets is None else targets,
-                       list(range(count)), list(range(100, 100 + count)))
+                       list(range(count)), VOLTAGE, list(range(100, 100 + count)))
 
 
 def test_a_supervised_encoder_reads_unseen_patients(tmp_path: Path) -> None:
@@ -135,19 +138,20 @@ def test_a_supervised_encoder_reads_unseen_patients(tmp_path: Path) -> None:
 def test_scores_are_those_of_the_val_split_and_none_is_made_up(store: Path) -> None:
     opened = open_store(store)
     codes, _ = learnable_codes(opened)
-    records = code_records(opened, "val", codes)
+    records = code_records(opened, "val", codes, VOLTAGE)
     parallel = open_parallel("auto", "fp32")
     torch.manual_seed(0)
     objective = Supervised(names.resolve("encoder", "resnet18-tiny")(), torch.full((len(codes),), 0.1))
     found = validate(parallel, objective, records, codes, quick())
     with torch.no_grad():
         signals = torch.from_numpy(np.stack([opened.signal(int(row)) for row in records.rows]))
-        scores = objective.head(objective.encoder(to_input(signals))[:, 0]).numpy()
+        scores = objective.head(objective.encoder(VOLTAGE(signals))[:, 0]).numpy()
     for k, code in enumerate(codes):
         expected = auroc(scores[:, k], records.targets[:, k])
         assert found["auroc"][code] == (None if expected is None else pytest.approx(expected, abs=1e-6))
     assert None in found["auroc"].values()  # some code is in no val record of so small a store
-    empty = code_records(replace(opened, _columns={"split": polars.Series(["train"] * len(opened))}), "val", codes)
+    empty = code_records(replace(opened, _columns={"split": polars.Series(["train"] * len(opened))}), "val", codes,
+                         VOLTAGE)
     assert validate(parallel, objective, empty, codes, quick()) == {}
 
 
@@ -178,7 +182,7 @@ def test_what_is_hidden_is_not_seen() -> None:
     guesses: list[torch.Tensor] = []
     objective.decoder.register_forward_hook(lambda _, __, out: guesses.append(out))
     for each in (batch, other):
-        objective(to_input(each.signal), each, Totals(0, 2))
+        objective(each.network_input(), each, Totals(0, 2))
     assert not torch.equal(batch.signal, other.signal) and torch.equal(guesses[0], guesses[1])
 
 
@@ -187,11 +191,11 @@ def test_the_masked_loss_is_the_mean_square_over_hidden_samples_that_are_there()
     batch = signal_batch(torch.randn(2, 12, 990) * 0.3)  # the last patch lacks ten samples
     batch.signal[0, 3] = int(MISSING)
     batch.signal[1, :, 100:400] = int(MISSING)
-    signal = to_input(batch.signal)
+    signal = batch.network_input()["ecg"]
     guesses: list[torch.Tensor] = []
     objective.decoder.register_forward_hook(lambda _, __, out: guesses.append(out))
     with torch.no_grad():
-        losses = objective(signal, batch, Totals(0, 2))
+        losses = objective({"ecg": signal}, batch, Totals(0, 2))
     _, hidden = objective._draw(batch.seeds, 40, torch.device("cpu"))
     guess = guesses[0].view(2, 40, 12, 25).transpose(1, 2).reshape(2, 12, 1000)[..., :990]
     loss, power = 0.0, 0.0
@@ -207,7 +211,8 @@ def test_missing_samples_stay_no_targets_when_the_signal_is_moved() -> None:
     objective = masked(augment="roll,gain,noise").train()
     batch = signal_batch(torch.randn(4, 12, 1000).abs() + 1.0)  # far from the baseline, where the missing are shown
     batch.signal[:, :, 200:300] = int(MISSING)
-    signal, on_device = network_input(batch, torch.device("cpu"), 3, 5, objective.augmentations)
+    inputs, on_device = network_input(batch, torch.device("cpu"), 3, 5, objective.augmentations)
+    signal = inputs["ecg"]
     present = objective._present(signal, on_device)
     assert present.sum().item() == 4 * 12 * 900
     assert torch.equal(present, (signal.abs() > 1.0).float())

@@ -138,7 +138,7 @@ def test_a_training_starts_from_the_encoder_and_remembers_its_patients(inputs: t
     started: list[dict[str, torch.Tensor]] = []
 
     def spy(parallel: Any, objective: Any, *args: Any, **kwargs: Any) -> Any:
-        started.append({name: t.clone() for name, t in objective.model.encoder.state_dict().items()})
+        started.append({name: t.clone() for name, t in objective.model.towers["ecg"].encoder.state_dict().items()})
         return run_loop(parallel, objective, *args, **kwargs)
 
     monkeypatch.setattr(module, "run_loop", spy)

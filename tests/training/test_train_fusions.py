@@ -75,11 +75,11 @@ def test_a_saved_run_gives_its_logits_back_and_reads_its_signal(inputs: tuple[Pa
     loaded, _, _ = load_run(tmp_path / "run", torch.device("cpu"))
     prompt = [PLACEHOLDER] * 2 if fusion == "splice" else []
     ids = torch.tensor([[5, *prompt, 9, 20], [7, *prompt, 8, 9]])
-    signal = torch.randn(2, 12, 1000)
+    signal = {"ecg": torch.randn(2, 12, 1000)}
     with torch.no_grad():
         expected = kept[0].eval()(signal, ids, torch.ones_like(ids))[0]
         assert torch.equal(loaded(signal, ids, torch.ones_like(ids))[0], expected)
-        assert (loaded(signal.flip(0), ids, torch.ones_like(ids))[0] - expected).abs().max() > 1e-6
+        assert (loaded({"ecg": signal["ecg"].flip(0)}, ids, torch.ones_like(ids))[0] - expected).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize(("parallel", "fusion", "tuning"), [

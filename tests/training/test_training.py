@@ -18,8 +18,8 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import Item, RenderedSplit, TextRecords, Totals
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.manifest import read_manifest
-from emgecg_cli.core.models.report_model import to_input
 from emgecg_cli.core.models.run_files import load_run
+from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.training.augment import gain, generators, noise, parse_augmentations, roll
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
@@ -149,8 +149,9 @@ def test_a_run_says_what_it_is(short_run: Path) -> None:
     steps = [json.loads(line) for line in (short_run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in steps] == list(range(1, 10)) and steps[-1]["report"] < steps[0]["report"]
     assert not (short_run / "checkpoints").exists() and not list(short_run.rglob("*.bin"))
+    own = "towers.ecg.encoder.", "towers.ecg.projector."
     for name, tensor in load_file(short_run / "signal.safetensors").items():
-        assert name.startswith(("encoder.", "projector.")) and torch.isfinite(tensor.float()).all()
+        assert name.startswith(own) and torch.isfinite(tensor.float()).all()
 
 
 def test_a_loaded_run_gives_the_logits_of_the_trained_model(inputs: tuple[Path, Path], tmp_path: Path,
@@ -161,7 +162,7 @@ def test_a_loaded_run_gives_the_logits_of_the_trained_model(inputs: tuple[Path, 
     monkeypatch.setattr(module, "save_run_files", lambda *args: kept.append(args[1]) or original(*args))
     train(inputs[1], tmp_path / "run", short_config(steps=2))
     loaded, _, _ = load_run(tmp_path / "run", torch.device("cpu"))
-    signal, ids = torch.randn(2, 12, 1000), torch.tensor([[5, 9, 20], [7, 8, 9]])
+    signal, ids = {"ecg": torch.randn(2, 12, 1000)}, torch.tensor([[5, 9, 20], [7, 8, 9]])
     with torch.no_grad():
         expected = kept[0].eval()(signal, ids, torch.ones_like(ids))[0]
         assert torch.equal(loaded(signal, ids, torch.ones_like(ids))[0], expected)
@@ -170,15 +171,16 @@ def test_a_loaded_run_gives_the_logits_of_the_trained_model(inputs: tuple[Path, 
 def collate(items: list[Item], decoder_start: int | None = None) -> Any:
     """A batch of these items."""
     store: Any = None
-    return TextRecords(store, store, np.zeros((0, 0)), 0, decoder_start).collate(items)
+    return TextRecords(store, store, np.zeros((0, 0)), 0, decoder_start,
+                       {"ecg": preprocessing_of("resnet18-tiny")}).collate(items)
 
 
 def test_a_step_weighs_tokens_alike_however_its_records_were_cut_into_batches(short_run: Path) -> None:
     model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
     objective = Objective(model, torch.tensor([0.2, 0.5]), weight=2.0, end=(tokenizer.eos_token_id,), eos_weight=0.3)
     rng = np.random.default_rng(1)
-    items = [Item(rng.integers(-500, 500, (12, 1000)).astype(np.int16), rng.integers(3, 90, length), length // 3,
-                  rng.random(2) > 0.5) for length in (9, 30, 12, 21, 15)]
+    items = [Item({"ecg": rng.integers(-500, 500, (12, 1000)).astype(np.int16)}, rng.integers(3, 90, length),
+                  length // 3, rng.random(2) > 0.5) for length in (9, 30, 12, 21, 15)]
 
     def gradients(*cuts: list[Item]) -> torch.Tensor:
         objective.zero_grad()
@@ -186,7 +188,7 @@ def test_a_step_weighs_tokens_alike_however_its_records_were_cut_into_batches(sh
         totals = Totals(sum(int((b.labels != IGNORE_INDEX).sum()) for b in batches), sum(map(len, cuts)))
         assert totals.tokens == sum(len(item.tokens) - item.prompt for item in items)
         for batch in batches:
-            objective(to_input(batch.signal), batch, totals).total.backward()
+            objective(batch.network_input(), batch, totals).total.backward()
         return torch.cat([p.grad.flatten() for p in objective.parameters() if p.grad is not None])
 
     whole = gradients(items)
@@ -198,10 +200,10 @@ def test_the_report_loss_is_the_cross_entropy_of_the_answers_tokens(short_run: P
     model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
     objective = Objective(model, torch.zeros(0), weight=1.0, end=(tokenizer.eos_token_id,), eos_weight=0.5)
     ids = [5, 9, 20, 33, tokenizer.eos_token_id]
-    items = [Item(np.zeros((12, 1000), np.int16), np.array(ids), 2, np.zeros(0, bool)),
-             Item(np.zeros((12, 1000), np.int16), np.array([*ids, 40, 41]), 4, np.zeros(0, bool))]
+    items = [Item({"ecg": np.zeros((12, 1000), np.int16)}, np.array(ids), 2, np.zeros(0, bool)),
+             Item({"ecg": np.zeros((12, 1000), np.int16)}, np.array([*ids, 40, 41]), 4, np.zeros(0, bool))]
     batch = collate(items)
-    signal = to_input(batch.signal)
+    signal = batch.network_input()
     with torch.no_grad():
         logits = model(signal, batch.input_ids, batch.attention_mask)[0].log_softmax(-1)
         got = objective(signal, batch, Totals(10, 2)).parts["report"]

@@ -15,7 +15,6 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import render
 from emgecg_cli.core.manifest import read_manifest
-from emgecg_cli.core.models.report_model import to_input
 from emgecg_cli.core.models.run_files import load_run
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.training import validation as module
@@ -59,9 +58,9 @@ def by_hand(run: Path, store_path: Path, instructions_path: Path, split: str) ->
         row = store.row(index)
         rendered = render(instructions.rows[row.record_id].messages, tokenizer, 256)
         ids = torch.tensor([rendered.input_ids])
-        signal = to_input(torch.from_numpy(store.signal(index).copy())[None])
+        signal = model.preprocessing["ecg"](torch.from_numpy(store.signal(index).copy())[None])
         with torch.no_grad():
-            logits = model(signal, ids, torch.ones_like(ids))[0][0, :-1].log_softmax(-1)
+            logits = model({"ecg": signal}, ids, torch.ones_like(ids))[0][0, :-1].log_softmax(-1)
         for position, label in enumerate(rendered.labels[1:]):
             if label != -100:
                 total, count = total - float(logits[position, label]), count + 1

@@ -8,7 +8,7 @@ from emgecg_cli.core import names
 from emgecg_cli.core.config.settings import Idle, as_in, setting
 from emgecg_cli.core.config.train import LOSS, MODEL, OF_EPOCHS, OPTIMISATION, TrainConfig
 
-SIGNAL_ENCODERS = tuple(name for name in names.choices("encoder") if name not in names.TABLE_ENCODERS)
+SIGNAL_ENCODERS = tuple(names.encoders_reading("ecg"))
 
 
 @dataclass(frozen=True)

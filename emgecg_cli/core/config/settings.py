@@ -39,10 +39,10 @@ class Setting:
 
     `panel` and `help` are for a help page; "" is the panel of options without a group. A value is one of `known` (where
     that has a `noun`, errors say "no NOUN 'x'"; `several` take any of them, separated by commas, or "none"), a name of
-    the table `kind`, a number from `least` to `most`, one that is `positive`, or a `share`, from 0 to below 1; or it
-    passes `check`, which returns what is wrong with it. `hints` complete as `known` values do; others are taken too. A
-    `free` setting decides no result and may change when a killed run goes on. One that is `unsaid` is left out of
-    manifests where it is not set, as in those made before it was there.
+    the table `kind` (or what `parse` takes for names of it), a number from `least` to `most`, one that is `positive`,
+    or a `share`, from 0 to below 1; or it passes `check`, which returns what is wrong with it. `hints` complete as
+    `known` values do; others are taken too. A `free` setting decides no result and may change when a killed run goes
+    on. One that is `unsaid` is left out of manifests where it is not set, as in those made before it was there.
     """
 
     panel: str
@@ -51,6 +51,7 @@ class Setting:
     noun: str = ""
     several: bool = False
     kind: str = ""
+    parse: Callable[[str], object] | None = None
     hints: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
@@ -88,7 +89,9 @@ class Setting:
 
     def check_name(self, value: Any) -> None:
         """Raise MedReportError for a name that is in no table, with a near one."""
-        if self.kind:
+        if self.parse:
+            self.parse(value)
+        elif self.kind:
             names.check(self.kind, value)
         if not self.noun:
             return

@@ -45,9 +45,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def reads_tables(config: Any) -> bool:
-    """Whether the encoder reads the numbers of tables, rather than signals."""
-    return config.encoder in names.TABLE_ENCODERS
+def reads_values(config: Any) -> bool:
+    """Whether an encoder reads the numbers of tables."""
+    return "values" in names.encoders_of(config.encoder)
+
+
+def reads_values_alone(config: Any) -> bool:
+    """Whether the numbers of tables are all that is encoded."""
+    return set(names.encoders_of(config.encoder)) == {"values"}
 
 
 def looks_at_val(config: Any) -> bool:
@@ -67,12 +72,12 @@ OF_LAYERS = Idle("fusion", lambda config: config.fusion == "splice")
 OF_ENCODER_LOSS = Idle("encoder_loss", lambda config: config.encoder_loss == "none")
 OF_VAL = Idle("track", lambda config: not looks_at_val(config), "--select last without --track or --evaluate-every, "
               "where nothing looks at the val split")
-OF_TABLES = Idle("encoder", lambda config: not reads_tables(config))
-OF_SIGNALS = Idle("encoder", reads_tables, spares=DEFAULT)
-OF_VALUES = Idle("values", lambda config: reads_tables(config) and config.values != "encoder", spares=NOTHING)
-OF_LIMITS = Idle("values", lambda config: reads_tables(config) and config.values == "text", spares=NOTHING)
+OF_TABLES = Idle("encoder", lambda config: not reads_values(config))
+OF_SIGNALS = Idle("encoder", reads_values_alone, spares=DEFAULT)
+OF_VALUES = Idle("values", lambda config: reads_values(config) and config.values != "encoder", spares=NOTHING)
+OF_LIMITS = Idle("values", lambda config: reads_values(config) and config.values == "text", spares=NOTHING)
 OF_STAGE1 = Idle("values", lambda config: OF_VALUES.when(config) and config.backbone != "tiny", spares=NOTHING)
-OF_TASKS = Idle("stage1_steps", lambda config: reads_tables(config) and not config.stage1_steps)
+OF_TASKS = Idle("stage1_steps", lambda config: reads_values(config) and not config.stage1_steps)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ class TrainConfig:
                             check=not_empty("give a name, a folder or a hub id"))
     recipe: str = setting("meit-paper", "", f"{', '.join(RECIPES)}; by the backbone if not given.",
                           known=tuple(RECIPES), noun="recipe")
-    encoder: str = setting("resnet50", MODEL, f"{', '.join(names.choices('encoder'))}.", kind="encoder")
+    encoder: str = setting("resnet50", MODEL, f"{', '.join(names.choices('encoder'))}; one for each input of a record, "
+                           "separated by commas.", kind="encoder", parse=names.encoders_of)
     encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file.",
                                           OF_SIGNALS)
     projector: str = setting("mlp", MODEL, f"{' or '.join(names.choices('projector'))}.", OF_SIGNALS, kind="projector")

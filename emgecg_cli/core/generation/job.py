@@ -1,19 +1,21 @@
-"""What is to be generated: which records in which batches, and whose recording or values each is shown."""
+"""What is to be generated: which records in which batches, and whose inputs each is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.records import Inputs, Signals, check_kind, stack
+from emgecg_cli.core.inputs.batch import stacked
+from emgecg_cli.core.inputs.records import OWN, Inputs, Instead, check_held
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import Manifest
@@ -22,18 +24,21 @@ from emgecg_cli.core.models.run_files import train_subjects
 from emgecg_cli.core.store import Store, subject_hashes
 
 SIGNALS = ("real", "shuffled", "zeros", "none")
+OTHER_STORE = dict.fromkeys(("ecg", "values"), "give a store of the kind the run was trained on")
 ROOM = 8  # one token in so many more than the longest report of training
 
 
 @dataclass(frozen=True)
 class Job:
-    """Store indices in order of prompt length, and the record whose recording or values each is shown."""
+    """Store indices in order of prompt length; whose inputs each record is shown, where not its own; and which inputs
+    are shown as zeros."""
 
     store: Store
     instructions: Instructions
     inputs: Inputs
     order: list[int]
-    shown: dict[int, int]
+    instead: Mapping[int, Instead]
+    zeros: frozenset[str]
     config: GenerateConfig
 
     @property
@@ -49,13 +54,52 @@ class Job:
         return [[names[i] for i in batch] for batch in self.batches]
 
     def prompts(self, indices: list[int], tokenizer: Any, placeholders: Mapping[str, int] | None) -> list[list[int]]:
-        """Token ids of the prompts of some records; without a signal there are no placeholders for one either."""
+        """Token ids of the prompts of some records; an input that is not shown has no placeholders either."""
         counts = None if self.config.signal == "none" else placeholders
-        return [render_prompt(self.inputs.messages(i, self.shown[i]), tokenizer, counts) for i in indices]
+        return [render_prompt(self.inputs.messages(i, self._of(i)), tokenizer,
+                              self.inputs.placeholders(i, counts, self._of(i))) for i in indices]
 
-    def signals(self, indices: list[int]) -> np.ndarray:
-        """What the encoder takes for some records: (B, C, L), or (B, R, 3, 7) padded with NaN."""
-        return stack([self.inputs.signal(i, self.shown[i]) for i in indices])
+    def shown(self, indices: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the towers take of some records, by name, and which of them have it; see `inputs.batch.stacked`."""
+        inputs, present = stacked([self.inputs.arrays(i, self._of(i)) for i in indices],
+                                  [self.inputs.lacking(i, self._of(i)) for i in indices])
+        for name in self.zeros & inputs.keys():  # NaN is what matrices are padded with, and stays
+            inputs[name] = inputs[name].masked_fill(~inputs[name].isnan(), 0)
+        return inputs, present
+
+    def signal_from(self, index: int) -> str | None:
+        """The record whose signal a record is shown: another, where any input is another's; None where none is shown.
+        """
+        sources = [self._of(index).get(name, index) for name in self.inputs.names if name not in self.zeros]
+        found = [one for one in sources if one is not None]
+        return self.store.row(next((one for one in found if one != index), index)).record_id if found else None
+
+    def _of(self, index: int) -> Instead:
+        return self.instead.get(index, OWN)
+
+
+def parse_signal(signal: str, inputs: Sequence[str]) -> dict[str, str]:
+    """How each input is shown: "shuffled" says it of all, "ecg=shuffled,values=zeros" of those, the others being real.
+
+    Raises MedReportError for words that are none, and for inputs that are not among these.
+    """
+    if signal in SIGNALS:
+        return dict.fromkeys(inputs, signal)
+    said: dict[str, str] = {}
+    for word in signal.split(","):
+        name, _, how = word.partition("=")
+        if how not in SIGNALS or name in said:
+            raise MedReportError(f"no signal '{word}'", f"available: {', '.join(SIGNALS)}, for all inputs, or for each "
+                                 "as in ecg=shuffled,values=real")
+        if name not in inputs:
+            raise MedReportError(f"--signal {word}: the run reads no input '{name}'", f"it reads {', '.join(inputs)}")
+        said[name] = how
+    return dict.fromkeys(inputs, "real") | said
+
+
+def joined_signal(said: Mapping[str, str]) -> str:
+    """The same in the shortest words: one, where all inputs are shown alike."""
+    return next(iter(said.values())) if len(set(said.values())) == 1 else ",".join(map("=".join, said.items()))
 
 
 def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
@@ -66,20 +110,25 @@ def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
     return chosen
 
 
-def plan_job(store: Store, instructions: Instructions, tokenizer: Any, config: GenerateConfig,
-             inputs: Inputs | None = None) -> Job:
-    """Put the records in order, and choose what each is shown. The order needs no model: the text decides it.
-
-    `inputs` None are recordings.
-    """
-    chosen = chosen_records(store, config)
-    inputs = inputs or Signals(store, instructions)
-    shown = dict(zip(chosen, chosen, strict=True))
-    if config.signal == "shuffled":
-        shown = shuffle_between_patients(chosen, store.column("subject_id").to_list(), config.seed)
-    lengths = {i: len(render_prompt(inputs.messages(i, shown[i]), tokenizer, inputs.placeholders))
-               for i in chosen}
-    return Job(store, instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), shown, config)
+def plan_job(inputs: Inputs, tokenizer: Any, config: GenerateConfig) -> Job:
+    """Put the records in order, and choose what each is shown. The order needs no model: the text decides it."""
+    chosen, said = chosen_records(inputs.store, config), parse_signal(config.signal, inputs.names)
+    instead: dict[int, dict[str, int | None]] = {i: {} for i in chosen}
+    subjects = inputs.store.column("subject_id").to_list() if "shuffled" in said.values() else []
+    for name, how in said.items():
+        others: dict[int, int | None] = {}
+        if how == "none":
+            others = dict.fromkeys(chosen)
+        elif how == "shuffled":  # of several inputs, each among the records that have it
+            those = chosen if len(said) == 1 else [i for i in chosen if inputs.has(i, name)]
+            others = dict(shuffle_between_patients(those, subjects, config.seed))
+        for i, other in others.items():
+            instead[i][name] = other
+    lengths = {i: len(render_prompt(inputs.messages(i, instead[i]), tokenizer,
+                                    inputs.placeholders(i, inputs.text_counts, instead[i]))) for i in chosen}
+    zeros = frozenset(name for name, how in said.items() if how == "zeros")
+    return Job(inputs.store, inputs.instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), instead, zeros,
+               config)
 
 
 @dataclass(frozen=True)
@@ -113,17 +162,13 @@ def limit_of(run: Path, manifest: Manifest, given: int | None) -> Limit:
     return Limit(longest + -(-longest // ROOM), longest)
 
 
-def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConfig) -> None:
+def check_fits(run: Path, manifest: Manifest, store: Store, instructions: Instructions,
+               config: GenerateConfig) -> None:
     """Raise MedReportError when names are unknown, or when the run cannot or must not be shown this store."""
-    if config.signal not in SIGNALS:
-        raise MedReportError(f"no signal '{config.signal}'", f"available: {', '.join(SIGNALS)}")
     if config.split not in SPLITS:
         raise MedReportError(f"no split '{config.split}'", f"available: {', '.join(SPLITS)}")
     trained = manifest.details
-    encoder, signals = trained["model"]["encoder"], trained["model"].get("values", "encoder") == "encoder"
-    check_kind(store, encoder, "give a store of the kind the run was trained on")
-    if config.signal == "zeros" and not signals:
-        raise MedReportError(f"--signal zeros: {run} reads values as text", "give --signal none or shuffled")
+    check_held(store, instructions, trained["model"]["encoder"], OTHER_STORE)
     if (store.fs, store.sig_len) != (trained["fs"], trained["sig_len"]):
         raise MedReportError(f"{store.path}: {store.fs} Hz and {store.sig_len} samples; the run was trained on "
                              f"{trained['fs']} Hz and {trained['sig_len']}", f"prepare it with --fs {trained['fs']}")
@@ -132,6 +177,14 @@ def check_fits(run: Path, manifest: Manifest, store: Store, config: GenerateConf
         if shared:
             raise MedReportError(f"{store.path}: {len(shared)} patients of its {config.split} split were trained on",
                                  "prepare it with the split and the seed of the store the run was trained on")
+
+
+def check_signal(run: Path, inputs: Inputs, config: GenerateConfig) -> str:
+    """`config.signal` in the shortest words; raises MedReportError for one that the run cannot be shown."""
+    said = parse_signal(config.signal, inputs.names)
+    if said.get("values") == "zeros" and "values" not in inputs.sources:
+        raise MedReportError(f"--signal zeros: {run} reads values as text", "give --signal none or shuffled")
+    return joined_signal(said)
 
 
 def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int) -> dict[int, int]:

@@ -16,7 +16,7 @@ from emgecg_cli.core.generation.endings import endings
 from emgecg_cli.core.generation.job import Job
 from emgecg_cli.core.generation.sampling import processors
 from emgecg_cli.core.instructions.turns import TurnEnd
-from emgecg_cli.core.models.report_model import ReportModel, pad_prompts, to_input
+from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Reporter:
         records = [job.store.row(i) for i in indices]
         prompts = job.prompts(indices, self.tokenizer, self.model.placeholders)
         input_ids, mask = pad_prompts(prompts, self.tokenizer.pad_token_id, self.model.fusion.padding_side)
+        inputs, present = self._shown(indices)
         output = self.model.generate(
-            self._signal(indices), input_ids.to(self.device), mask.to(self.device), generation_config=self._settings(),
+            inputs, input_ids.to(self.device), mask.to(self.device), present, generation_config=self._settings(),
             logits_processor=processors(job.config, [row.record_id for row in records], self.device),
             stopping_criteria=endings(self.turn, self.tokenizer))
         for i, row, ids in zip(indices, records, output.tolist(), strict=True):
             text, ended = self.turn.report(ids, self.tokenizer)
-            shown = job.store.row(job.shown[i]).record_id if job.config.signal in ("real", "shuffled") else None
             yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
-                                row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal, shown,
-                                truncated=not ended)
+                                row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal,
+                                job.signal_from(i), truncated=not ended)
 
     def _settings(self) -> GenerationConfig:
         """Greedy or beam search and nothing else; `load_run` has put a checkpoint's own settings aside."""
@@ -64,13 +64,13 @@ class Reporter:
             eos_token_id=list(self.turn.stop),
             decoder_start_token_id=getattr(self.model.backbone.config, "decoder_start_token_id", None))
 
-    def _signal(self, indices: list[int]) -> Tensor | None:
-        """What the model is shown, (B, C, L) or (B, R, 3, 7), or None for text alone."""
+    def _shown(self, indices: list[int]) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
+        """What the towers are shown, by name, and which records have it; None for text alone."""
         if self.job.config.signal == "none":
-            return None
-        signal = to_input(torch.from_numpy(self.job.signals(indices)).to(self.device))
-        # NaN is what matrices are padded with, and stays.
-        return signal.masked_fill(~signal.isnan(), 0.0) if self.job.config.signal == "zeros" else signal
+            return None, {}
+        inputs, present = self.job.shown(indices)
+        made = {name: prepare(inputs[name].to(self.device)) for name, prepare in self.model.preprocessing.items()}
+        return made, {name: one.to(self.device) for name, one in present.items()}
 
 
 def to_lines(rows: Iterable[PredictionRow]) -> str:

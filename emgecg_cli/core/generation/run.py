@@ -15,18 +15,10 @@ from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, c
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import named
-from emgecg_cli.core.generation.job import Job, Limit, check_fits, limit_of, plan_job
+from emgecg_cli.core.generation.job import OTHER_STORE, Job, Limit, check_fits, check_signal, limit_of, plan_job
 from emgecg_cli.core.generation.parts import Sums, held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
-from emgecg_cli.core.inputs.records import (
-    Inputs,
-    Signals,
-    is_tables,
-    open_inputs,
-    references_input,
-    references_of,
-)
-from emgecg_cli.core.inputs.values import Values
+from emgecg_cli.core.inputs.records import Inputs, open_inputs, references_input
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
@@ -82,7 +74,7 @@ class Task:
 
     def job(self) -> Job:
         """Records and batches; the tokenizer alone decides them."""
-        return plan_job(self.store, self.instructions, load_tokenizer(self.run), self.config, self.shown)
+        return plan_job(self.shown, load_tokenizer(self.run), self.config)
 
     def reporter(self, job: Job) -> Reporter:
         """Load the model; the reporter's own job says how long its reports may be."""
@@ -101,7 +93,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
               backbone: Path | None = None, download: bool = False) -> Task:
     """Open run, store and instructions; raises MedReportError when they do not fit each other.
 
-    The task's config is the one given with its `max_new_tokens` resolved.
+    The task's config is the one given with its `max_new_tokens` resolved, and its `signal` in the shortest words.
     """
     manifest = read_manifest(run, "run", made_by="train")
     check_files(run, manifest, but=".safetensors")  # the weights when they are loaded
@@ -111,30 +103,26 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: P
     config = replace(config, max_new_tokens=limit.tokens)
     store = open_store(store_path or input_path(run, manifest, "store"))
     instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
-    check_fits(run, manifest, store, config)
+    check_fits(run, manifest, store, instructions, config)
     made_from = {"run": run, "store": store.path, "instructions": instructions.path}
     inputs = {role: input_of(path, out or Path()) for role, path in made_from.items()}
     file = references_path or (_trained_with(run, manifest) if store_path is None else None)
     if file:
         inputs["references"] = references_input(file, out or Path())
+    shown = _shown(store, instructions, manifest, config, file)
+    config = replace(config, signal=check_signal(run, shown, config))
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
-    shown = _shown(store, instructions, manifest, config, file)
     return Task(run, store, instructions, config, shown, inputs, plan, limit, backbone, download)
 
 
 def _shown(store: Store, instructions: Instructions, manifest: Manifest, config: GenerateConfig,
            file: Path | None) -> Inputs:
-    """The records as the run was shown them, or, of tables, beside the references of `file`."""
-    if not is_tables(store):
-        if file:
-            raise MedReportError(f"--references {file}: {store.path} holds signals", "leave --references out")
-        return Signals(store, instructions)
-    references, source = references_of(store, file)
-    model = manifest.details["model"]
-    values = Values(references, model["values"], manifest.details["tables"]["random_seed"], config.signal == "none",
-                    source)
-    return open_inputs(store, instructions, encoder=model["encoder"], values=values, hint="give another store")
+    """The records as the run was shown them; values of tables beside the references of `file`, if given."""
+    model, tables = manifest.details["model"], manifest.details.get("tables") or {}
+    return open_inputs(store, instructions, encoder=model["encoder"], hints=OTHER_STORE, references=file,
+                       mode=model.get("values", "encoder"), random_seed=tables.get("random_seed"),
+                       hidden=config.signal == "none")
 
 
 def _trained_with(run: Path, manifest: Manifest) -> Path | None:

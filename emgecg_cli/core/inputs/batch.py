@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.records import Inputs, stack
+from emgecg_cli.core.inputs.records import Inputs
+from emgecg_cli.core.inputs.values import Messages
 from emgecg_cli.core.instructions.render import IGNORE_INDEX, render
 from emgecg_cli.core.instructions.turns import turn_end
+from emgecg_cli.core.models.towers import Preprocessing
 from emgecg_cli.core.store import Store
 
 
@@ -33,7 +36,7 @@ class Records(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
     def collate(self, items: Sequence[Any]) -> Any:
-        """Items -> a batch with `signal` (B, …), what the encoder is shown, `indices`, `seeds` and `to(device)`."""
+        """Items -> a batch with `indices`, `seeds`, `to(device)`, and `network_input()`: what the towers take."""
 
     def totals(self, indices: np.ndarray) -> Totals:
         """What these records add to a step."""
@@ -91,15 +94,15 @@ def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
                              "prepare it with another --split; recordings without a report can only be reported on")
     if sample is not None and sample[0] < len(indices):
         indices = np.sort(np.random.default_rng(sample[1]).choice(indices, sample[0], replace=False))
-    return render_all(map(inputs.messages, indices.tolist()), indices, tokenizer, max_length, placeholders)
+    return render_all(inputs, indices, tokenizer, max_length, placeholders)
 
 
-def render_all(conversations: Iterable[Sequence[Mapping[str, Any]]], indices: np.ndarray, tokenizer: Any,
-               max_length: int, placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
-    """Render conversations, one of each of the records `indices`."""
+def render_all(shown: Shown, indices: np.ndarray, tokenizer: Any, max_length: int,
+               placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
+    """Render the conversations of these records; `placeholders` are the model's."""
     pieces, prompts, truncated, end = [], [], 0, turn_end(tokenizer)
-    for messages in conversations:
-        rendered = render(messages, tokenizer, max_length, placeholders, end)
+    for index in indices.tolist():
+        rendered = render(shown.messages(index), tokenizer, max_length, shown.placeholders(index, placeholders), end)
         pieces.append(np.array(rendered.input_ids, np.int32))
         prompts.append(rendered.labels.count(IGNORE_INDEX))
         truncated += rendered.truncated
@@ -108,35 +111,43 @@ def render_all(conversations: Iterable[Sequence[Mapping[str, Any]]], indices: np
 
 
 class Shown(Protocol):
-    """Where what the encoder is shown of a record comes from: a store of recordings, or `Inputs`."""
+    """What is shown of records: `Inputs`, or drawn ones."""
 
-    def signal(self, index: int) -> np.ndarray: ...
+    def messages(self, index: int) -> Messages: ...
+
+    def arrays(self, index: int) -> dict[str, np.ndarray]: ...
+
+    def lacking(self, index: int) -> tuple[str, ...]: ...
+
+    def placeholders(self, index: int, counts: Mapping[str, int] | None) -> dict[str, int] | None: ...
 
 
 @dataclass(frozen=True)
 class Item:
-    """One record: signal int16 (C, L) or matrices float32 (R, 3, 7), token ids (T), length of the prompt, targets bool
-    (K), its number."""
+    """One record: its inputs by name, token ids (T), length of the prompt, targets bool (K), its number, and the inputs
+    that are blanks."""
 
-    signal: np.ndarray
+    inputs: dict[str, np.ndarray]
     tokens: np.ndarray
     prompt: int
     targets: np.ndarray
     index: int = 0
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """signal int16 (B, C, L), or matrices float32 (B, R, 3, 7) padded with NaN; input_ids, attention_mask, labels (B,
-    T), padded behind; targets float32 (B, K).
+    """inputs by name, (B, …) as their sources give them; input_ids, attention_mask, labels (B, T), padded behind;
+    targets float32 (B, K).
 
-    `prompt` holds `prompt_ids` and `prompt_mask` (B, S) for an encoder-decoder backbone, whose `input_ids` are its
-    decoder's alone; else nothing. `answers_from` is the first position any answer begins at, known here so that no step
-    has to ask the device. `indices` are the records' numbers, `seeds` what random choices about each depend on: the
-    loop fills them in.
+    `present` bool (B) says which records have an input; one that is not named there all have. `preprocessing` is what
+    the towers make network input by. `prompt` holds `prompt_ids` and `prompt_mask` (B, S) for an encoder-decoder
+    backbone, whose `input_ids` are its decoder's alone; else nothing. `answers_from` is the first position any answer
+    begins at, known here so that no step has to ask the device. `indices` are the records' numbers, `seeds` what random
+    choices about each depend on: the loop fills them in.
     """
 
-    signal: Tensor
+    inputs: dict[str, Tensor]
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
@@ -144,14 +155,31 @@ class Batch:
     prompt: dict[str, Tensor]
     answers_from: int
     indices: list[int]
+    present: dict[str, Tensor] = field(default_factory=dict)
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()
                                  if isinstance(value, Tensor)}
-        prompt = {name: value.to(device, non_blocking=True) for name, value in self.prompt.items()}
-        return replace(self, prompt=prompt, **moved)
+        for each in ("inputs", "present", "prompt"):
+            moved[each] = {name: value.to(device, non_blocking=True) for name, value in getattr(self, each).items()}
+        return replace(self, **moved)
+
+    def network_input(self) -> dict[str, Tensor]:
+        """What the towers take, by name."""
+        return {name: prepare(self.inputs[name]) for name, prepare in self.preprocessing.items() if name in self.inputs}
+
+
+def stacked(arrays: Sequence[Mapping[str, np.ndarray]], lacking: Sequence[Collection[str]]) \
+        -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The inputs of some records by name, (B, …), and of those that some records lack which have them, bool (B)."""
+    inputs = {name: torch.from_numpy(names.resolve("input", name).stack([one[name] for one in arrays]))
+              for name in arrays[0]}
+    present = {name: torch.tensor([name not in one for one in lacking]) for name in inputs
+               if any(name in one for one in lacking)}
+    return inputs, present
 
 
 @dataclass(frozen=True)
@@ -159,7 +187,7 @@ class TextRecords:
     """A rendered split as a data set; what `shown` gives is asked for when a record is.
 
     `targets` bool (records, K) are what the encoder should predict besides. `pad` fills short rows; `decoder_start` is
-    an encoder-decoder backbone's first decoder token, None for a causal one.
+    an encoder-decoder backbone's first decoder token, None for a causal one. `preprocessing` is the model's.
     """
 
     shown: Shown
@@ -167,13 +195,15 @@ class TextRecords:
     targets: np.ndarray
     pad: int
     decoder_start: int | None = None
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rendered.indices)
 
     def __getitem__(self, i: int) -> Item:
-        return Item(self.shown.signal(int(self.rendered.indices[i])), self.rendered.conversation(i),
-                    int(self.rendered.prompts[i]), self.targets[i], i)
+        index = int(self.rendered.indices[i])
+        return Item(self.shown.arrays(index), self.rendered.conversation(i), int(self.rendered.prompts[i]),
+                    self.targets[i], i, self.shown.lacking(index))
 
     def totals(self, indices: np.ndarray) -> Totals:
         """Answer tokens and records among these."""
@@ -190,10 +220,10 @@ class TextRecords:
         ids, mask = self._padded(rows)
         positions = torch.arange(ids.shape[1])
         answers = mask.bool() & (positions >= torch.tensor(starts)[:, None])
-        return Batch(torch.from_numpy(stack([item.signal for item in items])), ids, mask,
-                     torch.where(answers, ids, IGNORE_INDEX),
+        inputs, present = stacked([item.inputs for item in items], [item.lacking for item in items])
+        return Batch(inputs, ids, mask, torch.where(answers, ids, IGNORE_INDEX),
                      torch.from_numpy(np.stack([item.targets for item in items]).astype(np.float32)), prompt,
-                     min(starts), [item.index for item in items])
+                     min(starts), [item.index for item in items], present, self.preprocessing)
 
     def _padded(self, rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         shape = len(rows), max(len(row) for row in rows)

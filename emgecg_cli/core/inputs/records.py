@@ -1,117 +1,106 @@
-"""What a model is shown of a record: text and a recording, or text and the values of tables beside their references.
+"""What a model is shown of a record, by name: its text, and any of the inputs its towers read.
 
-Training and generation ask the same object, so that nothing else knows which of the two a store holds.
+Training and generation ask the same object, so that nothing else knows what a store holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.values import Messages, Values
+from emgecg_cli.core.inputs.sources import Record, Source
+from emgecg_cli.core.inputs.values import Messages, Values, check_values
 from emgecg_cli.core.instructions.build import Instructions
-from emgecg_cli.core.instructions.render import values_of
+from emgecg_cli.core.instructions.render import part_types, with_part
 from emgecg_cli.core.manifest import path_from
 from emgecg_cli.core.models.encoders.emg_alignment import TOKENS_PER_VALUE
-from emgecg_cli.core.references import PERCENTILES, References, read_references
+from emgecg_cli.core.models.towers import preprocessing_of
+from emgecg_cli.core.references import References, read_references
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store
 
+# Of an input by name the record whose measurement is shown in place of the record's own; None: nothing is shown
+Instead = Mapping[str, int | None]
+OWN: Instead = {}
+_CALLED = {"ecg": "signals", "values": "tables", "image": "signals"}
 
-class Inputs(Protocol):
-    """The records of a store as a model sees them. `source` is the record whose measurement is shown in place of the
-    record's own; None is itself. `placeholders` are those whose number differs between prompts, as `render` takes them.
+
+@dataclass(frozen=True)
+class Inputs:
+    """The records of a store as a model sees them: `sources` are those of its towers, by name and in their order.
+
+    `values` says how numbers of tables stand in the text; None where no conversation has any.
     """
 
-    @property
-    def placeholders(self) -> dict[str, int] | None: ...
-
-    def messages(self, index: int, source: int | None = None) -> Messages:
-        """The conversation of a record."""
-
-    def signal(self, index: int, source: int | None = None) -> np.ndarray:
-        """What the encoder takes: int16 (C, L) of recordings, float32 (R, 3, 7) of tables, R the values in the prompt.
-        """
-
-
-@dataclass(frozen=True)
-class Signals:
-    """Recordings: the text is the record's own, whatever is shown beside it."""
-
     store: Store
     instructions: Instructions
-    placeholders: None = None
-
-    def messages(self, index: int, source: int | None = None) -> Messages:
-        """See `Inputs`."""
-        return _row(self.store, self.instructions, index)
-
-    def signal(self, index: int, source: int | None = None) -> np.ndarray:
-        """See `Inputs`."""
-        return self.store.signal(index if source is None else source)
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Tables: their numbers stand in the conversation, and are shown as `values` says."""
-
-    store: Store
-    instructions: Instructions
-    values: Values
-    _made: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    sources: Mapping[str, Source]
+    values: Values | None = None
 
     @property
-    def placeholders(self) -> dict[str, int] | None:
-        """See `Inputs`."""
-        return {"value": TOKENS_PER_VALUE} if self.values.mode == "encoder" else None
+    def names(self) -> tuple[str, ...]:
+        """The inputs that can be shown otherwise than they are; values count where they are text, too."""
+        return (*self.sources, *(("values",) if self.values and "values" not in self.sources else ()))
 
-    def messages(self, index: int, source: int | None = None) -> Messages:
-        """See `Inputs`."""
-        return self.values.shown(self._said(index, source), self._id(index), self._of("language", index),
-                                 self._person(index))
+    def messages(self, index: int, instead: Instead = OWN) -> Messages:
+        """The conversation of a record, with a part for each input it has."""
+        said = self._row(index)
+        for name in self.sources:
+            if self.has(index, name):
+                said = with_part(said, names.INPUTS[name].part)
+        if self.values is None:
+            return said
+        shown = instead.get("values", index)
+        if shown not in (None, index):
+            said = self.values.replaced(said, self._row(int(shown)))
+        values = replace(self.values, hidden=True) if shown is None else self.values
+        return values.shown(said, self._id(index), self._of("language", index), self._person(index))
 
-    def signal(self, index: int, source: int | None = None) -> np.ndarray:
-        """See `Inputs`; a record's own are kept, since each epoch asks for them."""
-        if source is None and index in self._made:
-            return self._made[index]
-        made = self.values.matrices(self.messages(index, source), self._id(index), self._person(index))
-        if source is None:
-            self._made[index] = made
+    def has(self, index: int, name: str) -> bool:
+        """Whether a record has an input, as its conversation says."""
+        return bool(names.resolve("input", name).shown_by(part_types(self._row(index))))
+
+    def lacking(self, index: int, instead: Instead = OWN) -> tuple[str, ...]:
+        """The inputs that a record lacks, or that are not to be shown."""
+        return tuple(name for name in self.sources if instead.get(name, index) is None or not self.has(index, name))
+
+    def arrays(self, index: int, instead: Instead = OWN) -> dict[str, np.ndarray]:
+        """What the towers take of a record, a blank for what it lacks."""
+        messages, lacking, made = self.messages(index, instead), self.lacking(index, instead), {}
+        for name, source in self.sources.items():
+            shown = instead.get(name, index)
+            record = Record(index, index if shown is None else shown, messages, self._id(index), self._person(index))
+            made[name] = source.blank() if name in lacking else source.read(record)
         return made
 
-    def check(self) -> None:
-        """Raise MedReportError unless every value that is to be shown beside references has them."""
-        if self.values.hidden or self.values.mode == "text":
-            return
-        held = self.values.references
-        if held and len(held.percentiles) != len(PERCENTILES):
-            raise MedReportError(f"{self.values.source}: {len(held.percentiles)} percentiles on each side, where the "
-                                 f"encoder takes {len(PERCENTILES)}", "compute references with as many")
-        lacking = {}
-        for record_id, row in self.instructions.rows.items():
-            for part in values_of(row.messages):
-                if "matrix" not in part and part["item"] not in lacking and not (held and held.of(part["item"])):
-                    lacking[part["item"]] = record_id
-        if lacking:
-            more = f" and {len(lacking) - 1} more items" if len(lacking) > 1 else ""
-            first = next(iter(lacking))
-            raise MedReportError(f"{self.values.source}: no reference for {first}{more}, which record {lacking[first]} "
-                                 "has", "give a file that has them with --references")
+    @property
+    def text_counts(self) -> dict[str, int] | None:
+        """Placeholders for measuring the text of a prompt where no model is at hand: those that stand amid the words.
+        """
+        if "values" not in self.sources:
+            return None
+        return {names.INPUTS[name].part: TOKENS_PER_VALUE if name == "values" else 0 for name in self.sources}
 
-    def _said(self, index: int, source: int | None) -> Messages:
-        own = _row(self.store, self.instructions, index)
-        if source is None or source == index:
-            return own
-        return self.values.replaced(own, _row(self.store, self.instructions, source))
+    def placeholders(self, index: int, counts: Mapping[str, int] | None, instead: Instead = OWN) \
+            -> dict[str, int] | None:
+        """Of a model's `placeholders`, those of a record: none for a part of an input it lacks."""
+        if counts is None:
+            return None
+        lacking = {names.INPUTS[name].part for name in self.lacking(index, instead)}
+        return {part: 0 if part in lacking else count for part, count in counts.items()}
+
+    def _row(self, index: int) -> Messages:
+        return self.instructions.of([self.store.column("record_id")[index]])[0].messages
 
     def _person(self, index: int) -> Any:
-        if not self.values.references or self.values.references.covariates == "none":
+        held = self.values.references if self.values else None
+        if held is None or held.covariates == "none":
             return None
         return _Person(*(self._of(name, index) for name in ("age", "height", "sex")))
 
@@ -129,29 +118,51 @@ class _Person:
     sex: str | None
 
 
-def open_inputs(store: Store, instructions: Instructions, *, encoder: str, values: Values, hint: str) -> Inputs:
-    """The records of a store as this encoder's model sees them; raises MedReportError when it cannot read them.
+def inputs_held(store: Store, instructions: Instructions) -> tuple[str, ...]:
+    """The inputs that records of a store with these instructions may show."""
+    drawn, values = store.kind.has_signals, instructions.manifest.counts.get("values") is not None
+    return tuple(dict.fromkeys((store.kind.input, *(("image",) if drawn else ()), *(("values",) if values else ()))))
 
-    `hint` says what to do about a store of the other kind.
+
+def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints: Mapping[str, str],
+                references: Path | None = None, mode: str = "encoder", random_seed: int | None = None,
+                hidden: bool = False) -> Inputs:
+    """The records of a store as the model with these encoders sees them.
+
+    `references` is a file in place of the store's own; `mode`, `random_seed` and `hidden` are as in `Values`.
+    Raises MedReportError when records cannot show what an encoder reads; `hints` says what to do then about a store
+    that holds this.
     """
-    check_kind(store, encoder, hint)
-    if not is_tables(store):
-        return Signals(store, instructions)
-    made = Tables(store, instructions, values)
-    made.check()
-    return made
+    held, encoders = inputs_held(store, instructions), names.encoders_of(encoder)
+    check_held(store, instructions, encoder, hints)
+    values = None
+    if "values" in held:
+        found, source = limits_for(store, references)
+        values = Values(found, mode if "values" in encoders else "text", random_seed, hidden, source)
+        check_values(values, instructions)
+    elif references:
+        raise MedReportError(f"--references {references}: {store.path} holds signals", "leave --references out")
+    sources = {name: names.resolve("input", name).open(store, preprocessing_of(chosen), values)
+               for name, chosen in encoders.items() if name != "values" or mode == "encoder"}
+    types = [part_types(row.messages) for row in instructions.rows.values()] if set(sources) - {"values"} else []
+    for name, one in sources.items():
+        if name != "values" and not any(one.shown_by(parts) for parts in types):
+            raise MedReportError(f"{instructions.path}: no prompt has a part '{names.INPUTS[name].part}', where a "
+                                 "signal is to enter", "give instructions of the same kind of store")
+    return Inputs(store, instructions, sources, values)
 
 
-def check_kind(store: Store, encoder: str, hint: str) -> None:
-    """Raise MedReportError when a store holds what this encoder cannot read; `hint` says what to do about it."""
-    tables = is_tables(store)
-    if tables != (encoder in names.TABLE_ENCODERS):
-        held, wanted = ("tables", "signals") if tables else ("signals", "tables")
-        raise MedReportError(f"{store.path}: holds {held}, and encoder {encoder} reads {wanted}", hint)
+def check_held(store: Store, instructions: Instructions, encoder: str, hints: Mapping[str, str]) -> None:
+    """Raise MedReportError when records of a store cannot show what an encoder reads; see `open_inputs`."""
+    held = inputs_held(store, instructions)
+    for name, chosen in names.encoders_of(encoder).items():
+        if name not in held:
+            raise MedReportError(f"{store.path}: holds {_CALLED[held[0]]}, and encoder {chosen} reads "
+                                 f"{_CALLED.get(name, name)}", hints[held[0]])
 
 
-def references_of(store: Store, file: Path | None) -> tuple[References | None, str]:
-    """The references of a store of tables, or another hospital's, and where they are from, for errors."""
+def limits_for(store: Store, file: Path | None) -> tuple[References | None, str]:
+    """The reference ranges of a file or else of a store, and where they are from, for errors."""
     if file is not None:
         return read_references(file), str(file)
     return store.references(), str(store.path)
@@ -160,23 +171,3 @@ def references_of(store: Store, file: Path | None) -> tuple[References | None, s
 def references_input(file: Path, out: Path) -> dict[str, str]:
     """A file of references as an input of an artefact; raises MedReportError when it is not one."""
     return {"path": path_from(file, out), "hash": hash_of(read_references(file))}
-
-
-def is_tables(store: Store) -> bool:
-    """Whether a store holds tables, not signals."""
-    return store.modality == "tables"
-
-
-def stack(shown: Sequence[np.ndarray]) -> np.ndarray:
-    """What some records show, as one array: recordings (B, C, L); matrices (B, R, 3, 7), padded with NaN to the record
-    with most of them, and to one at least, so that every weight of the encoder has a gradient."""
-    if shown[0].ndim < 3:
-        return np.stack(shown)
-    stacked = np.full((len(shown), max(1, *map(len, shown)), *shown[0].shape[1:]), np.nan, np.float32)
-    for row, matrices in zip(stacked, shown, strict=True):
-        row[:len(matrices)] = matrices
-    return stacked
-
-
-def _row(store: Store, instructions: Instructions, index: int) -> Messages:
-    return instructions.of([store.column("record_id")[index]])[0].messages

@@ -11,6 +11,7 @@ import numpy as np
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn.words import class_word
+from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import values_of, written_out
 from emgecg_cli.core.references import PERCENTILES, Reference, References, abnormality, matrix
 
@@ -100,6 +101,26 @@ class Values:
     def _number(self, part: Mapping[str, Any], own: Reference, person: Any) -> float:
         number = _number_of(part)
         return number if "matrix" in part or not self.references else self.references.adjusted(own, number, person)
+
+
+def check_values(values: Values, instructions: Instructions) -> None:
+    """Raise MedReportError unless every value that is to be shown beside references has them."""
+    if values.hidden or values.mode == "text":
+        return
+    held = values.references
+    if held and len(held.percentiles) != len(PERCENTILES):
+        raise MedReportError(f"{values.source}: {len(held.percentiles)} percentiles on each side, where the "
+                             f"encoder takes {len(PERCENTILES)}", "compute references with as many")
+    lacking = {}
+    for record_id, row in instructions.rows.items():
+        for part in values_of(row.messages):
+            if "matrix" not in part and part["item"] not in lacking and not (held and held.of(part["item"])):
+                lacking[part["item"]] = record_id
+    if lacking:
+        more = f" and {len(lacking) - 1} more items" if len(lacking) > 1 else ""
+        first = next(iter(lacking))
+        raise MedReportError(f"{values.source}: no reference for {first}{more}, which record {lacking[first]} "
+                             "has", "give a file that has them with --references")
 
 
 def reference_of_matrix(item: str, rows: Sequence[Sequence[float]], record_id: str) -> Reference:

@@ -19,8 +19,10 @@ from emgecg_cli.core.instructions.templates import fill, own_template
 from emgecg_cli.core.instructions.turns import TurnEnd, turn_end
 
 IGNORE_INDEX = -100  # what torch's cross-entropy, and so transformers, leaves out of the loss
-PLACEHOLDER = -1  # stands in input_ids where a fusion puts a signal token; no vocabulary has it
-SIGNAL_PARTS = ("ecg", "value", "image")
+# Stands in input_ids where a fusion puts a signal token, and the ids below it for the further types of part that have
+# placeholders; no vocabulary has them
+PLACEHOLDER = -1
+INPUT_PARTS = ("ecg", "value", "image")
 _NOTHING: tuple[list[int], list[int]] = ([], [])
 _MARK = "\ufffc"  # object replacement character: where a signal part stands, until the text is tokenised
 
@@ -68,8 +70,9 @@ def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,
 
     The tokenizer's own chat template where it has one, else MEIT's `<|user|>` and `<|assistant|>` lines.
     `placeholders` says for each type of part how many signal tokens stand for one such part ({"ecg": 8}, {"value": 2}):
-    it becomes as many `PLACEHOLDER` ids, or nothing for 0. Without it, signals enter beside the text and their parts
-    render to nothing. A "value" part that is not among `placeholders` is written out as its number.
+    it becomes as many ids, `PLACEHOLDER - k` for the k-th type from 0, or nothing for 0. Without it, signals enter
+    beside the text and their parts render to nothing. A "value" part that is not among `placeholders` is written out as
+    its number.
 
     Raises MedReportError when the prompt lacks a signal that is to enter, or has one that is not, and when the template
     fails.
@@ -92,8 +95,9 @@ def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,
                              f"{len(pieces) - 1}", "give the backbone another chat template")
     ids = list(before)
     inline = [False, *(kind == "value" for kind, _ in counts)]
-    for piece, (_, count) in zip(tokenise(pieces, inline, tokenizer), [*counts, ("", 0)], strict=True):
-        ids += [*piece, *[PLACEHOLDER] * count]
+    of_type = {kind: PLACEHOLDER - number for number, kind in enumerate(placeholders or {})}
+    for piece, (kind, count) in zip(tokenise(pieces, inline, tokenizer), [*counts, ("", 0)], strict=True):
+        ids += [*piece, *[of_type.get(kind, PLACEHOLDER)] * count]
     return [*ids, *after]
 
 
@@ -101,6 +105,25 @@ def values_of(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The "value" parts of a prompt in the order of their placeholders; those that are written out are not among them.
     """
     return [part for part in _parts(_before_answer(messages)) if part.get("type") == "value" and not _is_text(part)]
+
+
+def part_types(messages: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The types of the parts of a prompt."""
+    return {part["type"] for part in _parts(_before_answer(messages)) if "type" in part}
+
+
+def with_part(messages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The conversation with a part of this type: as it is where a prompt has one, else with one in front of the user's
+    first words, behind the signals that stand there."""
+    if kind in part_types(messages):
+        return messages
+    first = next((number for number, turn in enumerate(messages) if turn["role"] == "user"), 0)
+    changed = [dict(turn) for turn in messages]
+    content = changed[first]["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    behind = next((number for number, part in enumerate(parts) if part.get("type") == "text"), len(parts))
+    changed[first]["content"] = [*parts[:behind], {"type": kind}, *parts[behind:]]
+    return changed
 
 
 def written_out(part: Mapping[str, Any], text: str | None = None) -> dict[str, Any]:
@@ -141,9 +164,9 @@ def _counts(turns: Sequence[Mapping[str, Any]], placeholders: Mapping[str, int] 
     """Type and number of placeholders of each part that has any, in order."""
     if placeholders is None:
         return []
-    found = [part["type"] for part in _parts(turns) if part.get("type") in SIGNAL_PARTS and not _is_text(part)]
+    found = [part["type"] for part in _parts(turns) if part.get("type") in INPUT_PARTS and not _is_text(part)]
     # A table may hold no number at all, and a number can be written out; a whole signal can do neither.
-    lacking = [kind for kind in placeholders if kind != "value" and kind not in found]
+    lacking = [kind for kind, count in placeholders.items() if count > 0 and kind != "value" and kind not in found]
     extra = [kind for kind in found if kind != "value" and kind not in placeholders]
     if lacking or extra:
         what = f"no '{lacking[0]}' part, where a signal" if lacking else f"an '{extra[0]}' part, where no such signal"
@@ -156,10 +179,10 @@ def _text(content: str | Sequence[Mapping[str, Any]], marked: Collection[str], n
     """The text of a message: `_MARK` for parts of the types `marked`, nothing for those in `nothing`."""
     if isinstance(content, str):
         return content.replace(_MARK, " ")
-    unknown = {part.get("type") for part in content} - {"text", *SIGNAL_PARTS}
+    unknown = {part.get("type") for part in content} - {"text", *INPUT_PARTS}
     if unknown:
         raise MedReportError(f"cannot render a message part of type {sorted(map(str, unknown))}",
-                             "a part is {'type': 'text', …} or one of " + ", ".join(SIGNAL_PARTS))
+                             "a part is {'type': 'text', …} or one of " + ", ".join(INPUT_PARTS))
     text, before = "", ""
     for part in content:
         kind = part["type"]

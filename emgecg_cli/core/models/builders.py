@@ -6,11 +6,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.towers import Tower, ValuesTower, preprocessing_of
 from emgecg_cli.core.models.tuning import embeddings
 
 # The settings a model is built from, besides its backbone; a run's manifest keeps them.
@@ -21,26 +22,29 @@ SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
                        token_norm: str, seed: int, tokens_from: str = "pooled", fusion_layers: str = "auto",
                        values: str = "encoder", emg_reshape: str = "compat", emg_dropout: float = 0.1) -> ReportModel:
-    """Put a named encoder, projector and fusion on a loaded (and tuned) backbone.
+    """Put a tower for each of the named encoders, and a fusion, on a loaded (and tuned) backbone.
 
     The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
-    feature vector, "temporal" ones each of a stretch of time. An encoder of tables needs no projector, and is left out
-    where `values` enter as text. New weights depend on `seed` alone.
+    feature vector, "temporal" ones each of a stretch of time; an encoder that gives a number of its own gives that. The
+    encoder of values is left out where `values` enter as text. New weights depend on `seed` alone.
     """
     layers = parse_layers(fusion_layers, backbone)
+    towers: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         attached = names.resolve("fusion", fusion)(backbone, layers)
-        torch.manual_seed(seed)
-        build = names.resolve("encoder", encoder)
-        if encoder in names.TABLE_ENCODERS:
-            of_values = build(partial(input_embeddings, backbone), reshape=emg_reshape,
-                              dropout=emg_dropout) if values == "encoder" else None
-            return ReportModel(of_values, None, backbone, attached)
-        signal_encoder = build()
-        pieces, each = (signal_tokens, 1) if tokens_from == "temporal" else (1, signal_tokens)
-        adapter = names.resolve("projector", projector)(signal_encoder.width, each, attached.dim, token_norm)
-    return ReportModel(signal_encoder, adapter, backbone, attached, pieces)
+        adapt = partial(names.resolve("projector", projector), dim=attached.dim, norm=token_norm)
+        for reads, name in names.encoders_of(encoder).items():
+            torch.manual_seed(seed)
+            build, own = names.resolve("encoder", name), names.ENCODERS[name].tokens
+            if reads != "values":
+                made = build()
+                pieces, each = (own or signal_tokens, 1) if own or tokens_from == "temporal" else (1, signal_tokens)
+                towers[reads] = Tower(made, adapt(made.width, each), pieces, preprocessing_of(name))
+            elif values == "encoder":
+                made = build(partial(input_embeddings, backbone), reshape=emg_reshape, dropout=emg_dropout)
+                towers[reads] = ValuesTower(made, adapt(made.dim, 1) if made.dim != attached.dim else None, own or 1)
+    return ReportModel(towers, backbone, attached)
 
 
 def check_fusion(backbone: Any, fusion: str, fusion_layers: str = "auto") -> None:

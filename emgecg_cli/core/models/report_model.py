@@ -1,98 +1,116 @@
-"""The whole model: a signal goes in beside the text, logits or a report come out."""
+"""The whole model: what a record shows goes in beside the text, logits or a report come out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from emgecg_cli.core.models.encoders.emg_alignment import TOKENS_PER_VALUE
+from emgecg_cli.core import names
 from emgecg_cli.core.models.fusion import Fusion
-from emgecg_cli.core.models.projector import Projector
-from emgecg_cli.core.signals.leads import MISSING
+from emgecg_cli.core.models.towers import Preprocessing, Seen, Towers, ValuesTower
 
-# Microvolts to network input: R waves of 1 mV become 4. A fixed scale, since one per record would erase voltage, and
-# with it low voltage and hypertrophy.
-MICROVOLTS_PER_UNIT = 250.0
-SIGNAL_PARTS = ("encoder.", "projector.", "fusion.")
+OWN_WEIGHTS = ("towers.", "fusion.")  # of the model's, those that are not the backbone's
+Inputs = Mapping[str, Tensor]
 
 
-def to_input(signal: Tensor) -> Tensor:
-    """int16 microvolts (B, C, L), missing marked, to float32 network input.
+@dataclass(frozen=True)
+class Joined:
+    """The signal tokens of all towers side by side (B, N, dim), which are real (B, N) or None for all, how many each
+    tower gave, and the features (B, E) that may be supervised."""
 
-    A missing sample, and so an absent lead, is shown at the baseline; which ones were missing is not. Reference
-    matrices (B, R, 3, 7) are network input as they are.
-    """
-    if signal.is_floating_point():
-        return signal
-    return torch.where(signal == int(MISSING), 0, signal).float() / MICROVOLTS_PER_UNIT
+    tokens: Tensor | None
+    valid: Tensor | None
+    parts: tuple[int, ...]
+    features: Tensor | None
 
 
 class ReportModel(nn.Module):
-    """encoder -> projector -> fusion -> backbone.
+    """towers -> fusion -> backbone: each tower makes signal tokens of one input of a record, the fusion joins them to
+    the text.
 
-    Of a recording: the encoder cuts it into `pieces` stretches of time, one feature vector each; the projector makes
-    signal tokens of them. Of tables: the encoder takes reference matrices (B, R, 3, 7), rows that are all NaN being
-    padding, and gives tokens as wide as words, so that there is no projector. Where numbers stay text there is no
-    encoder either.
-
-    `forward` takes a signal (B, C, L) as `to_input` gives it, matrices, or None for text alone, and returns the
-    backbone's output and the encoder's features (B, E), which a training loop may supervise directly; None of tables.
+    `forward` takes `inputs` by name, (B, …) as the towers' preprocessing gives them, or None for text alone. `present`
+    (B) says of an input which records have it; an input that is not named there all have. It returns the backbone's
+    output and the features (B, E) of the tower `supervised`, which a training loop may supervise directly.
     """
 
-    def __init__(self, encoder: nn.Module | None, projector: Projector | None, backbone: nn.Module, fusion: Fusion,
-                 pieces: int = 1) -> None:
+    def __init__(self, towers: Mapping[str, nn.Module], backbone: nn.Module, fusion: Fusion) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.projector = projector
+        self.towers = Towers(towers)
         self.backbone = backbone
         self.fusion = fusion
-        self.pieces = pieces
 
     @property
     def placeholders(self) -> dict[str, int] | None:
-        """How many placeholders stand for each part of a type in a prompt; None where none do."""
-        if self.encoder is None or not self.fusion.placeholders:
+        """How many placeholders stand for each part of a type in a prompt, in the order of the towers; None where none
+        do."""
+        if not len(self.towers) or not self.fusion.placeholders:
             return None
-        return {"value": TOKENS_PER_VALUE} if self.projector is None else {"ecg": self.pieces * self.projector.tokens}
+        return {names.INPUTS[name].part: self.towers[name].tokens for name in self.towers}
+
+    @property
+    def preprocessing(self) -> dict[str, Preprocessing]:
+        """What makes network input of each tower's input."""
+        return {name: self.towers[name].preprocessing for name in self.towers}
+
+    @property
+    def supervised(self) -> str | None:
+        """The input whose tower gives features: recordings before others, None of values alone."""
+        found = [name for name in self.towers if not isinstance(self.towers[name], ValuesTower)]
+        return "ecg" if "ecg" in found else next(iter(found), None)
 
     @property
     def encoder_decoder(self) -> bool:
         """Whether the backbone reads prompts with an encoder of its own (BART, T5)."""
         return bool(getattr(self.backbone.config, "is_encoder_decoder", False))
 
-    def forward(self, signal: Tensor | None, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int = 0,
-                **prompt: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int = 0,
+                present: Inputs | None = None, **prompt: Tensor) -> tuple[Tensor, Tensor | None]:
         """input_ids and attention_mask (B, T) -> logits (B, T, vocabulary), features (B, E).
 
         `logits_to_keep` > 0 gives the logits of the last so many positions only. An encoder-decoder backbone takes its
         decoder's ids as `input_ids`, and `prompt_ids` and `prompt_mask` for its encoder.
         """
-        tokens, valid, features = self.see(signal)
-        output = self.fusion.forward(tokens, valid, input_ids=input_ids, attention_mask=attention_mask, use_cache=False,
-                                     logits_to_keep=logits_to_keep, **prompt)
-        return output.logits, features
+        seen = self.see(inputs, present)
+        output = self.fusion.forward(seen.tokens, seen.valid, input_ids=input_ids, attention_mask=attention_mask,
+                                     use_cache=False, logits_to_keep=logits_to_keep, **self._parts(seen), **prompt)
+        return output.logits, seen.features
 
-    def see(self, signal: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Signal tokens (B, N, D), which of them are real (B, N) or None for all, and features (B, E) or None."""
-        if signal is None or self.encoder is None:
-            return None, None, None
-        if self.projector is None:
-            return *self.encoder.encode_records(signal, ~signal.isnan().flatten(2).all(2)), None  # type: ignore[operator]
-        features = self.encoder(signal, self.pieces)
-        return self.projector(features), None, features.mean(1)
+    def see(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
+        """What the towers make of the inputs there are."""
+        seen: dict[str, Seen] = {name: self.towers[name](inputs[name], (present or {}).get(name))
+                                 for name in self.towers if name in inputs} if inputs else {}
+        parts = tuple(seen[name].tokens.shape[1] if name in seen else 0 for name in self.towers)
+        if not seen:
+            return Joined(None, None, parts, None)
+        features = seen[self.supervised].features if self.supervised in seen else None
+        if len(seen) == 1:
+            (one,) = seen.values()
+            return Joined(one.tokens, one.valid, parts, features)
+        valid = None
+        if any(one.valid is not None for one in seen.values()):
+            valid = torch.cat([one.tokens.new_ones(one.tokens.shape[:2], dtype=torch.bool) if one.valid is None
+                               else one.valid for one in seen.values()], 1)
+        return Joined(torch.cat([one.tokens for one in seen.values()], 1), valid, parts, features)
 
     @torch.no_grad()
-    def generate(self, signal: Tensor | None, input_ids: Tensor, attention_mask: Tensor, **settings: Any) -> Tensor:
+    def generate(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor,
+                 present: Inputs | None = None, **settings: Any) -> Tensor:
         """Padded prompts (B, T) -> new token ids (B, new), greedy unless `settings` say otherwise."""
-        tokens, valid, _ = self.see(signal)
-        return self.fusion.generate(tokens, valid, input_ids=input_ids, attention_mask=attention_mask, **settings)
+        seen = self.see(inputs, present)
+        return self.fusion.generate(seen.tokens, seen.valid, input_ids=input_ids, attention_mask=attention_mask,
+                                    **self._parts(seen), **settings)
 
-    def signal_parts(self) -> dict[str, Tensor]:
-        """State of encoder, projector and fusion, as `signal.safetensors` holds it."""
-        return {name: t for name, t in self.state_dict().items() if name.startswith(SIGNAL_PARTS)}
+    def _parts(self, seen: Joined) -> dict[str, Any]:
+        """Where tokens take the places of placeholders, those of each tower take those of its own."""
+        return {"parts": seen.parts} if self.fusion.placeholders and len(self.towers) > 1 else {}
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """State of towers and fusion, as `signal.safetensors` holds it."""
+        return {name: t for name, t in self.state_dict().items() if name.startswith(OWN_WEIGHTS)}
 
 
 def pad_prompts(sequences: Sequence[Sequence[int]], pad: int, side: str) -> tuple[Tensor, Tensor]:

@@ -18,13 +18,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig
 
+from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import made_aside, write_atomically
 from emgecg_cli.core.manifest import Manifest, check_files, path_at, read_manifest
 from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_backbone, load_model
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model
 from emgecg_cli.core.models.hub import cached, locate, not_asked_for
-from emgecg_cli.core.models.report_model import SIGNAL_PARTS, ReportModel
+from emgecg_cli.core.models.report_model import OWN_WEIGHTS, ReportModel
 from emgecg_cli.core.models.tuning import ADAPTED, base_of, embeddings
 
 SIGNAL_FILE = "signal.safetensors"
@@ -32,6 +33,8 @@ SUBJECTS_FILE = "train_subjects.txt"
 ADAPTER_FILE = "adapter/adapter_model.safetensors"
 EMBEDDINGS_FILE = "embeddings.safetensors"
 MERGED = "merged"  # the tuning an exported run names
+# Where weights of runs that had one encoder, and no towers, lie now; `{}` is what the encoder reads
+NAMED_BEFORE = {"encoder.": "towers.{}.encoder.", "projector.": "towers.{}.projector."}
 LOADING = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
@@ -47,7 +50,7 @@ def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, s
     own = {name.removeprefix("backbone."): t for name, t in weights.items() if name.startswith("backbone.")}
     with made_aside(run / ".files.tmp") as aside:
         (aside / SUBJECTS_FILE).write_text("".join(f"{subject}\n" for subject in sorted(subjects)))
-        _save({name: t for name, t in weights.items() if name.startswith(SIGNAL_PARTS)}, aside / SIGNAL_FILE)
+        _save({name: t for name, t in weights.items() if name.startswith(OWN_WEIGHTS)}, aside / SIGNAL_FILE)
         tokenizer.save_pretrained(aside / "tokenizer")
         if tuning in ADAPTED:
             # peft would ask the hub whether the vocabulary has grown, to save embeddings that we save ourselves.
@@ -98,8 +101,8 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
         tokenizer = load_tokenizer(run)
         backbone = load_run_backbone(run, manifest, tokenizer, dtype, device, moved=moved, download=download)
         model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings}, seed=0)
-        weights = load_file(run / SIGNAL_FILE)
-        expected = model.signal_parts()
+        weights = as_named_now(load_file(run / SIGNAL_FILE), settings["encoder"])
+        expected = model.own_weights()
         wrong = sorted(set(weights) ^ set(expected)) or \
             [name for name in weights if weights[name].shape != expected[name].shape]
         if wrong:
@@ -108,11 +111,18 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
         model.load_state_dict(weights, strict=False)
     except LOADING as error:
         raise cannot_load(run, error) from None
-    for part in (model.encoder, model.projector, model.fusion):
+    for part in (model.towers, model.fusion):
         if isinstance(part, nn.Module):
             part.to(device, torch.float32)
     backbone.to(device)
     return model.eval(), tokenizer, manifest
+
+
+def as_named_now(weights: Mapping[str, Tensor], encoder: str) -> dict[str, Tensor]:
+    """The weights of `signal.safetensors` by the names of today; `encoder` is the run's."""
+    reads = next(iter(names.encoders_of(encoder)))
+    return {next((now.format(reads) + name.removeprefix(before) for before, now in NAMED_BEFORE.items()
+                  if name.startswith(before)), name): tensor for name, tensor in weights.items()}
 
 
 def load_tokenizer(run: Path) -> Any:

@@ -13,7 +13,6 @@ import torch
 from torch import Generator, Tensor
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.models.report_model import to_input
 
 Augmentation = Callable[[Tensor, Sequence[Generator]], Tensor]
 
@@ -62,12 +61,13 @@ def parse_augmentations(text: str) -> list[Augmentation]:
 
 
 def network_input(batch: Any, device: torch.device, seed: int, step: int,
-                  augmentations: Sequence[Augmentation] = ()) -> tuple[Tensor, Any]:
-    """Signals (B, C, L) as network input, augmented, and their batch on the device, with the records' seeds in it."""
+                  augmentations: Sequence[Augmentation] = ()) -> tuple[dict[str, Tensor], Any]:
+    """What the towers take of a batch, by name, recordings augmented, and the batch on the device, with the records'
+    seeds in it."""
     seeds = [((seed * 1_000_003 + step) * 1_000_003 + index) % 2**63 for index in batch.indices]
     on_device = replace(batch, seeds=seeds).to(device)
-    signal = to_input(on_device.signal)
-    drawn = generators(seeds, device) if augmentations else []
-    for augment in augmentations:
-        signal = augment(signal, drawn)
-    return signal, on_device
+    inputs = on_device.network_input()
+    drawn = generators(seeds, device) if augmentations and "ecg" in inputs else []
+    for augment in augmentations if drawn else ():
+        inputs["ecg"] = augment(inputs["ecg"], drawn)
+    return inputs, on_device

@@ -111,7 +111,7 @@ class Clock:
             self.waited += time.perf_counter() - before
             if batch is None:
                 return
-            self.records += len(batch.signal)
+            self.records += len(batch.indices)
             yield batch
 
     @property

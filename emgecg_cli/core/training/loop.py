@@ -126,7 +126,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
              track: Callable[[int], Tracker | None] | None = None, watch: Watch = NOBODY) -> LoopResult:
     """Train `objective` until its last step, from the newest checkpoint under `run` if there is one.
 
-    `objective(signal, batch, totals)` returns `Losses`; it and the optimiser come from `parallel.prepare`. `plan` says
+    `objective(inputs, batch, totals)` returns `Losses`; it and the optimiser come from `parallel.prepare`. `plan` says
     which of the `records` make a batch; `track(start)` opens the trackers of the main process. Every process of a group
     calls this with the same arguments. Raises KeyboardInterrupt, a checkpoint written, when `watch` lets it wait.
     """
@@ -204,10 +204,10 @@ def _one_step(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.O
               totals: Totals, config: LoopSettings, augmentations: Sequence[Augmentation]) -> list[Losses]:
     losses = []
     for number, batch in enumerate(batches, 1):
-        signal, on_device = network_input(batch, parallel.device, config.seed, step, augmentations)
+        inputs, on_device = network_input(batch, parallel.device, config.seed, step, augmentations)
         last = number == len(batches)
         with parallel.autocast(last):
-            loss = objective(signal, on_device, totals)
+            loss = objective(inputs, on_device, totals)
         parallel.backward(loss.total, last)
         losses.append(loss)
     parallel.step(objective, optimizer, config.max_grad_norm)

@@ -104,9 +104,9 @@ def try_batch(parallel: Parallel, objective: nn.Module, batch: object, totals: T
     moments = torch.empty(2 * sum(p.numel() for p in trained), device=parallel.device)
     try:
         with torch.random.fork_rng(devices=[parallel.device] if parallel.device.type == "cuda" else []):
-            signal, on_device = network_input(batch, parallel.device, 0, 0)
+            inputs, on_device = network_input(batch, parallel.device, 0, 0)
             with parallel.autocast(last=False):
-                losses = objective(signal, on_device, totals)
+                losses = objective(inputs, on_device, totals)
             parallel.backward(losses.total, last=False)
     finally:
         del moments

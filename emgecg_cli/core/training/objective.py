@@ -35,23 +35,24 @@ class Objective(nn.Module):
         self.model = model
         self.head: nn.Linear | None = None
         if len(shares):
-            self.head = nn.Linear(model.encoder.width, len(shares))  # type: ignore[union-attr, arg-type]
+            self.head = nn.Linear(model.towers[model.supervised].encoder.width, len(shares))  # type: ignore[index]
             # Rare targets start as rare: AdamW would move a bias there by one learning rate a step.
             self.head.bias.data.copy_(torch.logit(shares, eps=0.01))
         self.weight = weight
         self.end = tuple(end)
         self.eos_weight = eos_weight
 
-    def forward(self, signal: Tensor, batch: Batch, totals: Totals) -> Losses:
+    def forward(self, inputs: dict[str, Tensor], batch: Batch, totals: Totals) -> Losses:
         """Losses of a batch as its share of a step.
 
-        `signal` (B, C, L) is network input. `totals` count the whole step, so that accumulated batches of unlike size,
-        and those of other processes, weigh as one large batch does.
+        `inputs` are network input by name, (B, …). `totals` count the whole step, so that accumulated batches of unlike
+        size, and those of other processes, weigh as one large batch does.
         """
         # Only what predicts an answer token goes through the output head: prompts would cost a vocabulary each.
         first = batch.answers_from
-        logits, features = self.model(signal, batch.input_ids, batch.attention_mask,
-                                      logits_to_keep=batch.labels.shape[1] - first + 1, **batch.prompt)
+        logits, features = self.model(inputs, batch.input_ids, batch.attention_mask,
+                                      logits_to_keep=batch.labels.shape[1] - first + 1, present=batch.present,
+                                      **batch.prompt)
         answers = batch.labels[:, first:]
         labels = answers.flatten()
         predicted = logits[:, :-1].flatten(0, 1).float()  # (B, T - first, V) -> (B * (T - first), V)
@@ -59,7 +60,9 @@ class Objective(nn.Module):
         report = torch.where(ends_in(answers, self.end).flatten(), each * self.eos_weight, each).sum() / totals.tokens
         if self.head is None:
             return Losses(report, {"report": report.detach()})
-        summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum")
+        there = batch.present.get(str(self.model.supervised))  # a record without that input says nothing of its encoder
+        summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum",
+                                                    weight=None if there is None else there[:, None].float())
         encoder = summed / batch.targets.shape[1] / totals.records
         return Losses(report + self.weight * encoder, {"report": report.detach(), "encoder": encoder.detach()})
 

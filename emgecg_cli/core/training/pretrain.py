@@ -39,6 +39,7 @@ from emgecg_cli.core.manifest import (
 from emgecg_cli.core.models.encoders import ENCODER_FILE, save_encoder_weights
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE
+from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.recipes import to_write
 from emgecg_cli.core.signals.leads import LEADS
@@ -115,7 +116,8 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
     augmentations = parse_augmentations(config.augment)
     set_seed(config.seed + parallel.rank)
     codes, left_out = learnable_codes(store) if config.objective == "supervised" else ([], {})
-    records = code_records(store, "train", codes)
+    preprocessing = preprocessing_of(config.encoder)
+    records = code_records(store, "train", codes, preprocessing)
     if not len(records):
         raise MedReportError(f"{store.path}: no record in the train split", "prepare it with another --split")
     objective = make_objective(config, records, augmentations)
@@ -135,7 +137,7 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
         probe(parallel, prepared, records, np.full(len(records), store.sig_len), config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         watch=watch)
-    validation = validate(parallel, prepared, code_records(store, "val", codes), codes, config)
+    validation = validate(parallel, prepared, code_records(store, "val", codes, preprocessing), codes, config)
     counts = {"train_records": len(records), "val_records": len(store.indices("val")), "steps": loop.steps}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
@@ -178,9 +180,8 @@ def make_objective(config: PretrainConfig, records: SignalRecords, augmentations
 
 def masked_encoders() -> list[str]:
     """Names of the encoders that masked pre-training can train."""
-    of_signals = [name for name in names.choices("encoder") if name not in names.TABLE_ENCODERS]
     with torch.device("meta"):
-        return [name for name in of_signals if isinstance(names.resolve("encoder", name)(), Vit1d)]
+        return [name for name in names.encoders_reading("ecg") if isinstance(names.resolve("encoder", name)(), Vit1d)]
 
 
 @torch.no_grad()
@@ -195,9 +196,9 @@ def validate(parallel: Parallel, objective: nn.Module, records: SignalRecords, c
                                          generator=torch.Generator())
     outputs = []
     for batch in loader:
-        signal, on_device = network_input(batch, parallel.device, 0, 0)
+        inputs, on_device = network_input(batch, parallel.device, 0, 0)
         with parallel.autocast():
-            outputs.append(objective(signal, on_device, None if codes else totals))
+            outputs.append(objective(inputs, on_device, None if codes else totals))
     if not codes:
         losses = {name: torch.stack([output.parts[name] for output in outputs]).sum().item()
                   for name in outputs[0].parts}

@@ -16,6 +16,7 @@ from emgecg_cli.core.inputs.batch import Totals
 from emgecg_cli.core.models.encoders.patches import cut
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
 from emgecg_cli.core.models.masked_decoder import MaskedDecoder
+from emgecg_cli.core.models.towers import Preprocessing
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.augment import Augmentation, generators
@@ -29,11 +30,13 @@ MASK_STREAM = 0x9E3779B9  # a record's masks come from other random numbers than
 
 @dataclass(frozen=True)
 class SignalBatch:
-    """signal int16 (B, C, L), targets float32 (B, K); the records' numbers, and the seeds that the loop fills in."""
+    """signal int16 (B, C, L), targets float32 (B, K); the records' numbers, what makes network input of the signal, and
+    the seeds that the loop fills in."""
 
     signal: Tensor
     targets: Tensor
     indices: list[int]
+    preprocessing: Preprocessing
     seeds: list[int] = field(default_factory=list)
 
     def to(self, device: torch.device) -> SignalBatch:
@@ -41,20 +44,27 @@ class SignalBatch:
         return replace(self, signal=self.signal.to(device, non_blocking=True),
                        targets=self.targets.to(device, non_blocking=True))
 
+    def network_input(self) -> dict[str, Tensor]:
+        """What the encoder takes."""
+        return {"ecg": self.preprocessing(self.signal)}
+
 
 @dataclass(frozen=True)
 class SignalRecords:
-    """Recordings of a split with their targets, bool (records, K); `rows` are those of the store."""
+    """Recordings of a split with their targets, bool (records, K), for an encoder with this preprocessing; `rows` are
+    those of the store."""
 
     store: Store
     rows: np.ndarray
     targets: np.ndarray
+    preprocessing: Preprocessing
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray, int]:
-        return self.store.signal(int(self.rows[i])), self.targets[i], i
+        signal = self.preprocessing.at_rate(self.store.signal(int(self.rows[i])), self.store.fs)
+        return signal, self.targets[i], i
 
     def totals(self, indices: np.ndarray) -> Totals:
         """How many records these are."""
@@ -64,7 +74,8 @@ class SignalRecords:
         """Stack items."""
         signals, targets, numbers = zip(*items, strict=True)
         return SignalBatch(torch.from_numpy(np.stack(signals)),
-                           torch.from_numpy(np.stack(targets).astype(np.float32)), list(numbers))
+                           torch.from_numpy(np.stack(targets).astype(np.float32)), list(numbers),
+                           self.preprocessing)
 
 
 def learnable_codes(store: Store) -> tuple[list[str], dict[str, int]]:
@@ -81,10 +92,11 @@ def learnable_codes(store: Store) -> tuple[list[str], dict[str, int]]:
     return chosen, {code: counts[code] for code in sorted(set(counts) - set(chosen))}
 
 
-def code_records(store: Store, split: str, codes: Sequence[str]) -> SignalRecords:
+def code_records(store: Store, split: str, codes: Sequence[str], preprocessing: Preprocessing) -> SignalRecords:
     """The records of a split, with the codes each of them has."""
     rows = store.indices(split)
-    return SignalRecords(store, rows, mark(store.column("codes").gather(rows).to_list(), len(rows), codes))
+    return SignalRecords(store, rows, mark(store.column("codes").gather(rows).to_list(), len(rows), codes),
+                         preprocessing)
 
 
 class Supervised(nn.Module):
@@ -101,9 +113,9 @@ class Supervised(nn.Module):
         self.head = nn.Linear(encoder.width, len(shares))  # type: ignore[arg-type]
         self.register_buffer("weights", ((1 - shares) / shares).clamp(max=MOST_WEIGHT), persistent=False)
 
-    def forward(self, signal: Tensor, batch: SignalBatch, totals: Totals | None) -> Losses | Tensor:
-        """The loss as a share of the step's, signal (B, C, L) as network input; without `totals` the scores (B, K)."""
-        scores = self.head(self.encoder(signal)[:, 0]).float()
+    def forward(self, inputs: dict[str, Tensor], batch: SignalBatch, totals: Totals | None) -> Losses | Tensor:
+        """The loss as a share of the step's, of network input (B, C, L); without `totals` the scores (B, K)."""
+        scores = self.head(self.encoder(inputs["ecg"])[:, 0]).float()
         if totals is None:
             return scores
         summed = F.binary_cross_entropy_with_logits(scores, batch.targets, pos_weight=self.weights, reduction="sum")
@@ -128,8 +140,9 @@ class Masked(nn.Module):
         self.ratio = ratio
         self.augmentations = augmentations
 
-    def forward(self, signal: Tensor, batch: SignalBatch, totals: Totals) -> Losses:
-        """The loss as a share of the step's, signal (B, C, L) as network input."""
+    def forward(self, inputs: dict[str, Tensor], batch: SignalBatch, totals: Totals) -> Losses:
+        """The loss as a share of the step's, of network input (B, C, L)."""
+        signal = inputs["ecg"]
         patches = cut(signal, self.encoder.patch)  # (B, P, C, patch)
         count = patches.shape[1]
         visible, hidden = self._draw(batch.seeds, count, signal.device)

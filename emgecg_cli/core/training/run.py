@@ -22,14 +22,7 @@ from emgecg_cli.core.config.train import looks_at_val
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import TextRecords, render_split
 from emgecg_cli.core.inputs.drawn.values import drawn_records
-from emgecg_cli.core.inputs.records import (
-    Inputs,
-    Tables,
-    is_tables,
-    open_inputs,
-    references_of,
-)
-from emgecg_cli.core.inputs.values import Values
+from emgecg_cli.core.inputs.records import Inputs, open_inputs
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_end, without_words
 from emgecg_cli.core.manifest import (
@@ -107,7 +100,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     """
     machine = resolve_machine(config.precision, config.parallel)
     parse_trackers(config.track)
-    if config.batch_size * machine["processes"] < 2 and config.encoder not in names.TABLE_ENCODERS:
+    if config.batch_size * machine["processes"] < 2 and _has_batch_norm(config):
         raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
@@ -138,9 +131,9 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     subjects = subjects_of(store, config)
     shown = _shown(store, instructions, config)
     whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
-    first = drawn_records(shown, whole) if isinstance(shown, Tables) and config.stage1_steps else None
+    first = drawn_records(shown, whole) if shown.values and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
-    backbone, tokenizer = make_backbone(config, machine, store, instructions, first.texts() if first else ())
+    backbone, tokenizer = make_backbone(config, machine, shown, first.texts() if first else ())
     turn = turn_end(tokenizer, end_ids(backbone))
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
@@ -151,7 +144,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
                           eos_weight=config.eos_loss_weight)
     plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
-                     smallest=1 if isinstance(shown, Tables) else 2)
+                     smallest=2 if _has_batch_norm(config) else 1)
     if parallel.is_main:
         claimed.begin()
         if chosen and config.encoder_loss == "words":
@@ -164,8 +157,9 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     with explained(config):
         if first:
             run_stage1(parallel, model, tokenizer, first, out, config, watch)
-        if config.freeze_encoder and model.encoder is not None:
-            model.encoder.requires_grad_(False)
+        if config.freeze_encoder:
+            for name in model.towers:
+                model.towers[name].encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         probe(parallel, prepared, records, records.rendered.lengths, config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
@@ -176,7 +170,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
         trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
-        frozen = model.signal_parts() if config.freeze_encoder else {}
+        frozen = model.own_weights() if config.freeze_encoder else {}
         saved = save_run_files(out, model, tokenizer, config.tuning, subjects, frozen | trained)
         looked = validation is not None and bool(validation.looks)
         if not looked:
@@ -209,17 +203,20 @@ def _instead_of_codes(count: int, has_words: bool) -> str:
 
 def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inputs:
     """The records as the model is to see them."""
-    hint = ("give --recipe emgllm" if is_tables(store) else "choose an encoder of signals, or leave --recipe out")
-    values = Values(None, config.values)
-    if is_tables(store):
-        held, source = references_of(store, Path(config.references) if config.references else None)
-        values = Values(held, config.values, config.seed if config.random_references else None, source=source)
-    return open_inputs(store, instructions, encoder=config.encoder, values=values, hint=hint)
+    hints = {"values": "give --recipe emgllm", "ecg": "choose an encoder of signals, or leave --recipe out"}
+    return open_inputs(store, instructions, encoder=config.encoder, hints=hints, mode=config.values,
+                       references=Path(config.references) if config.references else None,
+                       random_seed=config.seed if config.random_references else None)
+
+
+def _has_batch_norm(config: TrainConfig) -> bool:
+    """Whether a batch needs two records: only the encoder of values does without BatchNorm."""
+    return set(names.encoders_of(config.encoder)) != {"values"}
 
 
 def _table_details(shown: Inputs) -> dict[str, Any]:
-    """How a run of tables is shown their values; nothing for one of signals."""
-    if not isinstance(shown, Tables):
+    """How a run is shown the values of tables; nothing where there are none."""
+    if shown.values is None:
         return {}
     held = shown.values.references
     return {"tables": {"references": hash_of(held) if held else None, "random_seed": shown.values.random_seed}}
@@ -241,7 +238,7 @@ def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, co
     check_positions(backbone, int(longest.max()), f"the longest conversation of the {split} split",
                     "give a smaller --max-length")
     start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
-    return TextRecords(shown, rendered, matrix, tokenizer.pad_token_id, start), targets
+    return TextRecords(shown, rendered, matrix, tokenizer.pad_token_id, start, model.preprocessing), targets
 
 
 def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
@@ -261,11 +258,16 @@ def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs,
 
 
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
-    """The parts of a model and how each is tuned, for the table of what trains."""
-    signal = {"encoder": model.encoder, "projector": model.projector, "fusion": model.fusion}
-    parts = {name: (part, "full") for name, part in signal.items() if isinstance(part, nn.Module)}
-    if config.freeze_encoder and "encoder" in parts:
-        parts["encoder"] = (parts["encoder"][0], "frozen" if not config.stage1_steps else "stage 1")
+    """The parts of a model and how each is tuned, for the table of what trains; those of several towers by input."""
+    parts: dict[str, Any] = {}
+    frozen = ("frozen" if not config.stage1_steps else "stage 1") if config.freeze_encoder else "full"
+    for name in model.towers:
+        tower, which = model.towers[name], f"{name} " if len(model.towers) > 1 else ""
+        parts[f"{which}encoder"] = (tower.encoder, frozen)
+        if tower.projector is not None:
+            parts[f"{which}projector"] = (tower.projector, "full")
+    if isinstance(model.fusion, nn.Module):
+        parts["fusion"] = (model.fusion, "full")
     return parts | {"backbone": (model.backbone, config.tuning)}
 
 

@@ -13,8 +13,7 @@ from torch import nn
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn.words import words_zh
-from emgecg_cli.core.inputs.records import is_tables
-from emgecg_cli.core.instructions.build import Instructions
+from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.instructions.render import text_of
 from emgecg_cli.core.instructions.template_settings import settle_template
 from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
@@ -24,7 +23,6 @@ from emgecg_cli.core.models.fusion.attention_families import decoder_layers
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, train_tokenizer
 from emgecg_cli.core.models.tuning import base_of, tune_backbone
-from emgecg_cli.core.store import Store
 
 REPORTS_VOCABULARY, TABLES_VOCABULARY = 1000, 2000  # of a tokenizer that is trained; tables may come in two languages
 REPORTS_HEADS, TABLES_HEADS = 4, 8  # of the backbone made from sizes
@@ -40,18 +38,18 @@ def resolve_machine(precision: str, parallel: str) -> dict[str, Any]:
     return machine | chosen | {"processes": processes, "parallel": kind}
 
 
-def make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, instructions: Instructions,
+def make_backbone(config: TrainConfig, machine: dict[str, Any], shown: Inputs,
                   more_text: Iterable[str] = ()) -> tuple[Any, Any]:
     """Model and tokenizer: loaded, or built from sizes with a tokenizer of the train split's reports and prompts.
 
     Such a tokenizer is trained on `more_text` as well. The tokenizer's chat template holds what the run sets in it.
     """
-    model, tokenizer = _make_backbone(config, machine, store, instructions, more_text)
+    model, tokenizer = _make_backbone(config, machine, shown, more_text)
     settle_template(tokenizer, config.chat_template, config.template_options, config.system)
     return model, tokenizer
 
 
-def _make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, instructions: Instructions,
+def _make_backbone(config: TrainConfig, machine: dict[str, Any], shown: Inputs,
                    more_text: Iterable[str]) -> tuple[Any, Any]:
     if config.backbone != "tiny":
         # Frozen weights need no fp32 masters; trained ones do, also under bf16 autocast.
@@ -65,9 +63,10 @@ def _make_backbone(config: TrainConfig, machine: dict[str, Any], store: Store, i
     if config.tuning != "full":
         raise MedReportError(f"--tuning {config.tuning} with --backbone tiny: its random weights would stay random",
                              "use --tuning full")
-    rows = instructions.of(store.column("record_id").gather(store.indices("train")).to_list())
+    store = shown.store
+    rows = shown.instructions.of(store.column("record_id").gather(store.indices("train")).to_list())
     texts = sorted(text_of(message["content"]) for row in rows for message in row.messages)
-    size, words, heads = (TABLES_VOCABULARY, words_zh(), TABLES_HEADS) if is_tables(store) else (
+    size, words, heads = (TABLES_VOCABULARY, words_zh(), TABLES_HEADS) if shown.values else (
         REPORTS_VOCABULARY, [], REPORTS_HEADS)
     tokenizer = train_tokenizer([*texts, *more_text], size, words)
     return build_tiny_llama(tokenizer, config.seed, config.max_length, heads), tokenizer
@@ -91,8 +90,8 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
         tuned.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     settings = {key: getattr(config, key) for key in SETTINGS}
     model = build_report_model(tuned, **settings, seed=config.seed)
-    if config.encoder_weights and model.encoder is not None:
-        load_encoder_weights(model.encoder, Path(config.encoder_weights))
+    if config.encoder_weights:  # `pretrain` makes those of encoders that read recordings
+        load_encoder_weights(model.towers["ecg"].encoder, Path(config.encoder_weights))
     if config.compile:  # layer by layer: one graph serves all of them, and compiling takes seconds, not minutes
         for layer in decoder_layers(base_of(tuned)):
             layer.compile(dynamic=True)

@@ -1,12 +1,12 @@
 """Stage 1 of EMGLLM: before any report, the encoder learns to say where values lie among their references.
 
-The backbone is frozen, unless its weights are random and could say nothing.
+The backbone is frozen, unless its weights are random and could say nothing, and so are the towers of other inputs.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +40,16 @@ def run_stage1(parallel: Parallel, model: ReportModel, tokenizer: Any, records: 
     objective = Objective(model, torch.zeros(0), weight=0.0, end=turn_end(tokenizer).ids, eos_weight=1.0)
     kept, folder = out / CHECKPOINTS / f"{STAGE1}.safetensors", out / STAGE1
     folder.mkdir(parents=True, exist_ok=True)
-    with _frozen(model.backbone, config.backbone != "tiny"):
+    idle = [model.towers[name] for name in model.towers if name != "values"]
+    with _frozen([*idle, *([model.backbone] if config.backbone != "tiny" else [])]):
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         parallel.barrier()
         if kept.is_file():
             parallel.load(prepared, optimizer, load_state(kept), {})
         else:
-            rendered = render_all(map(records.messages, range(records.count)), np.arange(records.count), tokenizer,
-                                  config.max_length, model.placeholders)
-            items = TextRecords(records, rendered, np.zeros((records.count, 0), bool), tokenizer.pad_token_id)
+            rendered = render_all(records, np.arange(records.count), tokenizer, config.max_length, model.placeholders)
+            items = TextRecords(records, rendered, np.zeros((records.count, 0), bool), tokenizer.pad_token_id,
+                                preprocessing=model.preprocessing)
             plan = BatchPlan(rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
                              smallest=1)
             run_loop(parallel, prepared, optimizer, items, plan, own, folder, watch=watch)
@@ -63,9 +64,9 @@ def run_stage1(parallel: Parallel, model: ReportModel, tokenizer: Any, records: 
 
 
 @contextmanager
-def _frozen(module: nn.Module, freeze: bool) -> Iterator[None]:
-    """Let no parameter of the module train, if asked."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad and freeze]
+def _frozen(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Let no parameter of the modules train."""
+    trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
     try:

@@ -131,9 +131,9 @@ def evaluate(parallel: Parallel, objective: nn.Module, records: Records, lengths
     training = objective.training
     objective.eval()
     for batch in _batches(parallel, records, lengths, batch_size):
-        signal, on_device = network_input(batch, parallel.device, 0, 0)
+        inputs, on_device = network_input(batch, parallel.device, 0, 0)
         with parallel.autocast():
-            losses = objective(signal, on_device, totals)
+            losses = objective(inputs, on_device, totals)
         for name, value in {"total": losses.total, **losses.parts}.items():
             sums[name] = sums.get(name, 0) + value.float()
     objective.train(training)

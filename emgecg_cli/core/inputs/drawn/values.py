@@ -6,7 +6,7 @@ seed and its number alone, so that none is kept: a longer stage 1 sees new ones 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 from typing import Any
@@ -19,7 +19,7 @@ from emgecg_cli.core.emg.terms import SIDES
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn.tables import draw_table, readable
 from emgecg_cli.core.inputs.drawn.words import class_word, item_text, language_of, phrase, question
-from emgecg_cli.core.inputs.records import Tables
+from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.inputs.values import Messages, Values, reference_of_matrix
 from emgecg_cli.core.instructions.render import text_of, values_of
 from emgecg_cli.core.references import CLASSES, PERCENTILES, Reference, abnormality
@@ -64,9 +64,17 @@ class Drawn:
         talk, words = self._draw(index)
         return self.values.shown(talk, _name(index), words)
 
-    def signal(self, index: int) -> np.ndarray:
-        """float32 (R, 3, 7); no row where values are text."""
-        return self.values.matrices(self.messages(index), _name(index))
+    def arrays(self, index: int) -> dict[str, np.ndarray]:
+        """Values alone, float32 (R, 3, 7); no row where they are text."""
+        return {"values": self.values.matrices(self.messages(index), _name(index))}
+
+    def lacking(self, index: int) -> tuple[str, ...]:
+        """Nothing else is shown, and so nothing is blank."""
+        return ()
+
+    def placeholders(self, index: int, counts: Mapping[str, int] | None) -> dict[str, int] | None:
+        """Those of values, of all of a model's."""
+        return None if counts is None else {part: count if part == "value" else 0 for part, count in counts.items()}
 
     def texts(self) -> list[str]:
         """Prompts and answers, as many as a tokenizer needs."""
@@ -88,12 +96,13 @@ class Drawn:
         return conversation(task, of, language, words, held.percentiles if held else PERCENTILES, rng), words
 
 
-def drawn_records(inputs: Tables, config: TrainConfig) -> Drawn:
+def drawn_records(inputs: Inputs, config: TrainConfig) -> Drawn:
     """The records of stage 1: drawn from the references, or from the matrices that came with the train split.
 
     The task "table" is of records that have tables; those in the form for language models leave it out. Raises
     MedReportError where there is nothing to draw from.
     """
+    assert inputs.values is not None
     split = inputs.store.indices("train").tolist()
     ranges, asked = _ranges(inputs, split), config.stage1_tasks.split(",")
     tables = _tables(inputs, split) if "table" in asked else []
@@ -150,15 +159,16 @@ def _log(value: float) -> float:
     return log(max(value, 1e-9))
 
 
-def _tables(inputs: Tables, split: list[int]) -> list[tuple[NcvRow, ...]]:
+def _tables(inputs: Inputs, split: list[int]) -> list[tuple[NcvRow, ...]]:
     """Of the train split, what findings can be written of; none where no value has a reference."""
-    if not inputs.values.references or not inputs.values.references.entries:
+    if not inputs.values or not inputs.values.references or not inputs.values.references.entries:
         return []
     cases = [inputs.store.case(index).case for index in split]
     return [rows for case in cases if case and (rows := readable(case.ncv))]
 
 
-def _ranges(inputs: Tables, split: list[int]) -> list[Range]:
+def _ranges(inputs: Inputs, split: list[int]) -> list[Range]:
+    assert inputs.values is not None
     held = inputs.values.references
     if held and held.entries:
         return [Range(key, reference) for key, reference in sorted(held.entries.items())]

@@ -16,6 +16,7 @@ class Fusion(Protocol):
     `signal_tokens` is (B, N, dim), or None for text alone. `valid` marks the rows that have a signal (B), or the single
     signal tokens that are real (B, N); None means all of them. A row without any is what the backbone alone makes of
     it.
+    Where there are several towers, a fusion with placeholders is told of each how many columns are its own, as `parts`.
     A fusion with weights of its own is an `nn.Module` that does not hold the backbone as a submodule.
     """
 

@@ -6,7 +6,7 @@ every layer works on it. It enters as the projector made it, not scaled as some 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ HARMLESS = 0  # an id every vocabulary has, for looking up at a placeholder; wha
 
 class Splice:
     """Replaces the i-th placeholder of a row by the row's i-th valid signal token; a plain object without state.
+
+    Of several towers `parts` says how many columns of the signal tokens are each one's; the placeholders of the k-th,
+    from 0, have the id `PLACEHOLDER - k`, and its own tokens take their places.
 
     Signal tokens are (B, N, dim), dim the width of the input embeddings: for an OPT with a narrow embedding that is its
     width, not the backbone's. Rows may hold any number of placeholders, in any number of groups; a row that has more or
@@ -51,46 +54,56 @@ class Splice:
         self.dim = _width(self.base.get_input_embeddings())
 
     def forward(self, signal_tokens: Tensor | None, valid: Tensor | None = None, *, input_ids: Tensor,
-                **inputs: Any) -> Any:
+                parts: Sequence[int] | None = None, **inputs: Any) -> Any:
         """Run the backbone once on (B, T) ids with placeholders; returns its output, with logits (B, T, vocabulary)."""
-        inputs["inputs_embeds"] = self._embed(signal_tokens, valid, input_ids)
+        inputs["inputs_embeds"] = self._embed(signal_tokens, valid, input_ids, parts)
         return self.backbone(**with_positions(self.base, inputs))
 
     @torch.no_grad()
     def generate(self, signal_tokens: Tensor | None, valid: Tensor | None = None, *, input_ids: Tensor,
-                 attention_mask: Tensor | None = None, **inputs: Any) -> Tensor:
+                 attention_mask: Tensor | None = None, parts: Sequence[int] | None = None, **inputs: Any) -> Tensor:
         """Left-padded prompts (B, T) -> new token ids (B, new).
 
         From embeddings the backbone returns nothing else, and always uses its cache. A penalty on repeated words counts
         the new ones only.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        embedded = self._embed(signal_tokens, valid, input_ids)
+        embedded = self._embed(signal_tokens, valid, input_ids, parts)
         return sequences(self.backbone.generate(inputs_embeds=embedded, attention_mask=mask, **inputs))
 
     def detach(self) -> None:
         """Nothing to undo: the backbone was never changed."""
 
-    def _embed(self, signal_tokens: Tensor | None, valid: Tensor | None, ids: Tensor) -> Tensor:
+    def _embed(self, signal_tokens: Tensor | None, valid: Tensor | None, ids: Tensor,
+               parts: Sequence[int] | None) -> Tensor:
         """(B, T) ids -> (B, T, dim), in the dtype of the embeddings."""
-        spots = ids == PLACEHOLDER
         # Called as a module, so that LoRA, sharded weights and a scale of the family's own apply.
-        embedded = self.base.get_input_embeddings()(ids.masked_fill(spots, HARMLESS))
+        embedded = self.base.get_input_embeddings()(ids.masked_fill(ids <= PLACEHOLDER, HARMLESS))
         if signal_tokens is None or signal_tokens.shape[1] == 0:
-            _check_counts(spots.sum(1), torch.zeros_like(ids[:, 0]))
+            _check_counts((ids <= PLACEHOLDER).sum(1), torch.zeros_like(ids[:, 0]))
             return embedded
         check_tokens("splice", signal_tokens, self.dim, len(ids))
         signal_tokens, real = (part.to(ids.device) for part in real_tokens(signal_tokens, valid))
+        sizes = [signal_tokens.shape[1]] if parts is None else list(parts)
+        for number, (tokens, own) in enumerate(zip(signal_tokens.split(sizes, 1), real.split(sizes, 1), strict=True)):
+            last = number == len(sizes) - 1  # to which the ids belong that are no tower's: they are one too many
+            spots = ids <= PLACEHOLDER - number if last else ids == PLACEHOLDER - number
+            embedded = self._put(embedded, spots, tokens, own)
+        return embedded
+
+    def _put(self, embedded: Tensor, spots: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
+        """The embedded text with a row's i-th real token (B, N) at its i-th spot (B, T)."""
         _check_counts(spots.sum(1), real.sum(1))
+        if not tokens.shape[1]:
+            return embedded
         in_order = real.int().argsort(dim=1, descending=True, stable=True)  # (B, N): valid ones first
         which = (spots.cumsum(1) - 1).clamp(0, real.shape[1] - 1)  # (B, T): how many placeholders stand before
         taken = in_order.gather(1, which)[..., None].expand(-1, -1, self.dim)
-        signals = signal_tokens.to(embedded.dtype).gather(1, taken)
-        return torch.where(spots[..., None], signals, embedded)
+        return torch.where(spots[..., None], tokens.to(embedded.dtype).gather(1, taken), embedded)
 
 
 def _check_counts(placeholders: Tensor, signals: Tensor) -> None:
-    pairs = torch.stack([placeholders, signals], 1).tolist()  # the only synchronisation with the device
+    pairs = torch.stack([placeholders, signals], 1).tolist()  # one synchronisation with the device for each tower
     for row, (wanted, given) in enumerate(pairs):
         if wanted != given:
             raise RuntimeError(f"splice fusion: row {row} has {wanted} placeholders and {given} signal tokens")

@@ -1,0 +1,167 @@
+"""One tower for each input of a record: preprocessing, encoder and projector make signal tokens of what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from emgecg_cli.core import names
+from emgecg_cli.core.models.projector import Projector
+from emgecg_cli.core.signals.leads import MISSING
+from emgecg_cli.core.signals.resampling import resample
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an encoder wants what it `reads`: recordings at `fs` Hz (None: as they are stored), and `scale` units of the
+    store in one of network input. See `names.Encoder`."""
+
+    reads: str = "ecg"
+    fs: int | None = None
+    scale: float = 1.0
+
+    def at_rate(self, signal: np.ndarray, fs: int) -> np.ndarray:
+        """int16 microvolts (C, L) at `fs` Hz -> the same at the encoder's rate."""
+        return signal if self.fs in (None, fs) else resample(signal, fs, self.fs)[0]
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        """What a batch holds, (B, …) of whatever type, -> float32 network input.
+
+        A missing sample of a recording, and so an absent lead, is shown at the baseline; which ones were missing is
+        not.
+        """
+        if self.reads == "ecg":
+            raw = torch.where(raw == int(MISSING), 0, raw)
+        return raw.float() if self.scale == 1 else raw.float() / self.scale
+
+
+def preprocessing_of(encoder: str) -> Preprocessing:
+    """What the table of encoders says of this one."""
+    spec = names.ENCODERS[encoder]
+    return Preprocessing(spec.reads, spec.fs, spec.scale)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Signal tokens (B, N, dim), which of them are real (B, N) or None for all, and the features (B, E) they were made
+    of, None where there is no one vector of a record."""
+
+    tokens: Tensor
+    valid: Tensor | None
+    features: Tensor | None
+
+
+class Tower(nn.Module):
+    """Of one array a record: the encoder cuts it into `pieces` (stretches of time, say), one feature vector each, and
+    the projector makes signal tokens of them."""
+
+    def __init__(self, encoder: nn.Module, projector: Projector, pieces: int = 1,
+                 preprocessing: Preprocessing | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.pieces = pieces
+        self.preprocessing = preprocessing or Preprocessing()
+
+    @property
+    def tokens(self) -> int:
+        """Signal tokens of a record, and so placeholders of its part in a prompt."""
+        return self.pieces * self.projector.tokens
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Seen:
+        """Network input (B, …); `present` (B) says which records have this input, None all.
+
+        The others are not encoded: nothing of them enters the statistics of a BatchNorm.
+        """
+        if present is None:
+            features = self.encoder(x, self.pieces)
+            return Seen(self.projector(features), None, features.mean(1))
+        rows = present.nonzero()[:, 0]
+        if not len(rows):
+            rows = rows.new_zeros(1)  # all weights have a gradient in every batch, as processes that share them need
+        with _statistics_of_few(self, len(rows)):
+            features = self.encoder(x[rows], self.pieces)
+            tokens = self.projector(features)
+        real = present[:, None].expand(-1, tokens.shape[1])
+        return Seen(_spread(tokens, rows, len(x)), real, _spread(features.mean(1), rows, len(x)))
+
+
+class ValuesTower(nn.Module):
+    """Of the values of tables: matrices (B, R, 3, 7), rows that are all NaN being padding, to two tokens each.
+
+    The encoder's embeddings are as wide as words, and need a projector only where a fusion takes another width.
+    """
+
+    def __init__(self, encoder: nn.Module, projector: Projector | None = None, tokens: int = 2) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.tokens = tokens  # of a value
+        self.preprocessing = Preprocessing("values")
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Seen:
+        """A record without values has rows of NaN alone, whatever `present` says."""
+        tokens, valid = self.encoder.encode_records(x, ~x.isnan().flatten(2).all(2))  # type: ignore[operator]
+        if self.projector is None:
+            return Seen(tokens, valid, None)
+        rows = valid.flatten().nonzero()[:, 0]
+        if not len(rows):
+            rows = rows.new_zeros(1)
+        with _statistics_of_few(self.projector, len(rows)):
+            projected = self.projector(tokens.flatten(0, 1)[rows][:, None])[:, 0]
+        return Seen(_spread(projected, rows, valid.numel()).unflatten(0, valid.shape), valid, None)
+
+
+class Towers(nn.Module):
+    """The towers by the input each reads, in the order of their tokens.
+
+    Not torch's ModuleDict, which takes no key `values`: that is one of its methods.
+    """
+
+    def __init__(self, towers: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name, tower in towers.items():
+            self.add_module(name, tower)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._modules[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+@contextmanager
+def _statistics_of_few(module: nn.Module, rows: int) -> Iterator[None]:
+    """Fewer than two rows have no statistics of their own: BatchNorms then use their running ones, as in evaluation.
+
+    Several processes share their rows, and must all do the same.
+    """
+    if not module.training or rows > 1 or (dist.is_initialized() and dist.get_world_size() > 1):
+        yield
+        return
+    norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm1d) and each.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
+def _spread(rows: Tensor, where: Tensor, count: int) -> Tensor:
+    """(n, …) -> (count, …): these rows at `where`, zeros elsewhere."""
+    return rows.new_zeros(count, *rows.shape[1:]).index_copy(0, where, rows)
