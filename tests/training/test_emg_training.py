@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from emg_store import make_tables, short, shown
-from emgecg_cli.core.instructions.tables import PROMPTS
+from emgecg_cli.core.instructions.table_prompts import PROMPTS
 from manifests import change_manifest
 from pipeline import contents, finish, kill_when, medreport
 from safetensors.torch import load_file
