@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from emg_store import make_tables, short, shown
-from emgecg_cli.core.instructions.table_prompts import PROMPTS
 from manifests import change_manifest
 from pipeline import contents, finish, kill_when, medreport
 from safetensors.torch import load_file
@@ -25,6 +24,7 @@ from emgecg_cli.core.inputs.drawn.values import draw_value
 from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.render import PLACEHOLDER, render_prompt
+from emgecg_cli.core.instructions.table_prompts import PROMPTS
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 from emgecg_cli.core.models.run_files import load_run

@@ -237,7 +237,7 @@ def test_what_follows_from_the_visible_is_reconstructed() -> None:
     for step in range(300):
         phases = 2 * torch.pi * torch.rand(16, 1, 1, generator=generator)
         batch = replace(signal_batch(torch.zeros(16, 12, 500)), seeds=list(range(16 * step, 16 * step + 16)))
-        losses = objective(torch.sin(2 * torch.pi * time + phases) * gains, batch, Totals(0, 16))
+        losses = objective({"ecg": torch.sin(2 * torch.pi * time + phases) * gains}, batch, Totals(0, 16))
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, step / 20, (300 - step) / 40)
