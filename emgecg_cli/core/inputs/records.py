@@ -6,7 +6,7 @@ Training and generation ask the same object, so that nothing else knows what a s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Inputs:
     instructions: Instructions
     sources: Mapping[str, Source]
     values: Values | None = None
+    _last: dict[int, Messages] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,7 +97,10 @@ class Inputs:
         return {part: 0 if part in lacking else count for part, count in counts.items()}
 
     def _row(self, index: int) -> Messages:
-        return self.instructions.of([self.store.column("record_id")[index]])[0].messages
+        if index not in self._last:  # each record is asked for several times in a row
+            self._last.clear()
+            self._last[index] = self.instructions.of([self._id(index)])[0].messages
+        return self._last[index]
 
     def _person(self, index: int) -> Any:
         held = self.values.references if self.values else None
@@ -144,9 +148,9 @@ def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints
         raise MedReportError(f"--references {references}: {store.path} holds signals", "leave --references out")
     sources = {name: names.resolve("input", name).open(store, preprocessing_of(chosen), values)
                for name, chosen in encoders.items() if name != "values" or mode == "encoder"}
-    types = [part_types(row.messages) for row in instructions.rows.values()] if set(sources) - {"values"} else []
     for name, one in sources.items():
-        if name != "values" and not any(one.shown_by(parts) for parts in types):
+        rows = (row.messages for row in instructions.rows.values())
+        if name != "values" and not any(one.shown_by(part_types(messages)) for messages in rows):
             raise MedReportError(f"{instructions.path}: no prompt has a part '{names.INPUTS[name].part}', where a "
                                  "signal is to enter", "give instructions of the same kind of store")
     return Inputs(store, instructions, sources, values)
