@@ -151,7 +151,7 @@ def test_drawn_tables_are_answered_with_what_is_abnormal_in_them_and_nothing_els
 
 def test_drawn_responses_may_be_absent_in_a_whole_row(tables: tuple[Path, Path],
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ILL", "GONE"):
+    for name in ("ABNORMAL", "ABSENT"):
         monkeypatch.setattr(drawn_tables, name, 1.0)
     records = drawn_records(shown(tables), short(stage1_steps=4, stage1_tasks="table"))
     for index in range(records.count):

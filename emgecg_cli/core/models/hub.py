@@ -1,4 +1,5 @@
-"""Where a backbone lies and whether it can be had here: asked before any download, all that is missing said at once.
+"""Where a backbone lies and whether it can be had here: checked before any download, and all that is missing reported
+at once.
 
 What is complete in the cache is used as it is, without a question to the network. What is not is downloaded file by
 file, small ones first; transformers then reads a folder, so that it neither asks the hub, nor waits for it, nor has a

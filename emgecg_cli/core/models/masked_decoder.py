@@ -1,4 +1,5 @@
-"""The decoder of masked pre-training: it guesses hidden patches from the visible ones' states, and is thrown away."""
+"""The decoder of masked pre-training: it reconstructs masked patches from the states of the visible ones, and is
+discarded after training."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ HEAD_WIDTH = 16
 
 
 class MaskedDecoder(nn.Module):
-    """A few narrow transformer blocks over all patches, hidden ones shown as one learned vector (MAE, He et al. 2022).
+    """A few narrow transformer blocks over all patches, masked ones represented by one learned vector (MAE, He et al.
+    2022).
 
     `encoder_width` is that of the states, `out` what a patch holds: leads times samples.
     """

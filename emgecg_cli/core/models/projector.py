@@ -11,9 +11,9 @@ from torch import Tensor, nn
 class Projector(nn.Module):
     """Wraps `layers` (rows, E) -> (rows, tokens * dim), which turn each feature vector into `tokens` signal tokens.
 
-    `norm` gives each token one length. "unit" is length 1 (MEIT, spec A3.2). "rms" is length sqrt(dim), as long as a
-    normed text state: a unit token tiled over the heads is far shorter, which pretrained projections may bear and
-    random ones learn to hear slowly. "none" leaves tokens as they are, as LLaVA does.
+    `norm` gives each token one length. "unit" is length 1 (MEIT). "rms" is length sqrt(dim), as long as a
+    normed text state: a unit token tiled over the heads is far shorter, which pretrained projections may
+    tolerate and random ones learn to use only slowly. "none" leaves tokens as they are, as LLaVA does.
     """
 
     def __init__(self, layers: nn.Module, tokens: int, dim: int, norm: str) -> None:

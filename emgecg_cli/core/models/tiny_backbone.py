@@ -15,8 +15,8 @@ ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>")
 def build_tiny_llama(tokenizer: Any, seed: int, positions: int = 0, heads: int = 4) -> LlamaForCausalLM:
     """A 2-layer LLaMA of width 128 from sizes, random weights: what trains from scratch on two CPU cores.
 
-    It takes `positions` tokens, and 512 at least; the weights do not depend on that. Tables want more `heads`: of a
-    number one must find nerve, side and measure.
+    It takes `positions` tokens, and 512 at least; the weights do not depend on that. Tables need more `heads`, to find
+    nerve, side and measure of a number.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=352, num_hidden_layers=2,
@@ -34,7 +34,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 1000,
     """Train a byte-level BPE tokenizer on the given texts; the role tags are tokens of their own. Deterministic.
 
     A Chinese character is a token, but for these `words`, the longest first. There are no spaces to stop at, and whole
-    clauses, each with its nerve, side and grade, would become words that nothing can be learnt of but one by one.
+    clauses, each with its nerve, side and grade, would become tokens that can only be learnt one by one.
     """
     bpe = Tokenizer(models.BPE())
     chinese = Regex("|".join([*words, r"\p{Han}"]))

@@ -18,7 +18,7 @@ TUNINGS = ("lora", "qlora", "full", "frozen")
 ADAPTED = ("lora", "qlora")
 ALL_LINEAR, MEIT_CODE = "all-linear", "meit-code"
 _LLAMA_NAMES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-# What MEIT's released scripts passed to peft (spec A5.1). They gave OPT, GPT-J and GPT-Neo the list for LLaMA, of which
+# What MEIT's released scripts passed to peft. They gave OPT, GPT-J and GPT-Neo the list for LLaMA, of which
 # these have only q, k and v.
 MEIT_TARGETS = {
     "llama": _LLAMA_NAMES, "mistral": _LLAMA_NAMES, "gpt2": ("c_attn",), "bloom": ("query_key_value",),

@@ -22,6 +22,6 @@ def auroc(scores: np.ndarray, truth: np.ndarray) -> float | None:
 
 
 def macro(values: Mapping[str, float | None]) -> float | None:
-    """The mean of those that are known; None where none is."""
+    """The mean of those that are known; None if none is."""
     known = [value for value in values.values() if value is not None]
     return sum(known) / len(known) if known else None

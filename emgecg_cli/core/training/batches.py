@@ -17,8 +17,8 @@ class BatchPlan:
     """Length-bucketed batches of indices into `lengths`, epoch after epoch.
 
     `batch_size` counts the records of all `processes` together; each takes its part of a batch. A leftover of fewer
-    records than processes, or than `smallest`, joins the batch before it: none may go empty, and BatchNorm cannot train
-    on one.
+    records than processes, or than `smallest`, joins the batch before it: none may be empty, and BatchNorm cannot train
+    on one record.
     """
 
     lengths: Sequence[int] | np.ndarray
@@ -77,5 +77,5 @@ class BatchSampler:
 
     def __iter__(self) -> Iterator[list[int]]:
         for position in range(self.start, self.stop):
-            # Every so-manyth of a batch that is sorted by length, so that all processes pad alike.
+            # Every n-th record of a batch that is sorted by length, so that all processes pad alike.
             yield self.plan.batch(position)[self.rank::self.plan.processes].tolist()

@@ -2,7 +2,7 @@
 
 One format for every strategy: full tensors by name, so that a run may go on with another strategy or another number of
 processes. The learning rate and the sampler are functions of the step, so the step is all of their state. Every file
-holds a hash of its content, and a checkpoint one of the logs so far: what was changed is not gone on from.
+holds a hash of its content, and a checkpoint one of the logs so far: training does not resume from what was changed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path, step: int, parallel: Parallel, objective: nn.M
 def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, optimizer: Optimizer) -> int:
     """Restore the newest checkpoint in place and return its step; 0 when there is none (collective).
 
-    In as many processes as wrote it, training goes on exactly; in another number weights, moments and step do, and
+    In as many processes as wrote it, training resumes exactly; in another number weights, moments and step do, and
     random states are shared out. Raises MedReportError when it or the logs until then are damaged, when it was written
     by another model, or is not the same one for all processes.
     """
@@ -100,7 +100,7 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
 
 @contextmanager
 def telling_where(run: Path) -> Iterator[None]:
-    """Add to a KeyboardInterrupt from inside where the same command goes on."""
+    """Add a note to a KeyboardInterrupt from inside: where the same command resumes."""
     try:
         yield
     except KeyboardInterrupt as error:

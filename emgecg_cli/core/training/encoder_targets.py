@@ -1,6 +1,7 @@
 """Direct supervision of the encoder: what its features should predict besides the report.
 
-Not part of any published fusion: a small backbone that learns from scratch reads nothing in minutes without it.
+Not part of any published fusion: without it, a small backbone trained from scratch learns nothing from the signal
+within minutes.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Targets:
 
 
 def choose_loss(kind: str, store: Store) -> str:
-    """What is to be predicted where that is left open ("auto"): the codes, where enough of the training records have
-    them, else the words of the reports. Raises MedReportError for an unknown kind."""
+    """What the encoder is to predict if that is left open ("auto"): the codes, where enough of the training records
+    have them, else the words of the reports. Raises MedReportError for an unknown kind."""
     if kind not in (*LOSSES, AUTO):
         raise MedReportError(f"no encoder loss '{kind}'", f"available: {', '.join((*LOSSES, AUTO))}")
     if kind != AUTO:

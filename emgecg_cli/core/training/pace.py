@@ -1,4 +1,4 @@
-"""When the loop looks up from its steps: to write its log, to report, to write a checkpoint, to stop.
+"""When the loop pauses between steps: to write its log, to report, to write a checkpoint, to stop.
 
 Every ten steps while they are fast, every step where one takes seconds. What is decided by a clock or by Ctrl-C is
 decided for all processes at once, and changes when things are written, never what.
@@ -17,8 +17,8 @@ import torch
 
 from emgecg_cli.core.training.parallel import Parallel
 
-STEPS = 10  # between two looks, each of which waits for the device
-SECONDS = 5.0  # between two looks where steps are slow
+STEPS = 10  # between two pauses, each of which waits for the device
+SECONDS = 5.0  # between two pauses where steps are slow
 
 Asked = Callable[[], bool]
 OnInterrupt = Callable[[], None]
@@ -47,15 +47,15 @@ class Pace:
     next: int = 0
 
     def __post_init__(self) -> None:
-        """The first step is looked at: it shows how long one takes."""
+        """Pause after the first step, which shows how long one takes."""
         self.next = self.done + 1
 
     def is_due(self, step: int) -> bool:
-        """Whether to look up after this step; the same in all processes."""
+        """Whether to pause after this step; the same in all processes."""
         return step >= self.next or step == self.last or (self.parallel.world == 1 and self.asked())
 
     def look(self, step: int) -> Wanted:
-        """Look up: say what is to be done, and when to look again (collective). The main process's clock counts."""
+        """Say what is to be done, and when to pause again (collective). The main process's clock counts."""
         now = time.monotonic()
         each = (now - self.looked) / max(1, step - self.done)
         due = self.minutes > 0 and now - self.saved >= 60 * self.minutes
@@ -73,7 +73,7 @@ class Pace:
 
 @contextmanager
 def asked_to_stop(on_interrupt: OnInterrupt | None) -> Iterator[Asked]:
-    """Take the first Ctrl-C as a wish to stop after this step, and call `on_interrupt`; the second is one as ever.
+    """Take the first Ctrl-C as a wish to stop after this step, and call `on_interrupt`; the second stops at once.
 
     Without `on_interrupt`, and outside the main thread, nothing changes.
     """

@@ -1,4 +1,4 @@
-"""Tensors in one safetensors file that holds a hash of its own content: what a killed training goes on from."""
+"""Tensors in one safetensors file that holds a hash of its own content: what a killed training resumes from."""
 
 from __future__ import annotations
 

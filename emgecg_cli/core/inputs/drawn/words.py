@@ -11,7 +11,7 @@ from emgecg_cli.core.references.table import ANY
 
 _CLASSES_ZH = dict(zip(CLASSES, ("明显偏低", "偏低", "临界偏低", "正常", "临界偏高", "偏高", "明显偏高"), strict=True))
 _HAN = re.compile(r"[\u4e00-\u9fff]{2,}")
-_BAD = {"en": {"lat": "prolonged", "amp": "reduced", "cv": "slowed"},
+_ABNORMAL = {"en": {"lat": "prolonged", "amp": "reduced", "cv": "slowed"},
         "zh": {"lat": "延长", "amp": "降低", "cv": "减慢"}}
 _MEASURES = {"en": {"lat": "latency", "amp": "amplitude", "cv": "conduction velocity"},
              "zh": {"lat": "潜伏期", "amp": "波幅", "cv": "传导速度"}}
@@ -37,7 +37,7 @@ def words_zh() -> list[str]:
 
 
 def language_of(language: str) -> str:
-    """The one of our languages that stands for a record's."""
+    """The one of our languages that is used for a record's."""
     return "zh" if language.startswith("zh") else "en"
 
 
@@ -64,7 +64,7 @@ def item_text(item: Item | str, side: str, language: str) -> str:
 def phrase(item: Item | str, side: str, name: str, language: str) -> str:
     """What a report says of a value of this class, as in "left median motor latency mildly prolonged".
 
-    Only the bad direction of a measure is abnormal; a value of an item without a known measure keeps its class.
+    Values are abnormal in one direction of a measure only; a value of an item without a known measure keeps its class.
     """
     language = language_of(language)
     if isinstance(item, str):
@@ -77,17 +77,18 @@ def phrase(item: Item | str, side: str, name: str, language: str) -> str:
     return ("" if language == "zh" else " ").join(words)
 
 
-def bad_end(measure: str) -> str:
-    """The end at which a value of this measure is abnormal, as the classes name it: "high" or "low"."""
+def abnormal_end(measure: str) -> str:
+    """The end of the range beyond which a value of this measure is abnormal, as the classes name it: "high" or
+    "low"."""
     return "high" if terms.abnormal_direction(measure) > 0 else "low"
 
 
 def _verdict(name: str, measure: str, language: str) -> str:
-    side = bad_end(measure)
-    if not name.endswith(side):
+    end = abnormal_end(measure)
+    if not name.endswith(end):
         return _NORMAL[language]
     if name.startswith("borderline"):
-        limit = {"high": ("upper", "上"), "low": ("lower", "下")}[side]
+        limit = {"high": ("upper", "上"), "low": ("lower", "下")}[end]
         return f"at the {limit[0]} limit of normal" if language == "en" else f"在正常{limit[1]}限"
     grade = {"en": ("mildly ", "severely "), "zh": ("轻度", "重度")}[language][name.startswith("markedly")]
-    return f"{grade}{_BAD[language][measure]}"
+    return f"{grade}{_ABNORMAL[language][measure]}"

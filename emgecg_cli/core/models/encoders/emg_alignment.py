@@ -35,8 +35,8 @@ class EmgAlignment(nn.Module):
     `embeddings` are the backbone's (V, D), or a function that gives them, which follows a backbone that is resized or
     moved; they are neither trained nor saved here. `reshape` "compat" keeps the released code's order in memory, which
     mixes channels into the comparisons; "clean" gives each comparison its row. `start` "published" leaves torch's
-    initial weights; "scaled" takes the same ones to a scale at which a new encoder's embeddings tell values apart as
-    much as words differ, which is learned from in fewer steps.
+    initial weights; "scaled" takes the same ones to a scale at which a new encoder's embeddings of values differ as
+    much as those of words do, which trains in fewer steps.
     All is computed in float32 (or float64, if the weights are), under autocast too.
     """
 
@@ -70,7 +70,7 @@ class EmgAlignment(nn.Module):
         Raises MedReportError when a number is NaN or infinite, which would make the whole prompt NaN.
         """
         with torch.autocast(self.out.weight.device.type, enabled=False):
-            return self._embed(self._hear(matrices))
+            return self._embed(self._attend(matrices))
 
     def encode_records(self, matrices: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(B, R, 3, percentiles) and (B, R) bool -> signal tokens (B, 2 R, D) and which of them are real, (B, 2 R).
@@ -80,16 +80,16 @@ class EmgAlignment(nn.Module):
         valid = valid.to(self.out.weight.device, torch.bool)
         which = valid.flatten().nonzero()[:, 0]
         with torch.autocast(self.out.weight.device.type, enabled=False):
-            heard = self._hear(matrices.to(valid.device).flatten(0, 1)[which])
+            attended = self._attend(matrices.to(valid.device).flatten(0, 1)[which])
             if len(which) < valid.numel():  # spread before the last layer: what comes after it is the large part
-                heard = heard.new_zeros(valid.numel(), *heard.shape[1:]).index_copy(0, which, heard)
-            tokens = self._embed(heard)
+                attended = attended.new_zeros(valid.numel(), *attended.shape[1:]).index_copy(0, which, attended)
+            tokens = self._embed(attended)
         tokens = tokens.index_fill_(0, (~valid).flatten().nonzero()[:, 0], 0.0)
         real = valid.repeat_interleave(TOKENS_PER_VALUE, dim=1)
         return tokens.view(*real.shape, self.dim), real
 
     def virtual_tokens(self, matrices: Tensor) -> Tensor:
-        """(n, 3, percentiles) -> (n, 2, channels): what the attention asks with."""
+        """(n, 3, percentiles) -> (n, 2, channels), from which the queries of the attention are made."""
         dtype, device = self._dtype(), self.out.weight.device
         upper, x, lower = normalise(matrices.to(device, dtype)).permute(1, 2, 0)  # each (percentiles, n)
         of_value, of_limit = self.compare.weight.to(dtype).unbind(-1)  # each (channels, 1)
@@ -109,7 +109,7 @@ class EmgAlignment(nn.Module):
         return F.dropout(torch.tanh(mapped), self.dropout, self.training)
 
     def train(self, mode: bool = True) -> EmgAlignment:
-        """As of every module; what was kept is dropped, since some optimizers change weights unseen."""
+        """As for every module; kept keys and values are dropped, since some optimizers change weights unnoticed."""
         self._kept = None
         super().train(mode)
         return self
@@ -122,8 +122,8 @@ class EmgAlignment(nn.Module):
         super()._apply(fn, recurse)
         return self
 
-    def _hear(self, matrices: Tensor) -> Tensor:
-        """(n, 3, percentiles) -> what the virtual tokens take from the prototypes, (n, 2, inner)."""
+    def _attend(self, matrices: Tensor) -> Tensor:
+        """(n, 3, percentiles) -> what the virtual tokens attend to in the prototypes, (n, 2, inner)."""
         self._check(matrices)
         keys, values = self._keys_and_values()
         dtype, rows = self._dtype(), TOKENS_PER_VALUE * len(matrices)
@@ -131,14 +131,14 @@ class EmgAlignment(nn.Module):
         query = query.reshape(rows, *keys.shape[::2]).transpose(0, 1)  # (heads, 2 n, head width)
         shares = (query / math.sqrt(keys.shape[-1]) @ keys.transpose(1, 2)).softmax(-1)
         shares = F.dropout(shares, self.dropout, self.training)
-        heard = values.transpose(1, 2) @ shares.transpose(1, 2)  # (heads, head width, 2 n): faster than the other way
-        return heard.flatten(0, 1).T.reshape(len(matrices), TOKENS_PER_VALUE, self.out.in_features)
+        attended = values.transpose(1, 2) @ shares.transpose(1, 2)  # (heads, head width, 2 n): the faster way
+        return attended.flatten(0, 1).T.reshape(len(matrices), TOKENS_PER_VALUE, self.out.in_features)
 
-    def _embed(self, heard: Tensor) -> Tensor:
+    def _embed(self, attended: Tensor) -> Tensor:
         """(n, 2, inner) -> (n, 2, D)."""
         dtype = self._dtype()
-        embedded = F.linear(heard.flatten(0, 1), self.out.weight.to(dtype), self.out.bias.to(dtype))
-        return embedded.view(len(heard), TOKENS_PER_VALUE, self.dim)
+        embedded = F.linear(attended.flatten(0, 1), self.out.weight.to(dtype), self.out.bias.to(dtype))
+        return embedded.view(len(attended), TOKENS_PER_VALUE, self.dim)
 
     def _keys_and_values(self) -> tuple[Tensor, Tensor]:
         """Of the prototypes, each (heads, prototypes, head width); kept while no gradient needs them."""

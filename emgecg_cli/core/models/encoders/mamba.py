@@ -1,4 +1,4 @@
-"""A bidirectional Mamba encoder (MEIT's ablation has one, spec A8.2), and a small one that learns on a CPU.
+"""A bidirectional Mamba encoder (MEIT's ablation has one), and a small one that learns on a CPU.
 
 The mixer is the one of Mamba (Gu and Dao, 2023) with the parameters, names and initial values of transformers'
 `MambaMixer`, which gives the same numbers. That one's plain path is not used, since it costs the square of the length

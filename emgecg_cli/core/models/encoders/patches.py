@@ -43,7 +43,7 @@ def linear_stem(leads: int, size: int, width: int) -> nn.Module:
 class PatchStem(nn.Module):
     """Two convolutions inside each patch, a linear layer and a LayerNorm: (B, P, C, size) -> (B, P, width).
 
-    No convolution sees beyond its patch, so that a patch can be hidden. It gives a small encoder what a linear layer
+    No convolution sees beyond its patch, so that a patch can be masked. It gives a small encoder what a linear layer
     learns from very many recordings only: that a wave is the same wave a few samples later. The norm makes it as large
     as the positions that are added to it.
     """

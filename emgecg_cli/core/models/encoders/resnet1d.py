@@ -1,4 +1,4 @@
-"""ResNet-1D, MEIT's signal encoder (spec A3.1), and a narrow one for backbones trained from scratch on a CPU."""
+"""ResNet-1D, MEIT's signal encoder, and a narrow one for backbones trained from scratch on a CPU."""
 
 from __future__ import annotations
 

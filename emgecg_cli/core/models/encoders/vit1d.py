@@ -1,4 +1,4 @@
-"""ViT-1D, the transformer encoder of MEIT's ablation (spec A8.2), and a small one that learns from scratch on a CPU."""
+"""ViT-1D, the transformer encoder of MEIT's ablation, and a small one that learns from scratch on a CPU."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Vit1d(nn.Module):
     """Patches of all leads, sinusoidal positions, pre-norm blocks, the mean over N stretches: (B, C, L) -> (B, N, E).
 
     Any L works: its end is padded to a whole patch with the baseline. `embed` and `encode` are apart for masked
-    pre-training, which hides patches between them.
+    pre-training, which masks patches between them.
     """
 
     def __init__(self, stem: nn.Module, *, patch: int, width: int, depth: int, heads: int, mlp: int) -> None:

@@ -1,8 +1,8 @@
-"""Fusion for encoder-decoder backbones (BART, T5): signal tokens stand behind the encoded text the decoder reads.
+"""Fusion for encoder-decoder backbones (BART, T5): signal tokens follow the encoded text that the decoder reads.
 
 Every cross-attention layer of the decoder projects them to keys and values with its own weights, and whatever LoRA they
 carry. They have no position: BART adds positions at the encoder's input only, T5 none in cross-attention. That is what
-prefix-KV fusion does in a causal model (MEIT, spec A4).
+prefix-KV fusion does in a causal model (MEIT).
 """
 
 from __future__ import annotations
