@@ -207,6 +207,46 @@ def test_ctrl_c_while_the_commands_are_imported_is_one_line():
     assert done.returncode == 130 and done.stderr == "error: interrupted\n" and not done.stdout
 
 
+# What a store holds is asked for here alone: a manifest's kind is looked up, and so is what a source says it yields.
+SEAMS = {"core/store/payloads/__init__.py", "core/store/prepare.py"}
+PAYLOADS = {"Recordings", "OpenRecordings", "Tables", "OpenTables", "TableCase", "Examination", "Signals"}
+
+
+def asks_what_is_held(tree: ast.AST) -> Iterator[int]:
+    """The lines that ask what a store holds: by the name of its kind, by a function that says so, or by a class."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "modality":
+            yield node.lineno
+        if isinstance(node, ast.Call) and re.fullmatch(r"(.*\.)?_?(is|has|of|holds)_tables", ast.unparse(node.func)):
+            yield node.lineno
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            sides = [node.left, *node.comparators]
+            if any(isinstance(side, ast.Constant) and side.value in ("tables", "signals") for side in sides):
+                yield node.lineno
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".get") and any(
+                isinstance(word, ast.Constant) and word.value == "modality" for word in node.args):
+            yield node.lineno
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            classes = {getattr(part, "attr", None) or getattr(part, "id", None) for part in ast.walk(node.args[1])}
+            if classes & PAYLOADS:
+                yield node.lineno
+
+
+@pytest.mark.parametrize("line", [
+    "store.modality", "if x.kind.name == 'tables': pass", "manifest.details.get('modality')", "is_tables(store)",
+    "has_tables(store)", "isinstance(shown, Tables)", "isinstance(found, records.TableCase)", "'signals' != kind"])
+def test_every_spelling_of_the_question_is_seen(line):
+    assert list(asks_what_is_held(ast.parse(line)))
+
+
+def test_what_a_store_holds_is_asked_at_one_place():
+    found = {path.relative_to(PACKAGE).as_posix(): sorted({*asks_what_is_held(ast.parse(path.read_text("utf-8")))})
+             for path in modules(PACKAGE)}
+    assert {name: lines for name, lines in found.items() if lines and name not in SEAMS} == {}
+    assert {name: len(found[name]) for name in SEAMS} == {"core/store/payloads/__init__.py": 1,
+                                                         "core/store/prepare.py": 1}
+
+
 def test_contributing_has_a_line_for_every_room():
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rooms = {path.parent for path in modules(PACKAGE) if path.name == "__init__.py"} - {PACKAGE, PACKAGE / "core"}

@@ -115,23 +115,24 @@ def _runs() -> Iterator[tuple[Path, Manifest]]:
 def _reads(run: Manifest, store: Manifest) -> bool:
     """Whether a run was trained on records of this shape."""
     same = all(run.details.get(key) == store.details.get(key) for key in ("fs", "sig_len"))
-    return same and _runs_on_tables(run) == _of_tables(store)
+    return same and _reads_input(run, store)
 
 
-def _runs_on_tables(run: Manifest) -> bool:
-    encoder = run.details.get("model", {}).get("encoder")
-    return isinstance(encoder, str) and encoder in names.encoders_reading("values")
+def _reads_input(run: Manifest, store: Manifest) -> bool:
+    """Whether one of a run's encoders reads what a store's records are shown as."""
+    from emgecg_cli.core.store import kind_of
 
-
-def _of_tables(store: Manifest) -> bool:
-    return store.details.get("modality") == "tables"
+    try:
+        return kind_of(store).input in names.encoders_of(str(run.details["model"]["encoder"]))
+    except MedReportError:  # an encoder that is not there any more
+        return False
 
 
 def _backbone_at_hand(store: Manifest) -> str:
     """That of the newest run on such records; else the largest in the hub's cache that a GPU here takes; else tiny."""
     for _, run in _runs():
         backbone = str(run.arguments.get("backbone", ""))
-        if (backbone in names.BACKBONES or Path(backbone).is_dir()) and _runs_on_tables(run) == _of_tables(store):
+        if (backbone in names.BACKBONES or Path(backbone).is_dir()) and _reads_input(run, store):
             return backbone
     there = [name for name, backbone in names.BACKBONES.items() if backbone.hub_id and _may_be_cached(backbone.hub_id)]
     if not there or (shutil.which("nvidia-smi") is None and not Path("/dev/nvidia0").exists()):

@@ -29,7 +29,7 @@ from emgecg_cli.core.view import open_record
 def test_the_cases_of_a_cohort_are_stored_as_they_were_drawn(tmp_path: Path) -> None:
     result = prepare(open_dataset("synthetic-emg", 3, records=30), tmp_path / "store", seed=3, clean="none")
     store = open_store(tmp_path / "store")
-    assert store.modality == "tables" and len(store) == 30 and not list((tmp_path / "store").glob("signals-*"))
+    assert store.kind.name == "tables" and len(store) == 30 and not list((tmp_path / "store").glob("signals-*"))
     for i in range(30):
         drawn, row, stored = draw_case(3, i), store.row(i), store.case(i)
         assert stored.case == drawn.case and (stored.findings, stored.impression) == (drawn.findings, drawn.impression)

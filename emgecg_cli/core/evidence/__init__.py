@@ -43,8 +43,7 @@ class RecordEvidence:
     @cached_property
     def case(self) -> TableCase | None:
         """The tables of the examination."""
-        found = self.store[self.index].get("tables")
-        return found if isinstance(found, TableCase) else None
+        return None if self.signal is not None else self.store.case(self.index)
 
     @property
     def measured_now(self) -> bool:
