@@ -139,6 +139,7 @@ METRICS = {
     "bertscore": _CORE + "metrics.text.bertscore:BertScore",
     "findings": _CORE + "metrics.clinical.findings:Findings",
     "labels": _CORE + "metrics.clinical.labels:Labels",
+    "facts": _CORE + "metrics.clinical.facts:Facts",
     "statements": _CORE + "metrics.clinical.statements:Statements",
 }
 

@@ -7,7 +7,7 @@ store, or are made from its signal when first asked for. A quality of "poor" jud
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,7 @@ class RecordEvidence:
     row: RecordRow
     perturbed: str
     references: References | None
+    kept: dict[int, Measurements] = field(default_factory=dict, repr=False)   # of other records too, by their row
 
     @cached_property
     def signal(self) -> np.ndarray | None:
@@ -53,19 +54,23 @@ class RecordEvidence:
     @cached_property
     def measurements(self) -> Measurements | None:
         """What is measured on the signal, all undetected at a rate at which nothing can be; None without a signal."""
-        if self.row.measurements is not None or self.signal is None:
-            return self.row.measurements
+        if self.row.measurements is not None or self.index in self.kept:
+            return self.row.measurements or self.kept[self.index]
+        if self.signal is None:
+            return None
         from emgecg_cli.core.signals.delineation import FS_RANGE, measure  # takes a moment to import
 
         lowest, highest = FS_RANGE
-        return measure(self.signal, self.row.fs) if lowest <= self.row.fs <= highest else Measurements()
+        found = measure(self.signal, self.row.fs) if lowest <= self.row.fs <= highest else Measurements()
+        return self.kept.setdefault(self.index, found)
 
 
 class Evidence:
-    """The records of a store by their ids."""
+    """The records of a store by their ids; what had to be measured is kept."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._kept: dict[int, Measurements] = {}
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -93,7 +98,7 @@ class Evidence:
         perturbed = self._perturbed(row.record_id)
         if self.store.rows_are_stale and perturbed:
             row = replace(row, **described(self.store.signal(index), row.fs), machine=None, measurements=None)
-        return RecordEvidence(self.store, index, row, perturbed, self._references)
+        return RecordEvidence(self.store, index, row, perturbed, self._references, self._kept)
 
     def tables(self, record_ids: Iterable[str]) -> Tables | None:
         """The tables of these records and the reference ranges; None where the store has no ranges: its records have

@@ -1,0 +1,193 @@
+"""Facts in the text of an ECG report that can be held against the waveform: numbers, and words that stand for numbers.
+
+Rate, PR, QRS, QT, QTc and axis are read as numbers ("PR 180 ms", "0,18 s", "Frequenz 75/min") and as limits ("PR above
+200 ms"); so are ST deviations with their leads, regularity and P waves. Diagnoses that are defined by a measurement
+(sinus bradycardia, first degree AV block, bundle branch blocks, long QT, axis deviation) are claims of it: which of
+them a report states, and does not deny or doubt, is read by the labeler. What is told of another recording is no claim.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from math import inf
+
+from emgecg_cli.core.reports.ecg import criteria as limits
+from emgecg_cli.core.reports.ecg.criteria import LEADS_OF, Claim
+from emgecg_cli.core.reports.ecg.fact_patterns import (
+    AMOUNT,
+    BPM,
+    DENIED,
+    DOUBTED,
+    ECTOPY,
+    FOLDED,
+    LEAD,
+    NOT_RATE,
+    OF_STATEMENT,
+    PAIR,
+    PAST,
+    SENTENCE,
+    ST,
+    STATED,
+    TERRITORY,
+    WORDS,
+)
+from emgecg_cli.core.reports.ecg.labels import Status, codes, label, label_all
+from emgecg_cli.core.reports.ecg.rules import LANGUAGES
+from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
+from emgecg_cli.core.reports.scripts import same_letters
+
+_LONGEST = 1000   # characters
+_REACH = 80   # characters before a claim in which it may be denied
+
+
+@lru_cache(maxsize=1 << 14)
+def read_claims(report: str, language: str | None = None) -> tuple[Claim, ...]:
+    """The claims of a report, each once: statements first, then what stands in its sentences. A text whose words do not
+    tell its language is read in `language`."""
+    own = detect_language(report)
+    if own == UNDETERMINED and language in LANGUAGES:
+        said = label(report, str(language))
+    else:
+        said = label_all([report])[0] or {}
+        language = own if own in LANGUAGES else language if language in LANGUAGES else "en"
+    found = [claim for code in said if code in codes(said, possible=False) for claim in OF_STATEMENT.get(code, ())]
+    for sentence in _sentences(report):
+        if not PAST.search(sentence):
+            found += [*_numbers(sentence), *_words(sentence, said), *_st(sentence, str(language))]
+    if said.keys() & ECTOPY:
+        found = [claim for claim in found if claim != Claim("regular", 1, 1)]
+    return tuple(dict.fromkeys(_settled(found)))
+
+
+def _sentences(report: str) -> Iterator[str]:
+    """The sentences of a text as the patterns read them; one that never ends comes in pieces."""
+    for sentence in SENTENCE.split(same_letters(report).casefold().translate(FOLDED)):
+        yield from (sentence[start:start + _LONGEST] for start in range(0, len(sentence), _LONGEST))
+
+
+def stated_rate(claims: tuple[Claim, ...]) -> float | None:
+    """The heart rate that a report gives as a number, the first of them."""
+    return next((claim.low for claim in claims if claim.kind == "rate" and claim.is_number), None)
+
+
+def _settled(claims: list[Claim]) -> Iterator[Claim]:
+    """One claim of the same range and kind; of ST without leads none where the leads are named as well."""
+    named = {(claim.low, claim.high) for claim in claims if claim.kind == "st" and claim.leads}
+    yield from (claim for claim in claims if claim.kind != "st" or claim.leads or (claim.low, claim.high) not in named)
+
+
+def _numbers(sentence: str) -> Iterator[Claim]:
+    """Numbers with the name of what they measure, or with the unit of a rate."""
+    taken: set[int] = set()
+    if pair := PAIR.search(sentence):
+        yield from (_number(kind, float(pair[kind])) for kind in ("qt", "qtc"))
+        taken |= {pair.start("qt"), pair.start("qtc")}
+    for kind, pattern in (*STATED.items(), ("rate", BPM)):
+        for match in pattern.finditer(sentence):
+            claim = _stated(kind, match)
+            if match.start("number") in taken or claim is None or _refused(sentence, match.start()):
+                continue
+            if kind == "rate" and NOT_RATE.search(_before(sentence, match.start())):
+                continue
+            taken.add(match.start("number"))
+            yield claim
+
+
+def _stated(kind: str, match: re.Match[str]) -> Claim | None:
+    """The claim of a number, a range or a limit; None where it can be no measurement."""
+    value = float(match["number"].replace(",", "."))
+    signed = -value if match["sign"] == "-" and kind == "axis" else value
+    if kind in ("pr", "qrs", "qt", "qtc") and (value < 2 or (match.groupdict().get("unit") or "").startswith("s")):
+        signed = value * 1000
+    lowest, highest = {"rate": (15, 400), "pr": (50, 600), "qrs": (30, 400), "qt": (150, 800), "qtc": (200, 800),
+                       "axis": (-180, 270)}[kind]
+    if not lowest <= signed <= highest:
+        return None
+    limit, end = match["limit"], match.groupdict().get("end")
+    if limit:
+        above = limit[0] in ">≥" or limit in ("above", "over", "more than", "greater than", "exceeding", "ueber",
+                                              "groesser", "oever")
+        return _bounded(kind, signed, above)
+    if end and float(end) > value:
+        return Claim(kind, signed, float(end))
+    return _number(kind, signed)
+
+
+def _number(kind: str, value: float) -> Claim:
+    return Claim(kind, value, value, is_abnormal(kind, value, None))
+
+
+def _bounded(kind: str, value: float, above: bool) -> Claim:
+    """A limit claims something abnormal where all that lies beyond it is."""
+    beyond = value + 1e-6 if above else value - 1e-6
+    return Claim(kind, value if above else -inf, inf if above else value, is_abnormal(kind, beyond, None))
+
+
+def is_abnormal(kind: str, value: float, sex: str | None, shown: bool = False) -> bool:
+    """Whether a value is abnormal by the criteria; with `shown`, by more than their slack."""
+    slack = limits.SLACK[kind] if shown else 0.0
+    if kind == "rate":
+        return value < limits.SLOW - slack or value > limits.FAST + slack
+    if kind == "pr":
+        return value > limits.LONG_PR + slack
+    if kind == "qrs":
+        return value >= limits.WIDE_QRS + slack
+    if kind == "qtc":
+        return value > limits.long_qtc(sex, shown) + slack
+    if kind == "axis":
+        return not limits.LEFT_AXIS - slack <= (value + 180) % 360 - 180 <= limits.RIGHT_AXIS + slack
+    return kind == "regular" and value == 0
+
+
+def _words(sentence: str, said: Mapping[str, Status]) -> Iterator[Claim]:
+    for pattern, claim in WORDS:
+        for match in pattern.finditer(sentence):
+            own = match[0].startswith(("no ", "without", "absent", "absence", "kein", "inga"))
+            if own or not (_refused(sentence, match.start()) or DOUBTED.search(_before(sentence, match.start()))):
+                yield claim
+
+
+def _refused(sentence: str, start: int) -> bool:
+    return DENIED.search(_before(sentence, start)) is not None
+
+
+def _before(sentence: str, start: int) -> str:
+    """The words before a place, as many as can belong to it."""
+    return sentence[max(0, start - _REACH):start]
+
+
+def _st(sentence: str, language: str) -> Iterator[Claim]:
+    """ST deviations with the leads that the sentence names beside them."""
+    matches = list(ST.finditer(sentence))
+    said = label(sentence, language) if matches else {}
+    leads = _leads(sentence) if matches else ()
+    for match in matches:
+        what = match["what"] or match["before"]
+        up = what.startswith(("elev", "heb", "hoej"))
+        # the labeler knows what denial and doubt reach
+        if said.get("STE_" if up else "STD_") != Status.PRESENT:
+            continue
+        bound = limits.ST_ELEVATION if up else limits.ST_DEPRESSION
+        claim = Claim("st", bound if up else -inf, inf if up else bound, True, leads)
+        amount = AMOUNT.search(sentence)
+        if amount:
+            level = float(amount["number"].replace(",", ".")) * (100 if amount["unit"] == "mm" else 1000)
+            claim = replace(claim, low=level if up else -level, high=level if up else -level)
+        yield claim
+
+
+def _leads(sentence: str) -> tuple[str, ...]:
+    """Leads named by themselves, else by their territory."""
+    found: list[str] = []
+    for match in LEAD.finditer(sentence):
+        first, last, augmented, limb = match.groups()
+        if first:
+            found += [f"V{n}" for n in range(int(first), int(last or first) + 1)]
+        else:
+            found.append(f"aV{augmented[2].upper()}" if augmented else limb.upper())
+    if not found:
+        found = [lead for match in TERRITORY.finditer(sentence) for lead in LEADS_OF[match[1]]]
+    return tuple(dict.fromkeys(found))
