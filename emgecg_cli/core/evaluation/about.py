@@ -81,7 +81,7 @@ def day_of(predictions: Path | None) -> str | None:
 
 
 def perturbed_records(store: Store) -> dict[str, str]:
-    """Record id -> what was done to its recording, of the records of a perturbed store that were hit."""
+    """Record id -> what was done to its recording, of the perturbed records of a perturbed store."""
     kind = perturbation_of(store)
     if kind is None or not (store.path / PERTURBED).is_file():
         return {}

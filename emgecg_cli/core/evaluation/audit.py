@@ -1,4 +1,4 @@
-"""What must hold before predictions are scored, and what a reader of the scores must know about the texts."""
+"""Checks before predictions are scored, and what a reader of the scores must know about the texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports written without looking at any signal: what a model's scores must be held against."""
+"""Reports written without any signal, with which a model's scores must be compared."""
 
 from __future__ import annotations
 

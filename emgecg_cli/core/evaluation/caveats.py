@@ -1,4 +1,4 @@
-"""What stands above a table of scores: what makes the numbers mean less, or something else, than they seem to."""
+"""The caveats above a table of scores: why the numbers may mean less, or something else, than they seem to."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class ValueTable:
-    """The values of a system told apart item by item."""
+    """The values of a system broken down item by item."""
 
     name: str
     title: str

@@ -1,7 +1,7 @@
 """The report page: scores, and a few ECGs on paper beside what was written about them. One HTML file, nothing loaded.
 
-The page works without scripts, prints, and escapes every text. It begins with what was scored. What it shows of a score
-is what the score says of itself: value, confidence interval, signature.
+The page works without scripts, prints, and escapes every text. It begins with what was scored. Each score is
+shown with its own value, confidence interval and signature.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Scores:
     """What `scores.json` holds. `about` is what was scored and `caveats` what limits it, to be read before any value.
     `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are.
 
-    `tables` tell the values of the model's metrics apart: by finding, say, with precision, recall, F1 and support.
+    `tables` break the model's values down item by item: by finding, say, with precision, recall, F1 and support.
     """
 
     about: About | None = field(default=None, kw_only=True)
@@ -136,7 +136,7 @@ def score_rows(
 
 def _scores(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], computed: Computed, seed: int,
             resamples: int) -> Scores:
-    """The scores, but for what is said beside them."""
+    """The scores, without notes and caveats."""
     references = [row.reference or "" for row in rows]
     systems = [System(name, computed.values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
     clusters, clustered_by = clusters_of(rows)
@@ -145,7 +145,7 @@ def _scores(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], 
 
 
 def _notes(rows: Sequence[PredictionRow], asked: Asked, tasks: Sequence[Task], computed: Computed) -> list[str]:
-    """What the sections and the metrics have to say."""
+    """The notes of the sections and the metrics."""
     notes = section_notes(rows, asked.section)
     if asked.segmentation is not None and not any(groups_of(rows)):
         notes.append(f"--segmentation {asked.segmentation} changed nothing: all reports have blanks between words")

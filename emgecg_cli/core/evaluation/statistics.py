@@ -1,4 +1,5 @@
-"""The statistics of every report, kept beside the scores: from them any value and interval can be had without texts.
+"""The statistics of every report, kept beside the scores: from them any value and interval can be computed without
+texts.
 
 `NAME.parquet` beside `NAME.json` has a row for each record and system: `record_id`, `dataset`, `subject_id`, `system`,
 and a column for each statistic, "metric (slice): statistic", null where the record is not in the slice.

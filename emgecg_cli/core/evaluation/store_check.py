@@ -1,4 +1,4 @@
-"""How a set of predictions stands to the store it is scored with."""
+"""Checks of a set of predictions against the store it is scored with."""
 
 from __future__ import annotations
 

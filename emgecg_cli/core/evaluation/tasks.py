@@ -1,4 +1,4 @@
-"""What there is to compute: each metric on each part of a set that it is computed on."""
+"""The tasks of scoring: each metric on each part of a set that it applies to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What is true of a record: its signal and what is measured on it, or its tables and their reference ranges; its codes.
 
-A report is held against its own record, and against the samples that were shown: the measurements are those of the
-store, or are made from its signal when first asked for. A quality of "poor" judges nothing.
+A report is checked against its own record, and against the samples that were shown: the measurements are those of the
+store, or are made from its signal when first asked for. A measurement of quality "poor" is not used as evidence.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the measured tables of an EMG examination call abnormal: values beyond their reference range, absent responses.
 
-The table knows nothing of how reports are worded: a value is abnormal when it lies beyond the outermost line of its
+How reports are worded plays no part: a value is abnormal when it lies beyond the outermost line of its
 reference range on the abnormal side, or its response is absent.
 """
 

@@ -1,8 +1,9 @@
 """How good reports are: per-report statistics first, corpus value second.
 
 A metric turns every hypothesis-reference pair into a row of numbers whose column SUMS decide the corpus value.
-Confidence intervals then cost one matrix product, and no metric has to know about resampling. What it needs, which of
-its values are better low, its notes and its tables it says itself: nothing outside its file knows it by name.
+Confidence intervals then cost one matrix product, and no metric has to know about resampling. A metric declares what it
+needs and which of its values are better low, and brings its notes and tables: nothing outside its file knows it by
+name.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.evidence import Evidence
 
 Need = Literal["text", "codes", "evidence", "weights", "judge"]
-# What of the texts is compared: "tokens" and "text" by language and by section, tokens only where it was said how texts
+# What of the texts is compared: "tokens" and "text" by language and by section, tokens only if it is known how texts
 # without blanks between words are cut; "reports" as they are, all at once.
 Compares = Literal["tokens", "text", "reports"]
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a metric says of itself before anything is computed. `lower_is_better` names values, without their slice."""
+    """What a metric declares before anything is computed. `lower_is_better` names values, without their slice."""
 
     needs: frozenset[Need] = frozenset()
     compares: Compares = "reports"
@@ -35,8 +36,8 @@ class Declared:
 class Given:
     """What is at hand when a slice of a set is scored: its `rows` with their references, their languages, how texts
     without blanks between words are cut (None where there are none), the train `reports` of its language and section,
-    what is true of the records, a judge, and the metric's own `settings`. What it puts into `kept` is there for the
-    next slice."""
+    what is true of the records, a judge, and the metric's own `settings`. What it puts into `kept` is available for
+    the next slice."""
 
     rows: Sequence[PredictionRow] = ()
     languages: Sequence[str] = ("en",)
@@ -102,7 +103,8 @@ class Metric(Protocol):
         ...
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
-        """Corpus values from column sums, (..., k) -> value name -> (...). Values lie in 0-1, unless it is said."""
+        """Corpus values from column sums, (..., k) -> value name -> (...). Values lie in 0-1 unless stated
+        otherwise."""
         ...
 
     def signature(self) -> str:
@@ -112,7 +114,7 @@ class Metric(Protocol):
 
 @runtime_checkable
 class Noted(Protocol):
-    """A metric with something to say beside its values."""
+    """A metric that adds notes to its values."""
 
     def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
         """Sentences on the model's reports and their references, each with its count."""
@@ -121,7 +123,7 @@ class Noted(Protocol):
 
 @runtime_checkable
 class Tabled(Protocol):
-    """A metric whose values can be told apart item by item."""
+    """A metric whose values can be broken down item by item."""
 
     def tabulate(self, sums: np.ndarray) -> list[Table]:
         """From column sums (..., k), as `aggregate`."""

@@ -55,15 +55,15 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     The store' is a view (`store.views`): it holds what was reached, and draws its signals from the store it is of when
     they are read; with `copy` it holds them itself, and stands without that store. What a row says of its signal
     (checks, hash, fingerprint, clipping, measurements if the store has any) is of the signal as it is now; what its
-    recorder had measured is left out where it was hit.
+    recorder had measured is left out for perturbed records.
 
     `levels` maps level names to values, None = not given; exactly the level of `kind` must be given. `records` is the
-    share of the records, of `split` if that is given, that are hit; the choice and the noise of a record depend on the
-    seed and its record_id alone, so that they do not move with order, shards or other records' noise, and the same seed
-    at several levels gives the same noise at several strengths. `out` None means beside the store, under a name that
-    says kind and level. `perturbed.jsonl` says which records were hit and what ratio was reached; of a store that was
-    perturbed before, the manifest keeps what was done then as `earlier`. Killed and run again, it goes on.
-    `progress(done, total)` counts records. Raises MedReportError for a wrong level, share or split, and when `out`
+    share of the records, of `split` if that is given, that are perturbed; the choice and the noise of a record depend
+    on the seed and its record_id alone, so that they do not move with order, shards or other records' noise, and the
+    same seed at several levels gives the same noise at several strengths. `out` None means beside the store, under a
+    name that says kind and level. `perturbed.jsonl` says which records were perturbed and what ratio was reached; of a
+    store that was perturbed before, the manifest keeps what was done then as `earlier`. Killed and run again, it goes
+    on. `progress(done, total)` counts records. Raises MedReportError for a wrong level, share or split, and when `out`
     holds something else.
     """
     perturb: Perturb = names.resolve("perturbation", kind)
@@ -97,7 +97,7 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
 
 
 def _make_manifest(store: Store, blank: Manifest, table: polars.LazyFrame, rows: Iterable[PerturbedRow]) -> Manifest:
-    """The manifest of a perturbed store, from its table and what was reached in the records that were hit."""
+    """The manifest of a perturbed store, from its table and what was reached in the perturbed records."""
     told, hit = store.manifest.details, list(rows)
     earlier = {"earlier": told["perturbation"]} if told.get("perturbation") else {}
     # without what was found in the recordings as they were
@@ -123,7 +123,7 @@ def _flag(name: str) -> str:
 
 
 def _choose(store: Store, records: float, split: str | None, seed: int) -> list[int]:
-    """The rows that are hit: a seeded share of the split's records, and always the same for the same records."""
+    """The rows that are perturbed: a seeded share of the split's records, and always the same for the same records."""
     if not 0 < records <= 1:
         raise MedReportError(f"a share of {records:g} of the records", "give --records more than 0 and at most 1")
     indices = store.indices(split).tolist()

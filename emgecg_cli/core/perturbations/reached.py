@@ -33,7 +33,7 @@ def changed_share(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def summary(rows: Sequence[PerturbedRow]) -> dict[str, Any]:
-    """What the manifest says about the records that were hit."""
+    """What the manifest says about the perturbed records."""
     reached = [row.snr_db for row in rows if row.snr_db is not None]
     quantiles = {f"p{q}": round(float(np.percentile(reached, q)), 2) for q in (5, 50, 95)} if reached else None
     return {"perturbed": len(rows), "unchanged": sum(row.snr_db is None for row in rows),

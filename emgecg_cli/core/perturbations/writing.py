@@ -53,14 +53,14 @@ MakeManifest = Callable[[polars.LazyFrame, Iterable[PerturbedRow]], Manifest]
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be written: a drawing of the rows that are `hit`, in order, of a store that is open."""
+    """What is to be written: the rows `hit`, in order, of an open store, drawn as perturbed."""
 
     store: Store
     drawing: Drawing
     hit: list[int]
 
     def signals(self, place: Path) -> DrawnSignals:
-        """The signals as they are drawn, not yet held against anything."""
+        """The signals as they are drawn, not yet checked against anything."""
         ids = self.store.column("record_id").gather(self.hit).to_list()
         return DrawnSignals(self.store.payload, self.drawing, self.store.fs, place, np.asarray(self.hit, np.int64), ids)
 
@@ -71,7 +71,7 @@ class Job:
 
 def write_view(job: Job, out: Path, identity: Mapping[str, Any], make_manifest: MakeManifest, engine: Engine,
                progress: Progress | None) -> Manifest:
-    """Draw every record that is hit once and write down what was reached, in parts, so that a killed run goes on.
+    """Draw every perturbed record once and record what was reached, in parts, so that a killed run can resume.
 
     `make_manifest(table, rows)` is called last, with the table of the view and what `perturbed.jsonl` says.
     """
@@ -178,7 +178,7 @@ def _build_shard(job: Job, number: int, span: tuple[int, int]) -> Shard:
 
 
 def _measure(job: Job, out: Path, shard_size: int) -> list[PerturbedRow]:
-    """What was reached in each record that was hit, from the signals as they were and as they were written."""
+    """What was reached in each perturbed record, from the signals as they were and as they were written."""
     rows = []
     opened, shard = -1, np.empty(0)
     for index, record_id in zip(job.hit, job.signals(out).ids, strict=True):

@@ -1,4 +1,4 @@
-"""The index of a store in the making: what a source lists, on disk, so that no set is too large to plan.
+"""The index of a store that is being made: what a source lists, on disk, so that no set is too large to plan.
 
 It is a private SQLite database in a temporary file that nobody can see and that is gone with the process, killed or
 not. It finds duplicated ids, counts patients for the split, and gives the references of one shard at a time.
@@ -39,7 +39,7 @@ class Index:
         self.hash = digest.hexdigest()
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk."""
         self._db.close()
 
     def _add(self, item: RecordRef | QuarantineRow) -> str:

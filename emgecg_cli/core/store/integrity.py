@@ -1,4 +1,4 @@
-"""What is read from a store, held against the hashes that were written with it; each thing once in a process.
+"""What is read from a store is checked against the hashes that were written with it, once per process.
 
 A recording has its checksum in the table, which the manifest's hash covers, so that reading one at random costs its own
 bytes and not its shard's. The rows of a shard are hashed as a file, when the first of them is read.
@@ -24,9 +24,9 @@ SHARDS = "shards"  # what a manifest calls the hashes of the shards' files
 
 @dataclass
 class Integrity:
-    """The hashes of a store, and what this process has seen to be right.
+    """The hashes of a store, and what this process has verified.
 
-    `files` has those of the shards' files, and none for a store of before they were kept; `sums` a number for every
+    `files` has those of the shards' files, and none for a store made before they were kept; `sums` a number for every
     row's signal, as `sum_of` makes it, and `seen` the rows whose signal had it. `checks_signals`: whether there is a
     number for any signal.
     """
@@ -60,8 +60,8 @@ class Integrity:
 def integrity_of(store: Path, manifest: Manifest, places: polars.DataFrame) -> Integrity:
     """What a store's manifest and the columns of its table say.
 
-    A store of before there were checksums has the hashes of its signals. They say nothing of recordings that never
-    change, which have none, nor of a perturbed store, which has those of the recordings as they had been.
+    A store made before there were checksums has the hashes of its signals. They cover neither recordings that never
+    change, which have none, nor a perturbed store, which has those of the recordings as they were before.
     """
     files = manifest.details.get(SHARDS) or {}
     if CHECKSUM in places.columns:

@@ -38,7 +38,7 @@ READ_OTHERWISE = ("unused_signals", "derived_leads")
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """A prepared store: where it is, its manifest, and what of it had been there before this call."""
+    """A prepared store: where it is, its manifest, and how much of it had been there before this call."""
 
     path: Path
     manifest: Manifest
@@ -48,7 +48,7 @@ class PrepareResult:
 
 def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engine = IN_THIS_PROCESS,
                   progress: Progress | None = None) -> PrepareResult:
-    """Write a store from an opened source, or go on with a killed run; the result is the same bytes.
+    """Write a store from an opened source, or resume a killed run; the result is the same bytes.
 
     The split is drawn over all listed records, so that it does not move with what is set aside later; so are the
     shards, each of which is a pure function of its references. `progress(done, total)` counts recordings. Raises
@@ -93,7 +93,7 @@ def settings_for(kind: Kind, config: PrepareConfig) -> dict[str, Any]:
 
 def _marked(listing: Iterable[RecordRef | QuarantineRow],
             rules: tuple[str, ...]) -> Iterator[RecordRef | QuarantineRow]:
-    """The listing with recordings marked whose text is none, or none once it is clean."""
+    """The listing, with those recordings marked whose text is empty, or empty after cleaning."""
     for item in listing:
         if isinstance(item, RecordRef):
             texts = [text for name in TEXTS if isinstance(text := item.details.get(name), str)]

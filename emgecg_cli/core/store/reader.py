@@ -64,8 +64,8 @@ class Store:
 
     @property
     def rows_are_stale(self) -> bool:
-        """Whether rows describe signals as they were before a perturbation: in stores of before they were described
-        again."""
+        """Whether rows describe signals as they were before a perturbation: in stores made before they were
+        described again."""
         return self.manifest.command == "perturb" and not {SHARDS, VIEW} & self.manifest.details.keys()
 
     @property
@@ -152,7 +152,7 @@ class Store:
         return self.payload.references()
 
     def row(self, index: int) -> RecordRow:
-        """All that is known of a row beside what it holds."""
+        """All columns of a row as a `RecordRow`."""
         return to_row(self.rows.values(self._checked(index)))
 
     def _checked(self, index: int) -> int:

@@ -77,8 +77,8 @@ class StoredRows:
         return place, index - (int(self.ends[place - 1]) if place else 0)
 
     def values(self, index: int) -> dict[str, Any]:
-        """The columns of a row that it has, from its line; the lines of a shard are held against their hash when the
-        first of them is read."""
+        """The columns of a row that it has, from its line; the lines of a shard are checked against their hash when
+        the first of them is read."""
         path = self.path / rows_file(int(self.shards[self.place(index)[0]]))
         self.integrity.check_file(path.name)
         try:

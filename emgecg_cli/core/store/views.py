@@ -1,10 +1,10 @@
 """Views: a perturbed store that holds no signals. What it shows is drawn from its original when it is read.
 
 A view has a manifest, which names the original and the perturbation with its level and seed, `perturbed.jsonl`, which
-says what was reached in each record that was hit, and `perturbed.parquet`, with those columns of its table that are not
-the original's. A signal depends on the original, the seed and the record's id alone, and is held against the checksum
-that it had when the view was made. Measurements are made anew for the row that is read; the table has none of records
-that were hit.
+says what was reached in each perturbed record, and `perturbed.parquet`, with those columns of its table that are not
+the original's. A signal depends on the original, the seed and the record's id alone, and is checked against the
+checksum that it had when the view was made. Measurements are made again for the row that is read; the table has none
+for perturbed records.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ AT = "at"  # its column of row numbers
 OF_SIGNAL = (*(one.name for one in fields(SignalChecks)), "signal_hash", "fingerprint", "n_clipped", "n_missing")
 SCHEMA = {AT: polars.Int64, "record_id": polars.String, CHECKSUM: polars.Int64, "snr_db": polars.Float64,
           "changed": polars.Float64} | {name: BASE_SCHEMA[name] for name in OF_SIGNAL}
-# what its recorder, or an earlier look at other samples, had measured
+# what its recorder, or an earlier measurement on other samples, had found
 _ABSENT = (*GROUP_SCHEMAS["machine"], *GROUP_SCHEMAS["measurements"])
 _HINT = "remove the folder and run `medreport perturb` again"
 
@@ -63,8 +63,8 @@ class Drawing:
 
 @dataclass(frozen=True, eq=False)
 class DrawnSignals:
-    """The recordings of a view; see `payloads.Payload`. `hit` are the rows that are drawn, in order, `ids` their record
-    ids, and `sums` the checksums they had when the view was made, None while it is made."""
+    """The recordings of a view; see `payloads.Payload`. `hit` are the rows that are perturbed, in order, `ids` their
+    record ids, and `sums` the checksums they had when the view was made, None while it is made."""
 
     original: Payload
     drawing_of: Drawing
@@ -76,7 +76,7 @@ class DrawnSignals:
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, bool), repr=False)
 
     def at(self, index: int) -> int | None:
-        """The number of a row among those that were hit; None for the others."""
+        """The number of a row among those that are perturbed; None for the others."""
         at = int(np.searchsorted(self.hit, index))
         return at if at < len(self.hit) and self.hit[at] == index else None
 
@@ -118,7 +118,7 @@ class DrawnSignals:
 
 @dataclass(frozen=True, eq=False)
 class ViewRows:
-    """The rows of a view: the original's, and what is of the signal as it is drawn."""
+    """The rows of a view: the original's, with the columns that describe the drawn signal."""
 
     original: Rows
     signals: DrawnSignals
@@ -145,7 +145,8 @@ class ViewRows:
         return values | of_signal(values, self.signals.original.signal(index), self.signals.signal(index))
 
     def scan(self) -> polars.LazyFrame:
-        """The table: the original's, with the columns of the signal as they are now where a record was hit."""
+        """The table: the original's, with the columns that describe the signal as they are now for perturbed
+        records."""
         table = self.original.scan().with_row_index(AT).with_columns(polars.col(AT).cast(polars.Int64))
         there = table.collect_schema().names()
         new = [name for name in (*OF_SIGNAL, CHECKSUM) if name in there]
@@ -160,8 +161,8 @@ class ViewRows:
 
 
 def of_signal(values: Mapping[str, Any], before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """The columns of a row that say something of its signal, int16 (12, L), as it is after a perturbation; measurements
-    where the row had any."""
+    """The columns of a row that describe its signal, int16 (12, L), after a perturbation; measurements if the row had
+    any."""
     fs, derived = int(values["fs"]), values.get("derived_leads") or ()
     found = described(after, fs, derived) | {"n_clipped": count_clipped(after), "n_missing": values["n_missing"] + int(
         np.count_nonzero((after == MISSING) & (before != MISSING)))}

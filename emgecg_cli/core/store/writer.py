@@ -53,7 +53,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Engine:
-    """Where shards are made: the engine's name and how many workers it takes; None is what the machine has."""
+    """Where shards are made: the engine's name and its number of workers; None is what the machine has."""
 
     name: str = "local"
     workers: int | None = 1
@@ -88,7 +88,7 @@ def write_store(out: Path, *, identity: Mapping[str, Any], sizes: Sequence[int],
                 build: Callable[[int, Any], Shard], make_manifest: MakeManifest,
                 kind: Kind = OF_RECORDINGS, set_aside: Iterable[QuarantineRow] = (), files: Sequence[str] = (),
                 engine: Engine = IN_THIS_PROCESS, progress: Progress | None = None) -> WriteResult:
-    """Write a store shard by shard, or go on with a killed run.
+    """Write a store shard by shard, or resume a killed run.
 
     `identity` is all that decides the bytes (resolved arguments, hashes of inputs), as JSON values. `sizes` holds the
     number of input records of each shard. `job(i)` is asked here for what shard i is made from, and `build(i, job)`
@@ -152,7 +152,7 @@ def _write_one(out: Path, folder: Path, kind: Kind, build: Callable[[int, Any], 
 
 @dataclass
 class _Gathered:
-    """What all shards say together: why records were left out, their counts and rows, the hashes of their files."""
+    """Totals over all shards: why records were left out, their counts and rows, the hashes of their files."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)

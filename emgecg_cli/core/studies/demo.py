@@ -1,7 +1,7 @@
 """`demo`: the whole pipeline on a simulated cohort, ending with one table and one page.
 
-The same model writes reports from the real signals, from another patient's, from none at all, and from noisy ones: what
-of its score comes from the signal is then plain to see.
+The same model writes reports from the real signals, from another patient's, from none at all, and from noisy ones: so
+that the part of its score that comes from the signal is plain to see.
 """
 
 from __future__ import annotations

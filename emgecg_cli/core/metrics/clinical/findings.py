@@ -37,7 +37,7 @@ class Findings:
     """Micro F1, precision and recall over the abnormal findings; beside them F1 over all findings, the share of reports
     whose set of findings is exactly right, and the share with a sentence that the labeler could not read.
 
-    All lie in 0-1. A ratio without any count in its denominator is 0, as nothing was shown. `codes` are the findings
+    All lie in 0-1. A ratio with an empty denominator is 0. `codes` are the findings
     that are counted one by one: those the labelers know, then those that only records have.
     """
 

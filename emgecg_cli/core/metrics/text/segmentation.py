@@ -1,6 +1,6 @@
 """Text without blanks between words to tokens: by character, or, Chinese, by the words that jieba finds.
 
-Which of them it is decides the score: 500 simulated Chinese reports, half of them against another patient's, have a
+The choice decides the score: 500 simulated Chinese reports, half of them against another patient's, have a
 BLEU-4 of 0.69 by character and of 0.67 by word. So none of them is the default, and the signature names it. Characters
 need no dictionary; jieba's knows few terms of electromyography, and its words change with its version.
 

@@ -1,4 +1,4 @@
-"""The data card of a store: what is in it, what was left out, and what in it deserves a look."""
+"""The data card of a store: what is in it, what was left out, and what in it needs attention."""
 
 from __future__ import annotations
 

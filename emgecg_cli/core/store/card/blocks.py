@@ -9,7 +9,7 @@ from emgecg_cli.core.store.card.tallies import Tally
 
 @dataclass(frozen=True)
 class Table:
-    """A head and rows of texts; the columns named in `numbers` are set right."""
+    """A head and rows of texts; the columns named in `numbers` are right-aligned."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -27,7 +27,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Code:
-    """An expression to type, after a word that leads to it."""
+    """An expression to type, with words that introduce it."""
 
     lead: str
     text: str

@@ -92,8 +92,8 @@ def gather_facts(records: polars.LazyFrame, quarantine: Path | Mapping[str, int]
     `quarantine` is `quarantine.jsonl`, or how many records each reason set aside; `details` is what the manifest says
     of the source, with at least `dataset`; `cleaning` how many reports each rule changed, and `unused` how many records
     have a column that nothing was read from. Nothing of it is a path or a time, so the same store gives the same
-    facts. `alike((shard, row), (shard, row))` looks at two signals with near fingerprints and says whether they are of
-    one recording; without it no such pair is named.
+    facts. `alike((shard, row), (shard, row))` compares two signals with near fingerprints and says whether they are of
+    one recording; without it no such pair is reported.
     """
     n_records, n_subjects, n_recordings, samples = collect(records.select(
         polars.len().alias("n"), _col("subject_id").n_unique().alias("subjects"),
@@ -226,7 +226,7 @@ def _reasons(quarantine: Path | Mapping[str, int]) -> dict[str, int]:
 
 
 def facts_for_manifest(facts: CardFacts) -> dict[str, Any]:
-    """The honesty checks as JSON values: how many, and the first records of each kind with their evidence."""
+    """The quality checks as JSON values: how many, and the first records of each kind with their evidence."""
     checks = {one.kind: {"found": one.n, "first": [asdict(finding) for finding in one.first]}
               for one in facts.findings}
     fractions = facts.tallies.get("fractions")

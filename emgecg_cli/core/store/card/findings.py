@@ -1,5 +1,5 @@
-"""The honesty checks of a data card: what in a set deserves a look, by record and with the evidence. Nothing here is a
-failure of preparation; a patient in two splits alone would be one."""
+"""The quality checks of a data card: what in a set needs attention, by record and with the evidence. Nothing here is a
+failure of preparation, except a patient in two splits."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _listed(column: str, title: str, meaning: str) -> _Check:
 
 
 def _with_unused(check: _Check) -> _Check:
-    """Absent leads beside what the file holds instead, since a name that is not known looks like an absent lead."""
+    """Absent leads, with what the file holds instead, since a lead under an unknown name looks absent."""
     unused = polars.when(_col("unused_signals").list.len() > 0).then(
         polars.format("; not used: {}", _col("unused_signals").list.join(", "))).otherwise(polars.lit(""))
     return replace(check, evidence=polars.concat_str(check.evidence, unused))
@@ -153,7 +153,7 @@ def _same_signals(records: polars.LazyFrame) -> Findings:
 
 
 def _others(group: polars.DataFrame) -> str:
-    """With whom the first record of a group shares its signal."""
+    """The records with which the first of a group shares its signal."""
     others = group["record_id"][1:].to_list()
     named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
     return f"the same samples as {named}; {_spread(group['subject_id'].to_list(), group['split'].to_list())}"

@@ -1,4 +1,4 @@
-"""What the card says of a store of recordings: their signals, and what the honesty checks found in them."""
+"""What the card says of a store of recordings: their signals, and what the quality checks found in them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the records of a store hold: recordings, or EMG tables. Each kind is one file behind the same Protocol.
 
-A manifest names its kind as `details.modality`, and `kind_of` is the one place that asks for it. Whoever needs to know
-more asks the `Kind` for it, or the open store; a further kind is a file here, and one more in KINDS.
+A manifest names its kind as `details.modality`, and `kind_of` is the one place that asks for it. Everything
+else asks the `Kind`, or the open store; a further kind is a file here, and one more in KINDS.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Payload(Protocol):
         """The tables of a row; raises MedReportError where there are none."""
 
     def references(self) -> References | None:
-        """The reference ranges that the values of its tables are held against; None where there are none."""
+        """The reference ranges that the values of its tables are compared with; None if there are none."""
 
     def shown(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """What a row holds, by the name under which a map-style data set gives it."""
 
     def is_checked(self) -> bool:
-        """Whether `signal` holds what it reads against a hash."""
+        """Whether `signal` checks what it reads against a hash."""
 
 
 class Kind(Protocol):
@@ -79,7 +79,7 @@ class Kind(Protocol):
 
     @property
     def fewest(self) -> int:
-        """How many records can be trained on at least."""
+        """The fewest records that can be trained on."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class Kind(Protocol):
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Settings of `prepare` that mean nothing here."""
+        """Settings of `prepare` that have no effect here."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -109,13 +109,13 @@ class Kind(Protocol):
         a checksum for each row where rows have one."""
 
     def gather(self, out: Path, partial: Path, n_shards: int) -> None:
-        """Make of the data of all shards what the finished store has."""
+        """Make what the finished store has from the data of all shards."""
 
     def finish(self, out: Path, records: polars.LazyFrame, config: PrepareConfig) -> dict[str, Any]:
         """Write `files` that follow from the whole store; returns what the manifest says of them."""
 
     def alike(self, out: Path, config: PrepareConfig) -> Callable[[tuple[int, int], tuple[int, int]], bool] | None:
-        """Whether two rows of shards, (shard, row) each, are of one recording; None where that cannot be said."""
+        """Whether two rows of shards, (shard, row) each, are of one recording; None if that cannot be decided."""
 
     def card(self, facts: CardFacts) -> list[Section]:
         """The sections of a data card that are about this kind alone."""

@@ -107,7 +107,7 @@ def _row(recording: Recording, report: str | None, config: PrepareConfig, record
 
 
 def _reading(recording: Recording, fs: int, derived: list[str]) -> Reading | None:
-    """What there is to say of how the file was read; None for twelve leads at a whole rate."""
+    """How the file was read, if there is anything to note; None for twelve leads at a whole rate."""
     ratio = resampling_ratio(recording.fs, fs) if isinstance(recording.fs, Fraction) else None
     found = Reading(str(ratio) if ratio else None, recording.unused_signals or None, derived or None,
                     recording.file_flags or None)
@@ -115,7 +115,7 @@ def _reading(recording: Recording, fs: int, derived: list[str]) -> Reading | Non
 
 
 def described(stored: np.ndarray, fs: int, derived: Collection[str] = ()) -> dict[str, Any]:
-    """The columns of a row that say something of its signal as it is stored, int16 microvolts (12, L); `derived` leads
+    """The columns of a row that describe its signal as it is stored, int16 microvolts (12, L); `derived` leads
     were computed from others."""
     return vars(check_signal(stored, fs, derived)) | {"signal_hash": signal_hash(stored),
                                                       "fingerprint": fingerprint(stored, fs)}

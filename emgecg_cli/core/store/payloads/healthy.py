@@ -36,7 +36,7 @@ def check_healthy(healthy: str) -> None:
 
 def fit_references(cases: Iterable[TableCase], percentiles: Sequence[float], covariates: str,
                    healthy: str = "cases") -> tuple[References, dict[str, Any]]:
-    """References of the healthy among these cases (of the train split), and whom they are of, as JSON values.
+    """References of the healthy among these cases (of the train split), and whose they are, as JSON values.
 
     "pool" counts the healthy examinations and why the others are none. With `healthy` "nerves" the others give the
     values of nerves that their reports call normal (`references.nerves`), and "nerves" counts these examinations and

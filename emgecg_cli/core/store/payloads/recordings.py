@@ -101,8 +101,8 @@ class Recordings:
 
 @dataclass(frozen=True, eq=False)
 class OpenRecordings:
-    """The recordings of an open store; see `payloads.Payload`. The first time that a process reads a signal, it is held
-    against its hash."""
+    """The recordings of an open store; see `payloads.Payload`. The first time that a process reads a signal, it is
+    checked against its hash."""
 
     path: Path
     rows: StoredRows

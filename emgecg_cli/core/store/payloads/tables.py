@@ -69,7 +69,7 @@ class Tables:
 
     def write(self, out: Path, partial: Path, number: int, rows: Sequence[RecordRow],
               data: Sequence[TableCase]) -> tuple[dict[Path, str], list[int] | None]:
-        """See `payloads.Kind`; the tables of a shard wait until they are one with those of all others."""
+        """See `payloads.Kind`; the tables of a shard wait until those of all shards are merged."""
         path = _waiting(partial, number)
         content = frame_bytes(tables_frame(zip((row.record_id for row in rows), data, strict=True)))
         write_atomically(path, content)
@@ -91,7 +91,7 @@ class Tables:
         return {"references": {"items": len(references.entries), "rule": references.rule} | made_of}
 
     def alike(self, out: Path, config: PrepareConfig) -> None:
-        """Two tables are not compared."""
+        """Tables are not compared with each other."""
 
     def card(self, facts: CardFacts) -> list[Section]:
         """See `payloads.Kind`."""

@@ -14,7 +14,7 @@ FLAGGED = "flagged:"  # before a fault, in what is counted of a shard
 
 
 class SetAside(Exception):
-    """A record that was read and is not stored all the same."""
+    """A record that was read and yet is not stored."""
 
     def __init__(self, record: Recording | Examination, reason: str, detail: str) -> None:
         super().__init__(reason)
