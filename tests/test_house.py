@@ -209,7 +209,7 @@ def test_ctrl_c_while_the_commands_are_imported_is_one_line():
 
 # What a store holds is asked for here alone: a manifest's kind is looked up, and so is what a source says it yields.
 SEAMS = {"core/store/payloads/__init__.py", "core/store/prepare.py"}
-PAYLOADS = {"Recordings", "OpenRecordings", "Tables", "OpenTables", "TableCase", "Examination", "Signals"}
+PAYLOADS = {"Recordings", "OpenRecordings", "Tables", "OpenTables", "Examination", "ReadExamination", "Signals"}
 
 
 def asks_what_is_held(tree: ast.AST) -> Iterator[int]:
@@ -234,7 +234,7 @@ def asks_what_is_held(tree: ast.AST) -> Iterator[int]:
 
 @pytest.mark.parametrize("line", [
     "store.modality", "if x.kind.name == 'tables': pass", "manifest.details.get('modality')", "is_tables(store)",
-    "has_tables(store)", "isinstance(shown, Tables)", "isinstance(found, records.TableCase)", "'signals' != kind"])
+    "has_tables(store)", "isinstance(shown, Tables)", "isinstance(found, records.Examination)", "'signals' != kind"])
 def test_every_spelling_of_the_question_is_seen(line):
     assert list(asks_what_is_held(ast.parse(line)))
 

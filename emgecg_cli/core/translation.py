@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Examination, Read, Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Read, ReadExamination, Recording, RecordRef, Source
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import json_hash
@@ -212,7 +212,7 @@ def _judge(ref: RecordRef, original: str, translation: str, to: str) -> RecordRe
     return replace(ref, details={**ref.details, "translation": translation, "translated_to": to})
 
 
-def _read(read: Read, refs: Sequence[RecordRef]) -> Iterator[Recording | Examination | QuarantineRow]:
+def _read(read: Read, refs: Sequence[RecordRef]) -> Iterator[Recording | ReadExamination | QuarantineRow]:
     """Read as the source does, which knows nothing of translations, and put them in place."""
     own = [replace(ref, details={key: value for key, value in ref.details.items()
                                  if key not in ("translation", "translated_to")}) for ref in refs]

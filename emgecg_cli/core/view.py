@@ -12,7 +12,7 @@ import polars
 
 from emgecg_cli.core.artifacts import Measurements, Reading, RecordRow
 from emgecg_cli.core.emg.case import Case, NcvRow, values
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evidence import Evidence
@@ -54,7 +54,7 @@ class ViewedTables:
     n_judged: int
 
 
-def _open_tables(store: Store, row: RecordRow, stored: TableCase, references: References | None) -> ViewedTables:
+def _open_tables(store: Store, row: RecordRow, stored: Examination, references: References | None) -> ViewedTables:
     """The tables of a record beside the ranges that judge their values."""
     if stored.case is None:
         shown = [(name, *(f"{values[0]:g}" for values in matrix[[2, 1, 0]])) for name, matrix in stored.matrices]

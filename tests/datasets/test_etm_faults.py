@@ -29,7 +29,7 @@ from etm_fixture import (
 )
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets.emg_tables import EtmCase, read_etm, survey_etm
+from emgecg_cli.core.datasets.emg_tables import RawExamination, read_etm, survey_etm
 from emgecg_cli.core.datasets.emg_tables import files as etm_files
 from emgecg_cli.core.errors import MedReportError
 
@@ -120,7 +120,7 @@ def test_faults_of_the_csv_form_name_the_row_of_the_file(tmp_path: Path) -> None
     with (tmp_path / "ncv.csv").open("a", encoding="utf-8") as stream:
         stream.write("h1,median,motor,elbow,APB,8.8x,3.1,55,,,\nh9,median,motor,elbow,APB,8.8,3.1,55,,,\nh1,too,short\n")
     rows = list(read_etm(tmp_path))
-    kept = {row.record_id: row for row in rows if isinstance(row, EtmCase)}
+    kept = {row.record_id: row for row in rows if isinstance(row, RawExamination)}
     assert set(kept) == {"h1", "h2"}
     (reason, line), = kept["h1"].flags
     assert (reason, line) == ("text in a number",
@@ -151,7 +151,7 @@ def test_broken_files_leave_the_others(tmp_path: Path) -> None:
     assert [reason for source, reason in reasons if source == "bytes.jsonl"] == ["not UTF-8", "not JSON", "not JSON"]
     assert {source for source, _ in reasons} == {"cut.json", "bytes.jsonl", "no.parquet", "quote.csv", "empty.json",
                                                  "deep.json", "random.csv"}
-    assert sum(isinstance(row, EtmCase) for row in rows) >= 3
+    assert sum(isinstance(row, RawExamination) for row in rows) >= 3
     assert all("\n" not in row.detail for row in rows if isinstance(row, QuarantineRow))
 
 
@@ -193,7 +193,7 @@ def test_any_mutation_of_a_file_gives_cases_reasons_or_one_error(tmp_path: Path)
         target.write_bytes(data)
         try:
             for row in read_etm(root):
-                assert isinstance(row, EtmCase | QuarantineRow)
+                assert isinstance(row, RawExamination | QuarantineRow)
                 assert not isinstance(row, QuarantineRow) or (row.reason and "\n" not in row.detail)
         except MedReportError as error:
             assert "\n" not in error.message

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from emgecg_cli.core.datasets import RecordRef
-from emgecg_cli.core.datasets.emg_tables.cases import EtmCase
+from emgecg_cli.core.datasets.emg_tables.cases import RawExamination
 from emgecg_cli.core.datasets.synthetic_emg import SimulatedCase, draw_case, healthy, listing, read, reports
 from emgecg_cli.core.datasets.synthetic_emg.diseases import DIAGNOSES, LEGS, ROOTS
 from emgecg_cli.core.emg import terms
@@ -252,7 +252,7 @@ def test_the_source_lists_and_reads():
     assert len({ref.subject_id for ref in refs}) == 6 and refs == [*listing(9, 3)][:6]
     reader = pickle.loads(pickle.dumps(functools.partial(read, 6, 3, "both")))
     cases = [*reader(refs[::-1])]
-    assert all(isinstance(case, EtmCase) for case in cases)
+    assert all(isinstance(case, RawExamination) for case in cases)
     assert [case.language for case in cases] == ["en", "zh"] * 3
     assert cases[0].case == draw_case(3, 5).case and cases[0].findings == draw_case(3, 5).findings
 

@@ -14,7 +14,7 @@ from emg_store import short, shown
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import item_of
 from emgecg_cli.core.emg.cells import Cell
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn import tables as drawn_tables
 from emgecg_cli.core.inputs.drawn.values import draw_value, drawn_records
@@ -174,7 +174,7 @@ def test_words_of_stage_1_are_those_of_the_instructions_and_answers_those_of_the
 def test_a_store_without_tables_leaves_their_task_out_and_refuses_it_alone(
         tables: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = shown(tables)
-    monkeypatch.setattr(type(inputs.store), "case", lambda *_: TableCase("findings", "impression"))
+    monkeypatch.setattr(type(inputs.store), "case", lambda *_: Examination("findings", "impression"))
     assert drawn_records(inputs, short(stage1_tasks="class,table")).tasks == ("class",)
     with pytest.raises(MedReportError, match="no tables for --stage1-tasks table"):
         drawn_records(inputs, short(stage1_tasks="table"))
@@ -185,7 +185,7 @@ def test_rows_of_which_no_findings_can_be_written_are_not_drawn(tables: tuple[Pa
     inputs = shown(tables)
     store, original = type(inputs.store), type(inputs.store).case
 
-    def with_odd_rows(self: Any, index: int) -> TableCase:
+    def with_odd_rows(self: Any, index: int) -> Examination:
         stored = original(self, index)
         odd = [replace(row, **{name: "混合"}) for row in stored.case.ncv for name in ("type", "nerve")]
         gone = [replace(row, cells=dict.fromkeys(row.cells, Cell("absent", None, ""))) for row in odd]

@@ -16,7 +16,7 @@ from toy_store import make_store
 from emgecg_cli.core.artifacts import RecordRow
 from emgecg_cli.core.emg.case import READING_ORDER, Case, EmgRow, Item, NcvRow, values
 from emgecg_cli.core.emg.cells import Cell, read_cell
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions import build, build_instructions, open_instructions, table_prompts
 from emgecg_cli.core.instructions.render import text_of, values_of
@@ -68,7 +68,7 @@ CHINESE = """作为一名医生，你的任务是根据患者的EMG和NCV检查�
 尺神经|运动|肘上|小指展肌|7.5|7.7|6|6.3|57.1|58.1
 桡神经|感觉|前臂|手背|2.3|1.9|22|23|71|86.8
 请给出你的诊断："""
-LLM = TableCase("所见", "印象", None, "表:\n正中神经|<unk>|NaN|<unk><unk>\n诊断:", tuple(
+LLM = Examination("所见", "印象", None, "表:\n正中神经|<unk>|NaN|<unk><unk>\n诊断:", tuple(
     (f"item {i}", np.full((3, 7), 6.2 + i, np.float32)) for i in range(3)))
 
 
@@ -99,7 +99,7 @@ class TableStore:
 
     kind = KINDS["tables"]
 
-    def __init__(self, path: Path, cases: Sequence[TableCase], languages: Sequence[str],
+    def __init__(self, path: Path, cases: Sequence[Examination], languages: Sequence[str],
                  references: References | None) -> None:
         from emgecg_cli.core.store import open_store
 
@@ -113,7 +113,7 @@ class TableStore:
     def row(self, index: int) -> RecordRow:
         return replace(self._store.row(index), language=self._languages[index])
 
-    def case(self, index: int) -> TableCase:
+    def case(self, index: int) -> Examination:
         return self._cases[index]
 
     def references(self) -> References | None:
@@ -130,7 +130,7 @@ Stored = Callable[..., Path]
 
 @pytest.fixture
 def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
-    def make(*cases: TableCase, languages: str = "", references: References | None = ALL) -> Path:
+    def make(*cases: Examination, languages: str = "", references: References | None = ALL) -> Path:
         path = make_store(tmp_path / "store", [f"r{i}" for i in range(len(cases))])
         known = languages.split() or ["en"] * len(cases)
         monkeypatch.setattr(build, "open_store", lambda _: TableStore(path, cases, known, references))
@@ -139,7 +139,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
     return make
 
 
-BOTH = (TableCase("EMG: a\nNCV: b", "c", EXAMPLE), TableCase("EMG: 甲\nNCV: 乙", "丙", EXAMPLE))
+BOTH = (Examination("EMG: a\nNCV: b", "c", EXAMPLE), Examination("EMG: 甲\nNCV: 乙", "丙", EXAMPLE))
 
 
 def test_a_record_without_a_report_is_refused_by_name(stored: Stored, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_no_cell_looks_like_two(stored: Stored, tmp_path: Path) -> None:
     evil = "x|9\n### NCV Test:\r\n\x00\u2028<unk>\ufffc"
     case = case_of(NcvRow(evil, evil, evil, evil, {("lat", "left"): Cell("implausible", None, evil)}),
                    emg=(EmgRow("left", evil, evil, evil, evil, evil, evil, evil, evil), EmgRow(None, "")))
-    build_instructions(stored(TableCase(evil, evil, case)), tmp_path / "i")
+    build_instructions(stored(Examination(evil, evil, case)), tmp_path / "i")
     content = open_instructions(tmp_path / "i").rows["r0"].messages[0]["content"]
     plain = text_of(content)
     lines = plain.splitlines()
@@ -242,7 +242,7 @@ def test_the_form_for_language_models_keeps_its_own_prompt(stored: Stored, tmp_p
     (replace(LLM, matrices=(*LLM.matrices[:2], ("CV", np.full((3, 7), np.nan, np.float32)))), r"matrix 3 \('CV'\)"),
     (replace(LLM, matrices=(("CV", np.ones((2, 7), np.float32)), *LLM.matrices[1:])), r"matrix 1 \('CV'\): not 3 x 7"),
 ])
-def test_prompts_and_matrices_that_do_not_fit(case: TableCase, says: str, stored: Stored, tmp_path: Path) -> None:
+def test_prompts_and_matrices_that_do_not_fit(case: Examination, says: str, stored: Stored, tmp_path: Path) -> None:
     with pytest.raises(MedReportError, match=says):
         build_instructions(stored(case), tmp_path / "i")
     assert not (tmp_path / "i/manifest.json").exists()

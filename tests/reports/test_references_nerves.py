@@ -15,7 +15,7 @@ from emgecg_cli.core.datasets.synthetic_emg.healthy import abnormal_deviation
 from emgecg_cli.core.datasets.synthetic_emg.reports import LINE
 from emgecg_cli.core.emg.case import Case, EmgRow, Item, NcvRow
 from emgecg_cli.core.emg.cells import Cell
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.references import fit, read_references
 from emgecg_cli.core.reports.emg.healthy import why_not_healthy
@@ -231,7 +231,7 @@ def test_no_nerve_that_the_simulator_calls_abnormal_counts() -> None:
 @pytest.mark.parametrize("seed", [0, 2])
 def test_more_items_have_references_where_few_examinations_are_healthy(seed: int) -> None:
     drawn = [draw_case(seed, i) for i in range(210)]  # the train split of 300 records
-    cases = [TableCase(each.findings, each.impression, each.case) for each in drawn]
+    cases = [Examination(each.findings, each.impression, each.case) for each in drawn]
     plain, made_of = fit_references(cases, PERCENTILES, "none")
     more, of_more = fit_references(cases, PERCENTILES, "none", "nerves")
     assert set(plain.entries) < set(more.entries) and len(more.entries) >= len(plain.entries) + 10

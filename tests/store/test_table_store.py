@@ -15,7 +15,7 @@ from store_helpers import hashes, prepare
 from emgecg_cli.commands.app import run
 from emgecg_cli.core.artifacts import QuarantineRow, read_rows
 from emgecg_cli.core.datasets import open_dataset
-from emgecg_cli.core.datasets.emg_tables import EtmCase, read_etm
+from emgecg_cli.core.datasets.emg_tables import RawExamination, read_etm
 from emgecg_cli.core.datasets.synthetic_emg import draw_case
 from emgecg_cli.core.emg.case import values
 from emgecg_cli.core.errors import MedReportError
@@ -80,7 +80,7 @@ def test_both_published_forms_from_a_folder(tmp_path: Path) -> None:
     folder = write_jsonl(tmp_path / "etm" / "test.jsonl", [record()])
     prepare(open_dataset("etm", 0, root=folder), tmp_path / "store", clean="none")
     store = open_store(tmp_path / "store")
-    read = [one for one in read_etm(folder) if isinstance(one, EtmCase)]
+    read = [one for one in read_etm(folder) if isinstance(one, RawExamination)]
     assert [store.case(i).case for i in range(len(store))] == [one.case for one in read]
     assert store.column("split").to_list().count("test") == 1 and store.population == "etm/etm"
     details = store.manifest.details

@@ -12,7 +12,7 @@ from typing import Any
 import polars
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets.emg_tables import EtmCase, read_etm
+from emgecg_cli.core.datasets.emg_tables import RawExamination, read_etm
 from emgecg_cli.core.datasets.synthetic_emg import SimulatedCase, draw_case
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import READING_ORDER, Case, EmgRow, Item, NcvRow, values
@@ -125,10 +125,10 @@ def write_hospital(root: Path, language: str = "zh") -> Path:
          "lat_left": "未引出", "amp_left": "0", "cv_left": "", **blank}])
 
 
-def cases(root: Path, mapping: Path | None = None) -> list[EtmCase]:
+def cases(root: Path, mapping: Path | None = None) -> list[RawExamination]:
     """What is read of a folder of which nothing is set aside."""
     rows = list(read_etm(root, mapping))
-    assert all(isinstance(row, EtmCase) for row in rows), rows
+    assert all(isinstance(row, RawExamination) for row in rows), rows
     return rows  # type: ignore[return-value]
 
 
@@ -141,7 +141,7 @@ def numbers(case: Case | None) -> list[tuple[str, str, float]]:
 def set_aside(root: Path) -> list[QuarantineRow]:
     """What is set aside of a folder of which something is kept."""
     rows = list(read_etm(root))
-    assert [row for row in rows if isinstance(row, EtmCase)], "the good records are kept"
+    assert [row for row in rows if isinstance(row, RawExamination)], "the good records are kept"
     return [row for row in rows if isinstance(row, QuarantineRow)]
 
 

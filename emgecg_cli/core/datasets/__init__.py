@@ -19,7 +19,7 @@ import numpy as np
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.resampling import Rate
 
@@ -89,13 +89,13 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Examination:
+class ReadExamination:
     """One EMG examination as read: its tables, with both sections of its report, instead of a signal. Fields are those
     of `Recording`; `flags` are faults of the tables, one line each, that did not set it aside, and `unused` the columns
     of its tables that stand for nothing known."""
 
     ref: RecordRef
-    tables: TableCase
+    tables: Examination
     language: str
     report_kind: str = "physician"
     codes: list[str] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Examination:
     unused: list[str] = field(default_factory=list)
 
 
-Read = Callable[[Sequence[RecordRef]], Iterator[Recording | Examination | QuarantineRow]]
+Read = Callable[[Sequence[RecordRef]], Iterator[Recording | ReadExamination | QuarantineRow]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Source:
     `listing()` streams the records in a fixed order, and those that are refused by what the listing alone shows; it
     never holds the whole set. `read` yields, for each reference in order, the recording or the reason why it is set
     aside; it can be pickled. `arguments` are the resolved options and `details` what else the manifest should say.
-    A source of the modality "tables" yields `Examination`s in place of recordings.
+    A source of the modality "tables" yields `ReadExamination`s in place of recordings.
     A source that takes `no_reports` lists recordings without a report too, as `unreported`, where it is given; else it
     refuses them.
     `population` says whose patients these are: in two stores of one population a subject_id is the same person.

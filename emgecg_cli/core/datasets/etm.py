@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Examination, RecordRef, Source
-from emgecg_cli.core.datasets.emg_tables import EtmCase, read_etm, survey_etm
+from emgecg_cli.core.datasets import ReadExamination, RecordRef, Source
+from emgecg_cli.core.datasets.emg_tables import RawExamination, read_etm, survey_etm
 from emgecg_cli.core.emg.case import case_from_dict, case_to_dict
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 
 TABLES_FORM = "ETM-17k"
 
@@ -46,7 +46,7 @@ def _list(root: Path, mapping: Path | None, no_reports: bool) -> Iterator[Record
             yield replace(ref_of(item), unreported=no_reports and not item.findings and not item.impression)
 
 
-def ref_of(found: EtmCase, kind: str = "physician") -> RecordRef:
+def ref_of(found: RawExamination, kind: str = "physician") -> RecordRef:
     """A case as a reference: the tables travel in its details."""
     details: dict[str, Any] = {
         "findings": found.findings, "impression": found.impression, "language": found.language, "report_kind": kind,
@@ -57,12 +57,12 @@ def ref_of(found: EtmCase, kind: str = "physician") -> RecordRef:
     return RecordRef(found.record_id, found.subject_id, found.source, found.split, details)
 
 
-def read(refs: Sequence[RecordRef]) -> Iterator[Examination]:
+def read(refs: Sequence[RecordRef]) -> Iterator[ReadExamination]:
     """The examinations of references made by `ref_of`."""
     for ref in refs:
         told = ref.details
         case = None if told["case"] is None else case_from_dict(told["case"])
         matrices = tuple((name, np.array(rows, np.float32)) for name, rows in told["matrices"])
-        yield Examination(ref, TableCase(told["findings"], told["impression"], case, told["instruction"], matrices),
-                          told["language"], told["report_kind"], flags=told["flags"],
-                          unused=told.get("unused", []))
+        examination = Examination(told["findings"], told["impression"], case, told["instruction"], matrices)
+        yield ReadExamination(ref, examination, told["language"], told["report_kind"], flags=told["flags"],
+                              unused=told.get("unused", []))

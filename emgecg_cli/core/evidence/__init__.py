@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from emgecg_cli.core.artifacts import PERTURBED, Measurements, PerturbedRow, RecordRow, read_rows
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.evidence.tables import Tables
 from emgecg_cli.core.references import References
 from emgecg_cli.core.store import Store, described
@@ -42,7 +42,7 @@ class RecordEvidence:
         return None if found is None else found[:, :self.row.sig_len - self.row.n_padded]
 
     @cached_property
-    def case(self) -> TableCase | None:
+    def case(self) -> Examination | None:
         """The tables of the examination."""
         return None if self.signal is not None else self.store.case(self.index)
 

@@ -17,7 +17,7 @@ from emgecg_cli.core.artifacts import InstructionRow
 from emgecg_cli.core.emg import terms
 from emgecg_cli.core.emg.case import READING_ORDER, Case, EmgRow, Item, NcvRow, item_of
 from emgecg_cli.core.emg.cells import Cell
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import show_number
 from emgecg_cli.core.references import References
@@ -175,7 +175,7 @@ def _merged(parts: Iterable[Part]) -> list[Part]:
     return merged
 
 
-def _own_parts(stored: TableCase, where: str) -> list[Part]:
+def _own_parts(stored: Examination, where: str) -> list[Part]:
     """The parts of a record in the form for language models; one matrix for each `<unk>`."""
     first, *rest = (stored.instruction or "").split(_PLACE)
     if len(rest) != len(stored.matrices):

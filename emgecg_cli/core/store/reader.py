@@ -12,7 +12,7 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import SPLITS, RecordRow
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
 from emgecg_cli.core.references import References
@@ -142,7 +142,7 @@ class Store:
         """What can be drawn of a row as an ECG, as `signal` gives it; None where there is nothing."""
         return self.payload.drawing(self._checked(index))
 
-    def case(self, index: int) -> TableCase:
+    def case(self, index: int) -> Examination:
         """The tables of a row; raises MedReportError where records have none."""
         index = self._checked(index)
         return self.payload.case(index, self.rows.values(index))

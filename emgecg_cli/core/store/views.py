@@ -20,7 +20,7 @@ import polars
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import Measurements
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, is_finished, manifest_hash, path_at
 from emgecg_cli.core.references import References
@@ -99,7 +99,7 @@ class DrawnSignals:
         """See `payloads.Payload`."""
         return self.signal(index)
 
-    def case(self, index: int, values: Mapping[str, Any]) -> TableCase:
+    def case(self, index: int, values: Mapping[str, Any]) -> Examination:
         """See `payloads.Payload`."""
         return self.original.case(index, values)
 

@@ -5,7 +5,7 @@ table inside a record, `tables_form`, `llm_form` and `csv_form` make cases of th
 page for those who bring their own tables.
 """
 
-from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, ItemMatrix
+from emgecg_cli.core.datasets.emg_tables.cases import ItemMatrix, RawExamination
 from emgecg_cli.core.datasets.emg_tables.reader import read_etm, survey_etm
 
-__all__ = ["EtmCase", "ItemMatrix", "read_etm", "survey_etm"]
+__all__ = ["ItemMatrix", "RawExamination", "read_etm", "survey_etm"]

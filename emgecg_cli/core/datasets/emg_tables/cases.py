@@ -29,9 +29,9 @@ class ItemMatrix:
 
 
 @dataclass(frozen=True)
-class EtmCase:
-    """One examination with its report. `case` is None in the form for language models, which has the prompt instead:
-    `instruction` with one `<unk>` for each of `tensors`, and the whole answer in `output`.
+class RawExamination:
+    """One examination with its report, as a file has it. `case` is None in the form for language models, which has the
+    prompt instead: `instruction` with one `<unk>` for each of `tensors`, and the whole answer in `output`.
 
     `split` is the official one, None where the source names none. `findings` may hold two parts, "EMG:" and "NCV:".
     `language` is "zh" or "en". `source` is the file. `flags` are faults of the tables that did not set the record

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, read_id
+from emgecg_cli.core.datasets.emg_tables.cases import RawExamination, read_id
 from emgecg_cli.core.datasets.emg_tables.columns import VALUE_COLUMNS, Columns, find_columns, lacks, refuse_columns
 from emgecg_cli.core.datasets.emg_tables.mapping import REPORT, EtmMapping
 from emgecg_cli.core.datasets.emg_tables.shapes import MOST_ROWS, RawTable
@@ -39,7 +39,7 @@ def is_csv_form(root: Path) -> bool:
     return (root / CASES).is_file() and any((root / name).is_file() for name in TABLES.values())
 
 
-def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[EtmCase | QuarantineRow]:
+def read_csv_form(root: Path, mapping: EtmMapping) -> Iterator[RawExamination | QuarantineRow]:
     """The cases in the order of `cases.csv`, each with its rows of the tables in their order.
 
     The rows may stand in any order of cases: they are kept in a temporary database on disk. A row that belongs to no
@@ -143,7 +143,7 @@ def csv_form_details(root: Path, mapping: EtmMapping) -> dict[str, Any]:
 
 
 def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Table],
-           mapping: EtmMapping) -> Iterator[EtmCase | QuarantineRow]:
+           mapping: EtmMapping) -> Iterator[RawExamination | QuarantineRow]:
     wanted = {key: names for key, names in mapping["record"].items() if key not in TABLES}
     rows, header, columns = _open(path, wanted, ("record_id",), "record", () if mapping.reports else REPORT)
     found = {CASES: columns} | {TABLES[name]: table.columns for name, table in tables.items()}
@@ -164,7 +164,7 @@ def _cases(database: sqlite3.Connection, path: Path, tables: Mapping[str, Table]
 
 
 def _case(database: sqlite3.Connection, record_id: str, fields: dict[str, str], where: str,
-          loaded: Mapping[str, Table], mapping: EtmMapping) -> EtmCase:
+          loaded: Mapping[str, Table], mapping: EtmMapping) -> RawExamination:
     tables, numbers = {}, {}
     for name in TABLES:
         found = database.execute("SELECT number, cells FROM cells WHERE name = ? AND record_id = ? ORDER BY number "

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
-from emgecg_cli.core.datasets.emg_tables.cases import EtmCase, ItemMatrix, language_of, read_id, read_split, read_text
+from emgecg_cli.core.datasets.emg_tables.cases import (
+    ItemMatrix,
+    RawExamination,
+    language_of,
+    read_id,
+    read_split,
+    read_text,
+)
 from emgecg_cli.core.datasets.emg_tables.columns import find_columns
 from emgecg_cli.core.datasets.emg_tables.mapping import EtmMapping
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
@@ -24,7 +31,7 @@ _FINDINGS = re.compile(r"\s*(?:#+\s*|\*\*)?(?:Findings?|检查所见|所见)(?:\
 
 
 def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | None, default_id: str,
-            mapping: EtmMapping) -> EtmCase:
+            mapping: EtmMapping) -> RawExamination:
     """The case of a record whose fields go by canonical names; raises RecordError when it is to be set aside: no
     answer, a number of `<unk>` other than that of the tensors, a tensor that is not 3 x 7 finite numbers."""
     instruction, output = str(fields.get("instruction") or ""), read_text(fields.get("output"))
@@ -40,7 +47,7 @@ def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | Non
                     for number, entry in enumerate(entries, 1))
     record_id = read_id(fields.get("record_id")) or default_id
     findings, impression = split_answer(output)
-    return EtmCase(record_id, read_id(fields.get("subject_id")) or record_id,
+    return RawExamination(record_id, read_id(fields.get("subject_id")) or record_id,
                    read_split(fields.get("split")) or split, source,
                    language_of(output or instruction, told=fields.get("language")), findings, impression, None,
                    instruction, output, tensors, tuple(flags))

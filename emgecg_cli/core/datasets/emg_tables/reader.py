@@ -9,7 +9,7 @@ from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets.emg_tables import llm_form, tables_form
-from emgecg_cli.core.datasets.emg_tables.cases import EtmCase
+from emgecg_cli.core.datasets.emg_tables.cases import RawExamination
 from emgecg_cli.core.datasets.emg_tables.columns import Columns, find_columns, lacks, refuse_columns
 from emgecg_cli.core.datasets.emg_tables.csv_form import CASES, TABLES, csv_form_details, is_csv_form, read_csv_form
 from emgecg_cli.core.datasets.emg_tables.files import TEXT_TABLES, EtmFile, RawRecord, find_files, iterate_records
@@ -28,7 +28,7 @@ _NEEDED = (("emg", "ncv"), REPORT)
 
 
 def read_etm(root: Path, mapping: Path | None = None,
-             no_reports: bool = False) -> Iterator[EtmCase | QuarantineRow]:
+             no_reports: bool = False) -> Iterator[RawExamination | QuarantineRow]:
     """The cases of a folder, in the order of its files and their rows, and what is set aside, with the reason.
 
     A folder with `cases.csv` is read as the CSV form; else every JSON, JSON lines, CSV, TSV and Parquet file in it,
@@ -45,7 +45,7 @@ def read_etm(root: Path, mapping: Path | None = None,
     first: UnmappedError | None = None
     mapped = False
     for row, error in _read_files(find_files(root, mapping), known):
-        if mapped or isinstance(row, EtmCase):
+        if mapped or isinstance(row, RawExamination):
             yield from held
             held, mapped = [], True
             yield row
@@ -85,7 +85,7 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _read_files(files: Sequence[EtmFile],
-                mapping: EtmMapping) -> Iterator[tuple[EtmCase | QuarantineRow, UnmappedError | None]]:
+                mapping: EtmMapping) -> Iterator[tuple[RawExamination | QuarantineRow, UnmappedError | None]]:
     for file in files:
         stem = file.name.rpartition(".")[0].replace("/", "-")
         for raw in iterate_records(file):
@@ -98,7 +98,7 @@ def _read_files(files: Sequence[EtmFile],
                 yield QuarantineRow(record_id, error.reason, detail, file.name), unmapped
 
 
-def _case(raw: RawRecord, file: EtmFile, record_id: str, mapping: EtmMapping) -> EtmCase:
+def _case(raw: RawRecord, file: EtmFile, record_id: str, mapping: EtmMapping) -> RawExamination:
     if isinstance(raw.record, RecordError):
         raise raw.record
     found = flatten(raw.record, mapping)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from emgecg_cli.core.datasets.emg_tables.cases import (
-    EtmCase,
+    RawExamination,
     flag_lines,
     language_of,
     read_id,
@@ -26,7 +26,7 @@ _PERSON = {"age": (read_age, "years from 0 to 130"), "sex": (read_sex, "male or 
 
 
 def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | None, default_id: str,
-            mapping: EtmMapping) -> EtmCase:
+            mapping: EtmMapping) -> RawExamination:
     """The case of a record whose fields go by canonical names; raises RecordError when it is to be set aside."""
     tables = {}
     for name, group in (("emg", "emg_columns"), ("ncv", "ncv_columns")):
@@ -41,7 +41,7 @@ def case_of(fields: Mapping[str, Any], where: str, source: str, split: str | Non
 
 
 def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: str, source: str, split: str | None,
-               default_id: str, mapping: EtmMapping) -> EtmCase:
+               default_id: str, mapping: EtmMapping) -> RawExamination:
     """The case of a record's fields and its two tables; raises RecordError when it is to be set aside."""
     findings, impression = read_text(fields.get("findings")), read_text(fields.get("impression"))
     if not findings and not impression and mapping.reports:
@@ -58,7 +58,7 @@ def build_case(fields: Mapping[str, Any], emg: RawTable, ncv: RawTable, where: s
     record_id = read_id(fields.get("record_id")) or default_id
     case = Case(person["age"], person["sex"], person["height"], tables.emg, tables.ncv)
     words = (findings, impression) if findings or impression else map(str, (*emg.rows, *ncv.rows))
-    return EtmCase(record_id, read_id(fields.get("subject_id")) or record_id,
+    return RawExamination(record_id, read_id(fields.get("subject_id")) or record_id,
                    read_split(fields.get("split")) or split, source,
                    language_of(*words, told=fields.get("language")), findings, impression, case,
                    flags=(*flags, *flag_lines(tables.flags, where, headings)))

@@ -17,14 +17,14 @@ from functools import partial
 import numpy as np
 
 from emgecg_cli.core import names
-from emgecg_cli.core.datasets import Examination, RecordRef, Source
-from emgecg_cli.core.datasets.emg_tables.cases import EtmCase
+from emgecg_cli.core.datasets import ReadExamination, RecordRef, Source
+from emgecg_cli.core.datasets.emg_tables.cases import RawExamination
 from emgecg_cli.core.datasets.synthetic_emg import examination
 from emgecg_cli.core.datasets.synthetic_emg.diseases import draw_effects
 from emgecg_cli.core.datasets.synthetic_emg.healthy import draw_deviations, draw_person
 from emgecg_cli.core.datasets.synthetic_emg.reports import Conclusion, Truth, conclude, find_truth, write_impression
 from emgecg_cli.core.emg.case import Case
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.emg.terms import SIDES
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.reports.emg.statements import NeedleFinding, Statement
@@ -122,10 +122,11 @@ def open_source(records: int = 2000, seed: int = 0, language: str = "both") -> S
                   partial(_examine, records, seed, language), arguments, modality="tables")
 
 
-def _examine(records: int, seed: int, language: str, refs: Sequence[RecordRef]) -> Iterator[Examination]:
+def _examine(records: int, seed: int, language: str, refs: Sequence[RecordRef]) -> Iterator[ReadExamination]:
     """The cases of these references as examinations."""
     for ref, found in zip(refs, read(records, seed, language, refs), strict=True):
-        yield Examination(ref, TableCase(found.findings, found.impression, found.case), found.language, "template")
+        examination = Examination(found.findings, found.impression, found.case)
+        yield ReadExamination(ref, examination, found.language, "template")
 
 
 def listing(records: int, seed: int, language: str = "both") -> Iterator[RecordRef]:
@@ -135,7 +136,7 @@ def listing(records: int, seed: int, language: str = "both") -> Iterator[RecordR
         yield RecordRef(f"emg-{number:06d}", f"e{seed}-{number:06d}", f"seed {seed}, number {number}")
 
 
-def read(records: int, seed: int, language: str, refs: Sequence[RecordRef]) -> Iterator[EtmCase]:
+def read(records: int, seed: int, language: str, refs: Sequence[RecordRef]) -> Iterator[RawExamination]:
     """The cases of these references, in order; can be pickled with functools.partial."""
     for ref in refs:
         found = _RECORD_ID.fullmatch(ref.record_id)
@@ -143,5 +144,5 @@ def read(records: int, seed: int, language: str, refs: Sequence[RecordRef]) -> I
             hint = f"its records are emg-000000 to emg-{records - 1:06d}"
             raise MedReportError(f"no record '{ref.record_id}' in this synthetic cohort", hint)
         drawn = draw_case(seed, int(found[1]), language)
-        yield EtmCase(ref.record_id, ref.subject_id, None, ref.source, drawn.language, drawn.findings, drawn.impression,
-                      drawn.case)
+        yield RawExamination(ref.record_id, ref.subject_id, None, ref.source, drawn.language, drawn.findings,
+                             drawn.impression, drawn.case)

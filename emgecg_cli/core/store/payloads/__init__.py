@@ -15,7 +15,7 @@ import polars
 
 from emgecg_cli.core.artifacts import RecordRow
 from emgecg_cli.core.config import PrepareConfig
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.references import References
@@ -37,7 +37,7 @@ class Payload(Protocol):
     def drawing(self, index: int) -> np.ndarray | None:
         """What can be drawn of a row as an ECG, as `signal` gives it; None where there is nothing."""
 
-    def case(self, index: int, values: Mapping[str, Any]) -> TableCase:
+    def case(self, index: int, values: Mapping[str, Any]) -> Examination:
         """The tables of a row; raises MedReportError where there are none."""
 
     def references(self) -> References | None:

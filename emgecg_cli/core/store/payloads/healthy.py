@@ -7,7 +7,7 @@ from typing import Any
 
 from emgecg_cli.core.config import HEALTHY
 from emgecg_cli.core.emg.case import Case, Item
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.references import References, fit
 from emgecg_cli.core.references.fit import check_percentiles
@@ -34,7 +34,7 @@ def check_healthy(healthy: str) -> None:
         raise MedReportError(f"--healthy is '{healthy}'", f"available: {', '.join(RULES)}")
 
 
-def fit_references(cases: Iterable[TableCase], percentiles: Sequence[float], covariates: str,
+def fit_references(cases: Iterable[Examination], percentiles: Sequence[float], covariates: str,
                    healthy: str = "cases") -> tuple[References, dict[str, Any]]:
     """References of the healthy among these cases (of the train split), and whose they are, as JSON values.
 
@@ -65,7 +65,7 @@ def fit_references(cases: Iterable[TableCase], percentiles: Sequence[float], cov
     return fit(triples, percentiles, covariates, rule=RULES[healthy]), made_of
 
 
-def _of_nerves(stored: TableCase, case: Case, counts: dict[str, Any]) -> list[tuple[Item | str, float, Case]]:
+def _of_nerves(stored: Examination, case: Case, counts: dict[str, Any]) -> list[tuple[Item | str, float, Case]]:
     """The values of a patient's nerves that the report calls normal, counted."""
     called = normal_nerves(stored.findings, stored.impression, case)
     found: list[tuple[Item | str, float, Case]] = [(item, value, case) for item, value in normal_values(case, called)]

@@ -14,7 +14,7 @@ import polars
 from emgecg_cli.core.artifacts import RecordRow
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.datasets import Recording
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.signals.fingerprint import checksum
@@ -120,7 +120,7 @@ class OpenRecordings:
         """See `payloads.Payload`."""
         return self.signal(index)
 
-    def case(self, index: int, values: Mapping[str, Any]) -> TableCase:
+    def case(self, index: int, values: Mapping[str, Any]) -> Examination:
         """Raise MedReportError: there are no tables."""
         raise MedReportError(f"{self.path}: a store of signals, which has no tables", "give a store of EMG tables")
 

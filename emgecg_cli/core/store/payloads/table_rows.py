@@ -14,7 +14,7 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.emg.case import Case, case_from_dict, case_to_dict
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.emg.terms import EMG_COLUMNS
 
 TABLES = "tables.parquet"
@@ -33,14 +33,14 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def tables_frame(cases: Iterable[tuple[str, TableCase]]) -> polars.DataFrame:
+def tables_frame(cases: Iterable[tuple[str, Examination]]) -> polars.DataFrame:
     """The rows of (record_id, case) pairs as a frame."""
     rows = [{"record_id": record_id, "row": number} | row for record_id, stored in cases
             for number, row in enumerate(_rows(stored))]
     return polars.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _rows(stored: TableCase) -> Iterator[dict[str, Any]]:
+def _rows(stored: Examination) -> Iterator[dict[str, Any]]:
     if stored.case is None:
         yield {"table": PROMPT, "instruction": stored.instruction,
                "items": [{"item": name, "matrix": matrix.tolist()} for name, matrix in stored.matrices]}
@@ -53,21 +53,21 @@ def _rows(stored: TableCase) -> Iterator[dict[str, Any]]:
         yield {"table": NCV} | row | {"cells": cells}
 
 
-def case_of(rows: Sequence[Mapping[str, Any]], person: Mapping[str, Any]) -> TableCase:
+def case_of(rows: Sequence[Mapping[str, Any]], person: Mapping[str, Any]) -> Examination:
     """The case of one record's rows; `person` holds age, sex, height, findings and impression."""
     texts = person["findings"] or "", person["impression"] or ""
     if len(rows) == 1 and rows[0]["table"] == PROMPT:
         matrices = tuple((item["item"], np.array(item["matrix"], np.float32)) for item in rows[0]["items"])
-        return TableCase(*texts, None, rows[0]["instruction"], matrices)
+        return Examination(*texts, None, rows[0]["instruction"], matrices)
     ncv = [{**row, "cells": {f"{cell['measure']}_{cell['side']}": [cell["state"], cell["value"], cell["text"],
                                                                  cell["reason"]] for cell in row["cells"]}}
            for row in rows if row["table"] == NCV]
     case: Case = case_from_dict({"age": person["age"], "sex": person["sex"], "height": person["height"],
                                  "emg": [row for row in rows if row["table"] == EMG], "ncv": ncv})
-    return TableCase(*texts, case)
+    return Examination(*texts, case)
 
 
-def iterate_cases(folder: Path, records: polars.LazyFrame) -> Iterator[TableCase]:
+def iterate_cases(folder: Path, records: polars.LazyFrame) -> Iterator[Examination]:
     """The cases of some records of a store, in the order of its tables; a few row groups are held at a time."""
     people = records.select("record_id", *PERSON)
     tables = polars.scan_parquet(folder / TABLES, glob=False).join(people, on="record_id", how="inner",

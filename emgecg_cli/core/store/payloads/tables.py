@@ -13,8 +13,8 @@ import polars
 
 from emgecg_cli.core.artifacts import NO_REPORT, RecordRow, Sections
 from emgecg_cli.core.config import PrepareConfig
-from emgecg_cli.core.datasets import Examination
-from emgecg_cli.core.emg.stored import TableCase
+from emgecg_cli.core.datasets import ReadExamination
+from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest
@@ -60,7 +60,7 @@ class Tables:
         """See `payloads.Kind`; tables have no rate and no length."""
         return 0, 0
 
-    def rows(self, item: Examination, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
+    def rows(self, item: ReadExamination, rules: tuple[str, ...], config: PrepareConfig) -> tuple[list, list[str]]:
         """See `payloads.Kind`."""
         report, case, changed = (None, replace(item.tables, findings="", impression=""), []) \
             if item.ref.unreported else clean_sections(item, rules, config.min_words)
@@ -68,7 +68,7 @@ class Tables:
                                                                                    for name in item.unused]
 
     def write(self, out: Path, partial: Path, number: int, rows: Sequence[RecordRow],
-              data: Sequence[TableCase]) -> tuple[dict[Path, str], list[int] | None]:
+              data: Sequence[Examination]) -> tuple[dict[Path, str], list[int] | None]:
         """See `payloads.Kind`; the tables of a shard wait until those of all shards are merged."""
         path = _waiting(partial, number)
         content = frame_bytes(tables_frame(zip((row.record_id for row in rows), data, strict=True)))
@@ -124,7 +124,7 @@ class OpenTables:
         """See `payloads.Payload`."""
         return None
 
-    def case(self, index: int, values: Mapping[str, Any]) -> TableCase:
+    def case(self, index: int, values: Mapping[str, Any]) -> Examination:
         """See `payloads.Payload`."""
         if TABLES not in self._read:
             frame = polars.read_parquet(self.path / TABLES, glob=False)
@@ -150,8 +150,8 @@ def no_signals(path: Path) -> MedReportError:
     return MedReportError(f"{path}: a store of tables, which has no signals", "give a store of recordings")
 
 
-def clean_sections(examination: Examination, rules: tuple[str, ...],
-                   min_words: int) -> tuple[str, TableCase, list[str]]:
+def clean_sections(examination: ReadExamination, rules: tuple[str, ...],
+                   min_words: int) -> tuple[str, Examination, list[str]]:
     """The report under headings and the tables, both with clean sections, and the rules that changed them; raises
     SetAside as `texts.clean_text` does."""
     findings, changed = clean_report(examination.tables.findings, rules)
@@ -162,7 +162,7 @@ def clean_sections(examination: Examination, rules: tuple[str, ...],
     return report, tables, sorted({*changed, *more})
 
 
-def _row(examination: Examination, report: str | None, tables: TableCase) -> RecordRow:
+def _row(examination: ReadExamination, report: str | None, tables: Examination) -> RecordRow:
     """The row of an examination; its tables lie in a table of their own."""
     ref, case = examination.ref, tables.case
     return RecordRow(

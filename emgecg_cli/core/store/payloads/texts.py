@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Examination, Recording
+from emgecg_cli.core.datasets import ReadExamination, Recording
 from emgecg_cli.core.reports.scripts import count_words
 from emgecg_cli.core.reports.text import clean_report
 
@@ -16,7 +16,7 @@ FLAGGED = "flagged:"  # before a fault, in what is counted of a shard
 class SetAside(Exception):
     """A record that was read and yet is not stored."""
 
-    def __init__(self, record: Recording | Examination, reason: str, detail: str) -> None:
+    def __init__(self, record: Recording | ReadExamination, reason: str, detail: str) -> None:
         super().__init__(reason)
         self.row = QuarantineRow(record.ref.record_id, reason, detail, record.ref.source)
 
@@ -29,7 +29,7 @@ def clean_text(recording: Recording, rules: tuple[str, ...], min_words: int) -> 
     return report, changed
 
 
-def check_text(record: Recording | Examination, raw: str, report: str, min_words: int) -> None:
+def check_text(record: Recording | ReadExamination, raw: str, report: str, min_words: int) -> None:
     """Raise SetAside where cleaning left nothing of the raw text, or fewer words than are asked for."""
     if not report:
         raise SetAside(record, "empty report", "nothing left after cleaning" if raw.strip() else "no text")

@@ -10,7 +10,7 @@ from emgecg_cli.core.emg.case import Case
 
 
 @dataclass(frozen=True)
-class TableCase:
+class Examination:
     """`case` holds the tables. A record of the form for language models has none, but the `instruction` with one
     `<unk>` for each of `matrices`, the name of its item and its float32 (3, 7) matrix of references and value."""
 
