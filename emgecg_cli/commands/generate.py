@@ -36,7 +36,8 @@ SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros
                                         autocompletion=words("real", "shuffled", "zeros", "none"),
                                         help="What the model is shown; shuffled: another patient's "
                                              "recording or values.")]
-BatchOpt = Annotated[int, typer.Option("--batch-size", min=1, help="Records in a batch.")]
+BatchOpt = Annotated[int, typer.Option("--batch-size", min=1,
+                                     help="Records at once; eight times as many are written together.")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=False, help="Only the first N records.")]
 NewOpt = Annotated[int | None, typer.Option("--max-new-tokens", metavar="N", min=1, show_default=False,
                                             rich_help_panel=DECODING,
@@ -99,6 +100,8 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
     if result.truncated:
         console.warn(f"{result.truncated} of {result.records} reports had not ended after {result.max_new_tokens} "
                      "tokens and were cut; --max-new-tokens allows longer ones")
+    if result.why_static:
+        console.note(f"batches ran until their longest report ended: {result.why_static}")
     if result.path is None:
         return
     if result.already_finished:

@@ -18,7 +18,7 @@ from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.claims import sums_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import generate_reports, write_parts
+from emgecg_cli.core.generation import generate_reports, job, reports, write_parts
 from emgecg_cli.core.generation.run import open_task
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.report_model import ReportModel
@@ -47,6 +47,8 @@ def ends_early(monkeypatch: pytest.MonkeyPatch, eos: int) -> list[int]:
         return ids
 
     monkeypatch.setattr(ReportModel, "generate", generate)
+    monkeypatch.setattr(reports, "why_not_refilled", lambda backbone: "it is stood in for")
+    monkeypatch.setattr(job, "BATCHES", 1)
     return asked
 
 
@@ -105,8 +107,8 @@ def test_what_was_not_said_gives_way_to_the_positions_of_the_backbone(
     trained = longest_of(short_run, inputs[0])
     allowed = trained + -(-trained // 8)
     model, tokenizer, _ = load_run(short_run, torch.device("cpu"))
-    job = open_task(short_run, None, FEW).job()
-    prompt = max(len(ids) for ids in job.prompts(job.order, tokenizer, model.placeholders))
+    planned = open_task(short_run, None, FEW).job()
+    prompt = max(len(ids) for ids in planned.prompts(planned.order, tokenizer, model.placeholders))
     asked = ends_early(monkeypatch, tokenizer.eos_token_id)
     most = 0
 
@@ -181,6 +183,7 @@ def test_reports_that_were_cut_are_marked_counted_and_told(
 def test_a_report_that_ends_is_not_cut(short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                        monkeypatch: pytest.MonkeyPatch) -> None:
     eos = load_tokenizer(short_run).eos_token_id
+    monkeypatch.setattr(reports, "why_not_refilled", lambda backbone: "it is stood in for")
     monkeypatch.setattr(ReportModel, "generate", lambda _, signal, ids, *rest, **more: torch.full((len(ids), 1), eos))
     assert app.run(["generate", str(short_run), "--out", str(tmp_path / "p.jsonl"), "--limit", "3"]) == 0
     assert read_manifest(tmp_path / "p.jsonl", "predictions").counts == {"records": 3, "empty": 3, "truncated": 0}

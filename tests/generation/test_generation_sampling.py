@@ -116,7 +116,7 @@ def test_running_out_of_memory_says_what_to_try(short_run: Path, tmp_path: Path,
 
     out = tmp_path / "p.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr("emgecg_cli.core.models.report_model.ReportModel.generate", greedy)
+        patch.setattr("emgecg_cli.core.models.report_model.ReportModel.read_prompts", greedy)
         with pytest.raises(MedReportError, match=f"--batch-size {size}") as caught:
             texts(short_run, out, batch_size=size)
     assert ("--batch-size 4" if size == 8 else "--max-new-tokens") in str(caught.value.hint)

@@ -17,7 +17,7 @@ from emgecg_cli.core import claims
 from emgecg_cli.core.claims import claim, claim_part, part_path, part_paths
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import GenerateResult, generate_reports, processes
+from emgecg_cli.core.generation import GenerateResult, generate_reports, job, processes
 from emgecg_cli.core.training.run import train
 
 FEW = GenerateConfig(max_new_tokens=4, batch_size=2)
@@ -27,6 +27,12 @@ def write(run: Path, out: Path, writer: tuple[int, int] | None = None, **changes
     """Generate as one of several writers, or as the one that finishes; returns how many records were written."""
     config = GenerateConfig(**{"max_new_tokens": 4, "batch_size": 2, **changes})  # type: ignore[arg-type]
     return generate_reports(run, out, config, writer=writer).written
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many to share among writers as there are batches."""
+    monkeypatch.setattr(job, "BATCHES", 1)
 
 
 @pytest.fixture(scope="module")

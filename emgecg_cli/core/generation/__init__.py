@@ -1,6 +1,6 @@
 """`generate`: a run and a store in, predictions out. Batched, append-only, resumable, by one writer or several.
 
-The batches and their order are fixed by the records alone, and a batch that was not written whole is made again whole,
+The chunks and their order are fixed by the records alone, and a chunk that was not written whole is made again whole,
 so a killed run ends with the bytes of an unbroken one, and several writers with those of one.
 """
 

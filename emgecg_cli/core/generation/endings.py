@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,12 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from emgecg_cli.core.instructions.turns import TurnEnd
 
 
+def ends_with_words(ids: Sequence[int], words: str, tokenizer: Any) -> bool:
+    """Whether the words stand at the end of what has been written."""
+    enough = len(words.encode()) + 1  # no token is shorter than a byte, and one more may hold their start
+    return words in tokenizer.decode(ids[-enough:], skip_special_tokens=True)
+
+
 class EndsWithWords(StoppingCriteria):
     """Ends each row by itself once the words stand in what it has written; the prompt is not looked at."""
 
@@ -18,14 +25,12 @@ class EndsWithWords(StoppingCriteria):
         self.words = words
         self.tokenizer = tokenizer
         self.prompt: int | None = None
-        self.enough = len(words.encode()) + 1  # no token is shorter than a byte, and one more may hold their start
 
     def __call__(self, input_ids: Tensor, scores: Any, **more: Any) -> Tensor:
         """input_ids (B, T) -> bool (B)."""
         if self.prompt is None:
             self.prompt = input_ids.shape[1] - 1  # asked for the first time after the first token
-        tails = input_ids[:, max(self.prompt, input_ids.shape[1] - self.enough):].tolist()
-        said = [self.words in self.tokenizer.decode(tail, skip_special_tokens=True) for tail in tails]
+        said = [ends_with_words(ids, self.words, self.tokenizer) for ids in input_ids[:, self.prompt:].tolist()]
         return torch.tensor(said, device=input_ids.device)
 
 

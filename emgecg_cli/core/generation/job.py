@@ -1,4 +1,4 @@
-"""What is to be generated: which records in which batches, and whose inputs each is shown."""
+"""What is to be generated: which records in which chunks, and whose inputs each is shown."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from emgecg_cli.core.store import Store, subject_hashes
 
 SIGNALS = ("real", "shuffled", "zeros", "none")
 OTHER_STORE = dict.fromkeys(("ecg", "values"), "give a store of the kind the run was trained on")
+BATCHES = 8  # in a chunk: the last reports of a chunk leave places empty, and a kill costs up to a whole one
 ROOM = 8  # one token in so many more than the longest report of training
 
 
@@ -42,16 +43,16 @@ class Job:
     config: GenerateConfig
 
     @property
-    def batches(self) -> list[list[int]]:
-        """Store indices, batch by batch."""
-        size = self.config.batch_size
+    def chunks(self) -> list[list[int]]:
+        """Store indices, chunk by chunk: what is generated and written together, some batches."""
+        size = self.config.batch_size * (BATCHES if self.config.num_beams == 1 else 1)
         return [self.order[i:i + size] for i in range(0, len(self.order), size)]
 
     @cached_property
     def ids(self) -> list[list[str]]:
-        """Record ids, batch by batch."""
+        """Record ids, chunk by chunk."""
         names = self.store.column("record_id").to_list()
-        return [[names[i] for i in batch] for batch in self.batches]
+        return [[names[i] for i in chunk] for chunk in self.chunks]
 
     def prompts(self, indices: list[int], tokenizer: Any, placeholders: Mapping[str, int] | None) -> list[list[int]]:
         """Token ids of the prompts of some records; an input that is not shown has no placeholders either."""

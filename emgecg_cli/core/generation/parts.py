@@ -1,6 +1,6 @@
-"""Predictions on disk: which batches the files of all writers hold whole, and putting them together.
+"""Predictions on disk: which chunks the files of all writers hold whole, and putting them together.
 
-Beside a file that is appended to lie the hashes of what it held after each batch, so that a batch that was changed
+Beside a file that is appended to lie the hashes of what it held after each chunk, so that a chunk that was changed
 since is not taken for one that was written.
 """
 
@@ -19,14 +19,14 @@ from emgecg_cli.core.files import write_atomically
 
 @dataclass(frozen=True)
 class Held:
-    """The whole batches at the head of a file, numbers and bytes in the file's order; what follows them is torn."""
+    """The whole chunks at the head of a file, numbers and bytes in the file's order; what follows them is torn."""
 
     numbers: list[int]
     texts: list[bytes]
 
     @property
     def size(self) -> int:
-        """Bytes up to the end of the last whole batch."""
+        """Bytes up to the end of the last whole chunk."""
         return sum(map(len, self.texts))
 
 
@@ -66,14 +66,14 @@ def _line(size: int, digest: Any) -> str:
 
 
 def read_held(path: Path, ids: Sequence[Sequence[str]]) -> Held:
-    """Read the whole batches of a file, recognised by their record ids (`ids`, batch by batch), up to the last one
+    """Read the whole chunks of a file, recognised by their record ids (`ids`, chunk by chunk), up to the last one
     that is as it was written."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         lines = []
     found = [_record_id(line) for line in lines]
-    first = {batch[0]: number for number, batch in enumerate(ids)}
+    first = {chunk[0]: number for number, chunk in enumerate(ids)}
     held, at = Held([], []), 0
     while at < len(lines):
         number = first.get(found[at] or "")
@@ -86,7 +86,7 @@ def read_held(path: Path, ids: Sequence[Sequence[str]]) -> Held:
 
 
 def _as_noted(path: Path, held: Held) -> Held:
-    """The batches up to the last after which the file was as its sums say; all where there are none."""
+    """The chunks up to the last after which the file was as its sums say; all where there are none."""
     if not sums_path(path).is_file():
         return held
     noted, count, size, digest = _read_sums(path), 0, 0, hashlib.sha256()
@@ -116,16 +116,16 @@ def read_all(out: Path, ids: Sequence[Sequence[str]]) -> list[Held]:
 
 
 def held_numbers(files: Iterable[Held]) -> set[int]:
-    """The batches that any file holds."""
+    """The chunks that any file holds."""
     return {number for held in files for number in held.numbers}
 
 
-def merge(out: Path, files: Sequence[Held], batches: int) -> None:
-    """Put all batches into `out` in their order, at one stroke, unless it is what it should be."""
-    if files[0].numbers == list(range(batches)):
+def merge(out: Path, files: Sequence[Held], chunks: int) -> None:
+    """Put all chunks into `out` in their order, at one stroke, unless it is what it should be."""
+    if files[0].numbers == list(range(chunks)):
         return
     texts = {number: text for held in files for number, text in zip(held.numbers, held.texts, strict=True)}
-    whole = b"".join(texts[number] for number in range(batches))
+    whole = b"".join(texts[number] for number in range(chunks))
     _note(out, len(whole), hashlib.sha256(whole))
     write_atomically(out, whole)
 

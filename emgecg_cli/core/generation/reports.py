@@ -1,9 +1,10 @@
-"""The model at work: a batch of records in, their rows out."""
+"""The model at work: a chunk of records in, their rows out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from emgecg_cli.core.artifacts import PredictionRow, to_json
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation.endings import endings
 from emgecg_cli.core.generation.job import Job
+from emgecg_cli.core.generation.refill import Choice, write_refilled
 from emgecg_cli.core.generation.sampling import processors
 from emgecg_cli.core.instructions.turns import TurnEnd
+from emgecg_cli.core.models.decoding import Rows, why_not_refilled
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 
 
@@ -29,30 +32,63 @@ class Reporter:
     job: Job
     device: torch.device
 
-    def rows(self, indices: list[int]) -> list[PredictionRow]:
-        """The reports of some records, generated together. Raises MedReportError when the device has too little memory.
-        """
+    @cached_property
+    def why_static(self) -> str | None:
+        """Why batches run until their longest report ends; None where the next record takes the place of one that has
+        ended."""
+        if self.job.config.num_beams > 1:
+            return "beams are searched batch by batch"
+        return why_not_refilled(self.model.backbone)
+
+    def rows(self, indices: list[int], told: Callable[[int], None] = lambda ended: None) -> list[PredictionRow]:
+        """The reports of a chunk of records; `told` hears how many have ended. Raises MedReportError when the device
+        has too little memory."""
         try:
-            return list(self._rows(indices))
+            return list(self._rows(indices, told))
         except (torch.OutOfMemoryError, MemoryError):
             size = self.job.config.batch_size
             raise MedReportError(f"the device ran out of memory with --batch-size {size}", _smaller(size)) from None
 
-    def _rows(self, indices: list[int]) -> Iterator[PredictionRow]:
+    def _rows(self, indices: list[int], told: Callable[[int], None]) -> Iterator[PredictionRow]:
         job = self.job
         records = [job.store.row(i) for i in indices]
-        prompts = job.prompts(indices, self.tokenizer, self.model.placeholders)
-        input_ids, mask = pad_prompts(prompts, self.tokenizer.pad_token_id, self.model.fusion.padding_side)
-        inputs, present = self._shown(indices)
-        output = self.model.generate(
-            inputs, input_ids.to(self.device), mask.to(self.device), present, generation_config=self._settings(),
-            logits_processor=processors(job.config, [row.record_id for row in records], self.device),
-            stopping_criteria=endings(self.turn, self.tokenizer))
-        for i, row, ids in zip(indices, records, output.tolist(), strict=True):
+        write = self._refilled if self.why_static is None else self._static
+        output = write(indices, [row.record_id for row in records], told)
+        for i, row, ids in zip(indices, records, output, strict=True):
             text, ended = self.turn.report(ids, self.tokenizer)
             yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
                                 row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal,
                                 job.signal_from(i), truncated=not ended)
+
+    def _refilled(self, indices: list[int], record_ids: list[str], told: Callable[[int], None]) -> list[list[int]]:
+        prompts = self.job.prompts(indices, self.tokenizer, self.model.placeholders)
+
+        def begin(numbers: list[int]) -> tuple[Rows, Tensor]:
+            ids, mask = self._padded([prompts[n] for n in numbers])
+            inputs, present = self._shown([indices[n] for n in numbers])
+            return self.model.read_prompts(inputs, ids, mask, present)
+
+        limit = self.job.config.max_new_tokens
+        assert limit is not None
+        choice = Choice(self.job.config, limit, self.turn, self.tokenizer)
+        return write_refilled(record_ids, begin, choice, max(map(len, prompts)), self.device, told)
+
+    def _static(self, indices: list[int], record_ids: list[str], told: Callable[[int], None]) -> list[list[int]]:
+        job, output, size = self.job, [], self.job.config.batch_size
+        for at in range(0, len(indices), size):
+            batch, names = indices[at:at + size], record_ids[at:at + size]
+            ids, mask = self._padded(job.prompts(batch, self.tokenizer, self.model.placeholders))
+            inputs, present = self._shown(batch)
+            output += self.model.generate(
+                inputs, ids, mask, present, generation_config=self._settings(),
+                logits_processor=processors(job.config, names, self.device),
+                stopping_criteria=endings(self.turn, self.tokenizer)).tolist()
+            told(len(output))
+        return output
+
+    def _padded(self, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        ids, mask = pad_prompts(prompts, self.tokenizer.pad_token_id, self.model.fusion.padding_side)
+        return ids.to(self.device), mask.to(self.device)
 
     def _settings(self) -> GenerationConfig:
         """Greedy or beam search and nothing else; `load_run` has put a checkpoint's own settings aside."""

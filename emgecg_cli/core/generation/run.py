@@ -47,6 +47,7 @@ class GenerateResult:
 
     `truncated` of them had `max_new_tokens` tokens and no end; None of a writer's part, and where rows do not say it.
     `max_new_tokens` is what the positions left of the default, where this session, or the finished file, knows it.
+    `why_static` says why batches ran until their longest report ended, where this process wrote any that did.
     """
 
     path: Path | None
@@ -55,6 +56,7 @@ class GenerateResult:
     already_finished: bool = False
     truncated: int | None = None
     max_new_tokens: int | None = None
+    why_static: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Task:
     download: bool = False
 
     def job(self) -> Job:
-        """Records and batches; the tokenizer alone decides them."""
+        """Records and chunks; the tokenizer alone decides them."""
         return plan_job(self.shown, load_tokenizer(self.run), self.config)
 
     def reporter(self, job: Job) -> Reporter:
@@ -82,7 +84,7 @@ class Task:
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
         model, tokenizer, manifest = load_run(self.run, device, dtype, self.backbone, self.download)
-        longest = max(map(len, job.prompts(job.batches[-1], tokenizer, model.placeholders)))  # sorted by length
+        longest = max(map(len, job.prompts(job.chunks[-1], tokenizer, model.placeholders)))  # sorted by length
         new = self.limit.within(model.backbone, longest, model.encoder_decoder)
         return Reporter(model, tokenizer, turn_of(manifest.details, tokenizer),
                         replace(job, config=replace(job.config, max_new_tokens=new)), device)
@@ -174,33 +176,33 @@ def _finished(out: Path, task: Task) -> GenerateResult:
 
 
 def _stream(out: IO[str], task: Task, progress: Progress | None) -> GenerateResult:
-    """Write all records to an open stream, batch by batch."""
+    """Write all records to an open stream, chunk by chunk."""
     job = task.job()
     reporter, total = task.reporter(job), 0
     cut: list[bool | None] = []
-    for batch in job.batches:
-        rows = reporter.rows(batch)
+    for chunk in job.chunks:
+        rows = reporter.rows(chunk, _within(progress, total, len(job.order)))
         out.write(to_lines(rows))
         out.flush()
-        total += len(batch)
+        total += len(chunk)
         cut += [row.truncated for row in rows]
         if progress:
             progress(total, len(job.order))
-    return GenerateResult(None, total, total, False, _truncated(cut), _limit(task, reporter))
+    return GenerateResult(None, total, total, False, _truncated(cut), _limit(task, reporter), reporter.why_static)
 
 
 def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResult:
     """Write what no file holds yet, put everything together, and finish."""
     with claim(out, task.plan) as claimed:
         job = task.job()
-        missing = _missing(out, job, range(len(job.batches)))
+        missing = _missing(out, job, range(len(job.chunks)))
         reporter = task.reporter(job) if missing else None
         claimed.begin()
         with out.open("ab") as stream:
             held = read_held(out, job.ids)
             stream.truncate(held.size)
             written = _append(stream, Sums(out, held), job, reporter, missing, progress)
-        merge(out, read_all(out, job.ids), len(job.batches))
+        merge(out, read_all(out, job.ids), len(job.chunks))
         rows = read_rows(out, PredictionRow)
         counts = {"records": len(rows), "empty": sum(not row.prediction for row in rows),
                   "truncated": _truncated(row.truncated for row in rows)}
@@ -214,16 +216,17 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
         write_manifest(out, Manifest("predictions", "generate", asdict(config), config.seed, counts, task.inputs,
                                      details))
         claimed.finish()
-    return GenerateResult(out, len(rows), written, False, counts["truncated"], limit)
+    return GenerateResult(out, len(rows), written, False, counts["truncated"], limit,
+                          reporter.why_static if reporter else None)
 
 
 def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Progress | None) -> GenerateResult:
-    """Write those of one writer's batches that no file holds yet, to its part."""
+    """Write those of one writer's chunks that no file holds yet, to its part."""
     check_place(out)
     check_plan(out, task.plan)
     job = task.job()
-    own = range(writer - 1, len(job.batches), writers)
-    records, path = sum(len(job.batches[number]) for number in own), part_path(out, writer, writers)
+    own = range(writer - 1, len(job.chunks), writers)
+    records, path = sum(len(job.chunks[number]) for number in own), part_path(out, writer, writers)
     if not _missing(out, job, own):
         return GenerateResult(path, records, 0, max_new_tokens=task.limit.tokens)
     reporter = task.reporter(job)
@@ -233,7 +236,13 @@ def _write_part(out: Path, task: Task, writer: int, writers: int, progress: Prog
         held = read_held(path, job.ids)
         part.truncate(held.size)
         written = _append(part, Sums(path, held), job, reporter, _missing(out, job, own), progress, records)
-    return GenerateResult(path, records, written, max_new_tokens=_limit(task, reporter))
+    return GenerateResult(path, records, written, max_new_tokens=_limit(task, reporter),
+                          why_static=reporter.why_static)
+
+
+def _within(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
+    """Tells how many reports of a chunk have ended, behind those `done` before it."""
+    return lambda ended: progress(done + ended, total) if progress else None
 
 
 def _limit(task: Task, reporter: Reporter | None) -> int | None:
@@ -248,29 +257,29 @@ def _truncated(cut: Iterable[bool | None]) -> int | None:
 
 
 def _missing(out: Path, job: Job, numbers: Iterable[int]) -> list[int]:
-    """Those of some batches that neither the predictions nor any part holds whole."""
+    """Those of some chunks that neither the predictions nor any part holds whole."""
     held = held_numbers(read_all(out, job.ids))
     return [number for number in numbers if number not in held]
 
 
 def _append(stream: IO[bytes], sums: Sums, job: Job, reporter: Reporter | None, numbers: list[int],
             progress: Progress | None, total: int | None = None) -> int:
-    """Write batches one after the other, each safe on disk before the next; returns how many records that were."""
-    batches = job.batches
+    """Write chunks one after the other, each safe on disk before the next; returns how many records that were."""
+    chunks = job.chunks
     total = total or len(job.order)
-    left = sum(len(batches[number]) for number in numbers)
+    left = sum(len(chunks[number]) for number in numbers)
     before = done = total - left
     if progress:
         progress(done, total)
     for number in numbers:
         assert reporter is not None
-        text = to_lines(reporter.rows(batches[number])).encode()
+        text = to_lines(reporter.rows(chunks[number], _within(progress, done, total))).encode()
         with named(sums.path):
             sums.add(text)
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        done += len(batches[number])
+        done += len(chunks[number])
         if progress:
             progress(done, total)
     return done - before

@@ -45,35 +45,74 @@ class OnReport(LogitsProcessor):
 class GumbelNoise(LogitsProcessor):
     """Adds Gumbel noise to log-probabilities, from one generator a row that advances with every step."""
 
-    def __init__(self, seed: int, record_ids: Sequence[str], device: torch.device) -> None:
-        self.generators = [torch.Generator(device).manual_seed(_row_seed(seed, name)) for name in record_ids]
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = generators
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """scores (B, vocabulary) of any scale; float32 from here on."""
-        noise = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        # An exponential draw of exactly 0 would be infinite noise, and no number beside a ruled-out token's -inf.
-        return scores.float() - noise.clamp_min(torch.finfo(torch.float32).tiny).log()
+        return with_noise(scores, self.generators)
+
+
+def with_noise(scores: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Gumbel noise of each row's own generator on its scores (B, vocabulary); float32 from here on."""
+    noise = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
+    for row, generator in zip(noise, generators, strict=True):
+        row.exponential_(generator=generator)
+    # An exponential draw of exactly 0 would be infinite noise, and no number beside a ruled-out token's -inf.
+    return scores.float() - noise.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def noise_of(seed: int, record_id: str, device: torch.device) -> torch.Generator:
+    """Where the noise of a record comes from."""
+    digest = hashlib.sha256(f"{seed} {record_id}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def processors(config: GenerateConfig, record_ids: Sequence[str], device: torch.device) -> LogitsProcessorList:
     """What a batch of these records needs, in Hugging Face's order; new ones for each batch, since they count steps."""
-    chosen: list[LogitsProcessor] = []
-    if config.repetition_penalty is not None:
-        chosen.append(OnReport(RepetitionPenaltyLogitsProcessor(config.repetition_penalty)))
-    if config.no_repeat_ngram_size is not None:
-        chosen.append(OnReport(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size)))
+    chosen: list[LogitsProcessor] = [OnReport(penalty) for penalty in penalties(config)]
     if config.samples:
-        if config.temperature is not None:
-            chosen.append(TemperatureLogitsWarper(config.temperature))
-        if config.top_k is not None:
-            chosen.append(TopKLogitsWarper(config.top_k))
-        if config.top_p is not None:
-            chosen.append(TopPLogitsWarper(config.top_p))
-        chosen.append(GumbelNoise(config.seed, record_ids, device))
+        chosen += warpers(config)
+        chosen.append(GumbelNoise([noise_of(config.seed, name, device) for name in record_ids]))
     return LogitsProcessorList(chosen)
 
 
-def _row_seed(seed: int, record_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed} {record_id}".encode()).digest()[:8], "big") >> 1
+def penalties(config: GenerateConfig) -> list[LogitsProcessor]:
+    """What looks at the report as far as it is written."""
+    chosen: list[LogitsProcessor] = []
+    if config.repetition_penalty is not None:
+        chosen.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    if config.no_repeat_ngram_size is not None:
+        chosen.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+    return chosen
+
+
+def warpers(config: GenerateConfig) -> list[LogitsProcessor]:
+    """What shapes the distribution that is sampled from."""
+    chosen: list[LogitsProcessor] = []
+    if config.temperature is not None:
+        chosen.append(TemperatureLogitsWarper(config.temperature))
+    if config.top_k is not None:
+        chosen.append(TopKLogitsWarper(config.top_k))
+    if config.top_p is not None:
+        chosen.append(TopPLogitsWarper(config.top_p))
+    return chosen
+
+
+def penalise(scores: Tensor, written: Sequence[Sequence[int]], chosen: Sequence[LogitsProcessor]) -> Tensor:
+    """Penalties on scores (B, vocabulary) of rows that have written unlike many tokens; rows of one length go
+    together."""
+    if not chosen:
+        return scores
+    by_length: dict[int, list[int]] = {}
+    for row, report in enumerate(written):
+        by_length.setdefault(len(report), []).append(row)
+    by_length.pop(0, None)
+    scores = scores.clone()
+    for rows in by_length.values():
+        ids = torch.tensor([list(written[row]) for row in rows], device=scores.device)
+        part = scores[rows]
+        for penalty in chosen:
+            part = penalty(ids, part)
+        scores[rows] = part
+    return scores

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from emgecg_cli.core import names
+from emgecg_cli.core.models.decoding import Rows, read_prompts
 from emgecg_cli.core.models.fusion import Fusion
 from emgecg_cli.core.models.towers import Preprocessing, Seen, Towers, ValuesTower
 
@@ -103,6 +104,15 @@ class ReportModel(nn.Module):
         seen = self.see(inputs, present)
         return self.fusion.generate(seen.tokens, seen.valid, input_ids=input_ids, attention_mask=attention_mask,
                                     **self._parts(seen), **settings)
+
+    def read_prompts(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor,
+                     present: Inputs | None = None) -> tuple[Rows, Tensor]:
+        """Padded prompts (B, T) -> rows to be written word by word, and the logits of their first words (B,
+        vocabulary); for backbones of which `decoding.why_not_refilled` says nothing."""
+        with torch.no_grad():
+            seen = self.see(inputs, present)
+        return read_prompts(self.fusion, self.backbone, seen.tokens, seen.valid, input_ids, attention_mask,
+                            **self._parts(seen))
 
     def _parts(self, seen: Joined) -> dict[str, Any]:
         """Where tokens take the places of placeholders, those of each tower take those of its own."""

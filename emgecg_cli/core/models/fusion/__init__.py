@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from emgecg_cli.core.models.fusion.frame import Frame
+
 
 class Fusion(Protocol):
     """Joins signal tokens to a language model.
@@ -33,6 +35,13 @@ class Fusion(Protocol):
 
     def generate(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> Tensor:
         """Run the backbone's own `generate` on padded prompts; returns the new token ids only, (B, new)."""
+
+    def begin(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> tuple[Any, Frame]:
+        """Read prompts, left-padded, into the empty cache given as `past_key_values`; returns the backbone's output and
+        what `proceed` needs of the signal. An encoder-decoder fusion has neither of the two."""
+
+    def proceed(self, frame: Frame, **inputs: Any) -> Any:
+        """Run the backbone on the words behind what its cache holds; `frame` may have rows of several `begin`."""
 
     def detach(self) -> None:
         """Take the fusion off: the backbone is what it was before."""

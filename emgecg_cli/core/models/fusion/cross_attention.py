@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,28 +16,13 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
-from emgecg_cli.core.models.fusion.inputs import check_thread, forget_compiled_graphs, this_thread, with_positions
+from emgecg_cli.core.models.fusion.frame import Frame
+from emgecg_cli.core.models.fusion.inputs import check_thread, forget_compiled_graphs, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, copies_of_a_row, real_tokens, sequences
 from emgecg_cli.core.models.tuning import base_of
 
 SMALL = 8  # backbones with up to so many layers get a block before each one,
 EVERY = 4  # deeper ones before the last layer of every so many, as OpenFlamingo counts them
-
-
-@dataclass
-class Frame:
-    """What the hooks show during one forward or one generation.
-
-    `signal` (B, N, D) is None when the fusion is explicitly off; `real` (B, N) marks the tokens to look at. `memo`
-    keeps each block's keys and values during generation. `seen` counts runs of the hooks, `thread` is the
-    one it was made in.
-    """
-
-    signal: Tensor | None
-    real: Tensor | None = None
-    memo: dict[nn.Module, tuple[Tensor, Tensor]] | None = None
-    seen: int = field(default=0, compare=False)
-    thread: int = field(default_factory=this_thread, compare=False)
 
 
 class GatedBlock(nn.Module):
@@ -66,8 +50,8 @@ class GatedBlock(nn.Module):
 
     def forward(self, hidden: Tensor, frame: Frame) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        assert frame.real is not None
-        real = frame.real.to(hidden.device)
+        assert frame.valid is not None
+        real = frame.valid.to(hidden.device)
         some = real.any(1)[:, None, None]
         x = hidden.to(self.gate_attention.dtype)
         x = x + self.gate_attention.tanh() * self._attend(x, frame, real | ~some[:, 0])
@@ -86,8 +70,8 @@ class GatedBlock(nn.Module):
             raise RuntimeError("cross-attention fusion: keys and values are kept in generation only")
         if frame.memo is not None and self in frame.memo:
             return frame.memo[self]
-        assert frame.signal is not None
-        signal = self.norm_signal(frame.signal.to(x.device, x.dtype))
+        assert frame.hidden is not None
+        signal = self.norm_signal(frame.hidden.to(x.device, x.dtype))
         made = self._split(self.keys(signal)), self._split(self.values(signal))
         if frame.memo is not None:
             frame.memo[self] = made
@@ -115,12 +99,12 @@ class LayerHook:
             raise RuntimeError("cross-attention fusion: the backbone ran outside the fusion's forward and generate")
         check_thread("cross-attention", frame.thread)
         frame.seen += 1
-        if frame.signal is None:
+        if frame.hidden is None:
             return None
         if getattr(layer, "_is_replica", False):
             raise RuntimeError("cross-attention fusion: torch.nn.DataParallel has threads share one frame; use DDP")
         hidden = args[0] if args else kwargs["hidden_states"]
-        check_tokens("cross-attention", frame.signal, self.fusion.dim, hidden.shape[0])
+        check_tokens("cross-attention", frame.hidden, self.fusion.dim, hidden.shape[0])
         hidden = self.fusion.blocks[self.name](hidden, frame)
         return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
 
@@ -167,12 +151,18 @@ class CrossAttention(nn.Module):
     def generate(self, signal_tokens: Tensor | None, valid: Tensor | None = None, *, input_ids: Tensor,
                  **inputs: Any) -> Tensor:
         """Left-padded prompts (B, T) -> new token ids (B, new); keys and values of the signal are made once a block."""
-        frame = _frame(signal_tokens, valid)
-        copies = copies_of_a_row(self.backbone, inputs)
-        if frame.signal is not None and frame.real is not None:
-            frame = Frame(frame.signal.repeat_interleave(copies, 0), frame.real.repeat_interleave(copies, 0), memo={})
-        with self._use(frame):
+        with self._use(_frame(signal_tokens, valid).repeated(copies_of_a_row(self.backbone, inputs))):
             return sequences(self.backbone.generate(input_ids=input_ids, **inputs))[:, input_ids.shape[1]:]
+
+    def begin(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> tuple[Any, Frame]:
+        """Read prompts into the cache; see `Fusion`."""
+        frame = _frame(signal_tokens, valid).repeated(1)
+        return self.proceed(frame, **inputs), frame
+
+    def proceed(self, frame: Frame, **inputs: Any) -> Any:
+        """One step; see `Fusion`."""
+        with self._use(frame):
+            return self.backbone(**with_positions(self.base, inputs))
 
     def detach(self) -> None:
         """Remove every hook."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -16,25 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emgecg_cli.core.models.fusion.attention_families import KeyValue
-from emgecg_cli.core.models.fusion.inputs import check_thread, this_thread
+from emgecg_cli.core.models.fusion.frame import Frame
+from emgecg_cli.core.models.fusion.inputs import check_thread
 
 CACHE_ARGUMENTS = ("past_key_values", "layer_past", "past_key_value")
-
-
-@dataclass
-class Frame:
-    """The prefix of one forward or one generation.
-
-    `hidden` (B, N, D) are the tiled signal tokens, None when the fusion is explicitly off; `valid` (B, N) marks the
-    tokens that are real. `memo` keeps each layer's keys and values during generation. `seen` counts runs of the decoder
-    stack, and `thread` is the one it was made in.
-    """
-
-    hidden: Tensor | None
-    valid: Tensor | None = None
-    memo: dict[nn.Module, KeyValue] | None = None
-    seen: int = field(default=0, compare=False)
-    thread: int = field(default_factory=this_thread, compare=False)
 
 
 class FrameHolder(Protocol):

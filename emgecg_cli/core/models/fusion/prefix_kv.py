@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion import Fusion
 from emgecg_cli.core.models.fusion.attention_families import FAMILIES, attention_modules, decoder_stack
+from emgecg_cli.core.models.fusion.frame import Frame
 from emgecg_cli.core.models.fusion.hooks import (
     AttentionHook,
     CausalBufferHook,
-    Frame,
     PinnedCheckpoint,
     SeenHook,
     check_used,
@@ -100,15 +100,19 @@ class PrefixKV:
 
         Returns the new token ids (B, new), or (B * num_return_sequences, new).
         """
-        frame = self._frame(signal_tokens, valid)
-        if frame.hidden is not None:
-            copies = copies_of_a_row(self.backbone, inputs)  # as generate expands its inputs
-            frame.hidden = frame.hidden.repeat_interleave(copies, 0)
-            frame.valid = None if frame.valid is None else frame.valid.repeat_interleave(copies, 0)
-            frame.memo = {}
-        with self._use(frame):
+        with self._use(self._frame(signal_tokens, valid).repeated(copies_of_a_row(self.backbone, inputs))):
             output = self.backbone.generate(**inputs)
         return sequences(output)[:, inputs["input_ids"].shape[1]:]
+
+    def begin(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> tuple[Any, Frame]:
+        """Read prompts into the cache; see `Fusion`."""
+        frame = self._frame(signal_tokens, valid).repeated(1)
+        return self.proceed(frame, **inputs), frame
+
+    def proceed(self, frame: Frame, **inputs: Any) -> Any:
+        """One step; see `Fusion`."""
+        with self._use(frame):
+            return self.backbone(**with_positions(self.base, inputs))
 
     def _frame(self, signal_tokens: Tensor | None, valid: Tensor | None) -> Frame:
         if signal_tokens is None:

@@ -16,6 +16,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.models.fusion.attention_families import FAMILIES
 from emgecg_cli.core.models.fusion.embedded import why_not_embedded
+from emgecg_cli.core.models.fusion.frame import Frame
 from emgecg_cli.core.models.fusion.inputs import with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, real_tokens, sequences
 from emgecg_cli.core.models.tuning import base_of
@@ -70,6 +71,14 @@ class Splice:
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         embedded = self._embed(signal_tokens, valid, input_ids, parts)
         return sequences(self.backbone.generate(inputs_embeds=embedded, attention_mask=mask, **inputs))
+
+    def begin(self, signal_tokens: Tensor | None, valid: Tensor | None = None, **inputs: Any) -> tuple[Any, Frame]:
+        """Read prompts into the cache, the signal among them; see `Fusion`."""
+        return self.forward(signal_tokens, valid, **inputs), Frame(None)
+
+    def proceed(self, frame: Frame, **inputs: Any) -> Any:
+        """One step; see `Fusion`."""
+        return self.backbone(**with_positions(self.base, inputs))
 
     def detach(self) -> None:
         """Nothing to undo: the backbone was never changed."""
