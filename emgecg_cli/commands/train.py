@@ -62,5 +62,8 @@ def _show_start(start: Any) -> None:
                   [[row.part, row.tuning, f"{row.parameters:,}", f"{row.trainable:,}",
                     f"{row.trainable / max(1, row.parameters):.1%}"] for row in start.trains], talk=True)
     show_plan(start)
+    if start.whole_logits:
+        console.note("the logits of a batch are held whole: the output head of this backbone cannot be called for some "
+                     "tokens at a time")
     if start.end:
         console.note(f"reports end with {start.end}, as turns of the chat template do")

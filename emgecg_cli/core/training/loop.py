@@ -74,7 +74,9 @@ FEW_STEPS = 100  # in which little is learnt
 @dataclass(frozen=True)
 class Start:
     """What is about to be trained: its parts, whether it goes on from a checkpoint, how many steps there are in all, of
-    how many records each, and how many `records` there are; `end` is what ends a report, where it is no EOS."""
+    how many records each, and how many `records` there are; `end` is what ends a report, where it is no EOS.
+    `whole_logits`: those of all tokens of a batch are held at once, for a backbone whose output head cannot be called
+    for a few at a time."""
 
     trains: list[PartRow]
     resuming: bool
@@ -82,6 +84,7 @@ class Start:
     step_records: int
     records: int
     end: str = ""
+    whole_logits: bool = False
 
     @property
     def few(self) -> bool:

@@ -143,6 +143,8 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
                           eos_weight=config.eos_loss_weight)
+    if parallel.kind == "zero3":  # a call of the head gathers it, and processes may need a different number of calls
+        objective.output = None
     plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
                      smallest=2 if _has_batch_norm(config) else 1)
     if parallel.is_main:
@@ -152,7 +154,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         if on_start:
             step_records = config.batch_size * parallel.world * config.gradient_accumulation
             on_start(Start(rows, claimed.resuming, count_steps(config, plan), step_records, len(records),
-                           turn.shown(tokenizer)))
+                           turn.shown(tokenizer), objective.output is None))
     parallel.barrier()
     with explained(config):
         if first:
