@@ -15,22 +15,25 @@ from emgecg_cli.core.config import DemoDefaults
 
 RecordsOpt = Annotated[int, typer.Option("--records", metavar="N", help="Records to simulate.")]
 StepsOpt = Annotated[int, typer.Option("--steps", metavar="N", help="Training steps.")]
-SHOWN = ("findings-F1", "findings-exact", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
 
 
 def demo(records: RecordsOpt = DemoDefaults.records, steps: StepsOpt = DemoDefaults.steps, seed: SeedOpt = 0,
          out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Run the whole pipeline on simulated ECGs: a model that reads them, and what is left without the signal."""
+    from emgecg_cli.core.evaluation.tasks import headlines
     from emgecg_cli.core.studies.demo import run_demo
 
     result = run_demo(out or Path("demo"), records=records, steps=steps, seed=seed, stage=_stage)
     if as_json:
         console.print_json(result)
         return
-    console.table(["reports written from", *SHOWN],
-                  [[system.name, *(_cell(system, name) for name in SHOWN)] for system in result.scores.systems],
+    shown = headlines()
+    console.table(["reports written from", *shown],
+                  [[system.name, *(_cell(system, name) for name in shown)] for system in result.scores.systems],
                   title=f"{result.scores.n} reports of held-out patients")
-    console.note("findings-F1: micro-F1 over abnormal findings, against the truth of the simulation")
+    for name, meaning in shown.items():
+        if meaning:
+            console.note(f"{name}: {meaning}")
     console.note(f"all scores: {result.scores_path.as_posix()}")
     console.note(f"the page: {result.page.as_posix()}")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -12,18 +14,13 @@ from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, PredictionsArg, SeedOpt, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.names import METRIC_SETTINGS
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="The store predictions are held against, whose train reports make "
                                                     "baselines; else the predictions' own.")]
 ForeignOpt = Annotated[bool, typer.Option("--foreign", help="The file is someone else's: records and references that "
                                                             "are not the store's are counted, not refused.")]
-ModelOpt = Annotated[Path | None, typer.Option("--bertscore-model", metavar="PATH", show_default=False,
-                                               help="A local folder of weights; without it BERTScore is left out.")]
-LayersOpt = Annotated[int | None, typer.Option("--bertscore-layers", metavar="N", show_default=False,
-                                               help="Its layers to use; known for the usual models.")]
-BaselineOpt = Annotated[Path | None, typer.Option("--bertscore-baseline", metavar="TSV", show_default=False,
-                                                  help="Rescale with this baseline file.")]
 LanguageOpt = Annotated[str | None, typer.Option("--language", metavar="en|de|zh|…", show_default=False,
                                                  help="Language of all reports; else each row's own.")]
 SegmentationOpt = Annotated[str | None, typer.Option("--segmentation", metavar="char|jieba", show_default=False,
@@ -38,23 +35,35 @@ PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_def
                                               help="Also write a page with a few ECGs and their reports.")]
 ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, show_default=False,
                                                  help=f"ECGs on that page. [{ScoreDefaults.examples}]")]
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def _takes_metric_settings(command: Command) -> Command:
+    """Give the command an option for each setting of `names.METRIC_SETTINGS`, which reaches it as `**of_metrics`."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
+    made = [inspect.Parameter(f"{metric}_{name}", inspect.Parameter.KEYWORD_ONLY, default=None,
+                              annotation=Annotated[one.type | None, typer.Option(
+                                  f"--{metric}-{name}", metavar=one.metavar, help=one.help, show_default=False)])
+            for metric, settings in METRIC_SETTINGS.items() for name, one in settings.items()]
+    parameters = [*own, *made]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+    return command
+
+
+@_takes_metric_settings
 def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: StoreOpt = None,
           foreign: ForeignOpt = False,
-          bertscore_model: ModelOpt = None, bertscore_layers: LayersOpt = None, bertscore_baseline: BaselineOpt = None,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
           seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
-          out: OutOpt = None, as_json: JsonOpt = False) -> None:
+          out: OutOpt = None, as_json: JsonOpt = False, **of_metrics: Any) -> None:
     """Score reports against their references; every value has a confidence interval and says how it was computed."""
     from emgecg_cli.core.evaluation.files import score_file
 
     if examples is not None and page is None:
         raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
-    if bertscore_model is None and (bertscore_layers is not None or bertscore_baseline is not None):
-        raise MedReportError("--bertscore-layers and --bertscore-baseline have no effect without --bertscore-model",
-                             "add --bertscore-model FOLDER")
+    settings = _metric_settings(of_metrics)
     source = predictions or find_one("predictions").as_posix()
     target = out or (None if source == "-" else Path(SCORES) / f"{Path(source).stem}.json")
     piped = source == "-"
@@ -65,10 +74,8 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
         scores = score_file(sys.stdin if piped else Path(source), target, store_path=store, likely_store=likely,
                             foreign=foreign, page=page, progress=progress,
                             examples=ScoreDefaults.examples if examples is None else examples,
-                            metrics=metric, settings={"bertscore": {
-                                "model": bertscore_model, "layers": bertscore_layers,
-                                "baseline": bertscore_baseline}}, seed=seed,
-                            resamples=resamples, language=language, segmentation=segmentation, section=section)
+                            metrics=metric, settings=settings, seed=seed, resamples=resamples, language=language,
+                            segmentation=segmentation, section=section)
     if as_json:
         console.print_json(scores)
     else:
@@ -76,6 +83,18 @@ def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: 
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")
+
+
+def _metric_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings by metric; refuses one that has no effect without another."""
+    found = {metric: {name: given[f"{metric}_{name}"] for name in known} for metric, known in METRIC_SETTINGS.items()}
+    for metric, settings in found.items():
+        for name, value in settings.items():
+            beside = METRIC_SETTINGS[metric][name].beside
+            if value is not None and beside and settings[beside] is None:
+                raise MedReportError(f"--{metric}-{name} has no effect without --{metric}-{beside}",
+                                     f"add --{metric}-{beside} {METRIC_SETTINGS[metric][beside].metavar}")
+    return found
 
 
 def _only_store() -> Path | None:

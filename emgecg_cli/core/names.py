@@ -9,11 +9,23 @@ import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
 
 _CORE = "emgecg_cli.core."
+
+
+@dataclass(frozen=True)
+class MetricSetting:
+    """A setting of a metric that the command line takes as `--METRIC-SETTING`; without the one it is `beside` it has no
+    effect."""
+
+    type: type
+    metavar: str
+    help: str
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,15 @@ METRICS = {
     "labels": _CORE + "metrics.clinical.labels:Labels",
     "facts": _CORE + "metrics.clinical.facts:Facts",
     "statements": _CORE + "metrics.clinical.statements:Statements",
+}
+
+# metric -> its settings by name
+METRIC_SETTINGS = {
+    "bertscore": {
+        "model": MetricSetting(Path, "PATH", "A local folder of weights; without it BERTScore is left out."),
+        "layers": MetricSetting(int, "N", "Its layers to use; known for the usual models.", "model"),
+        "baseline": MetricSetting(Path, "TSV", "Rescale with this baseline file.", "model"),
+    },
 }
 
 _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,18 @@ def test_every_metric_keeps_the_contract(name: str, computable: Any) -> None:
     kept = kind.restored(metric.columns(), found.sum(axis=0)) if hasattr(kind, "restored") else kind()
     np.testing.assert_equal({name: float(value) for name, value in kept.aggregate(found.sum(axis=0)).items()},
                             {name: float(value) for name, value in values.items()})
+
+
+def test_no_metric_is_known_by_name_outside_its_file() -> None:
+    package = Path(names.__file__).parents[1]
+    sections = {"findings"}  # of a report
+    known = {*names.METRICS} - sections
+    for path in (path for room in ("commands", "core/evaluation", "core/studies")
+                 for path in (package / room).rglob("*.py")):
+        said = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert not said & known and not [text for text in said for name in names.METRICS
+                                         if text.lower().startswith(f"{name}-")], path
 
 
 def test_a_need_that_is_not_met_is_a_reason() -> None:

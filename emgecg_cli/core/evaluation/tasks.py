@@ -47,6 +47,15 @@ class Task:
         return [metric for metric in self.metrics if metric.name not in self.missing]
 
 
+def headlines() -> dict[str, str]:
+    """The values of a short table and what they are, of whole reports first."""
+    found: dict[str, str] = {}
+    for what in (("reports",), ("tokens", "text")):
+        for name in Asked(names.choices("metric")).comparing(*what):
+            found |= names.resolve("metric", name).declared.headline
+    return found
+
+
 def languages_of(rows: Sequence[PredictionRow]) -> list[str]:
     """The primary languages of some rows, sorted."""
     return sorted({row.language or "en" for row in rows})

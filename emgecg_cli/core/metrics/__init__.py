@@ -25,11 +25,13 @@ Compares = Literal["tokens", "text", "reports"]
 
 @dataclass(frozen=True)
 class Declared:
-    """What a metric declares before anything is computed. `lower_is_better` names values, without their slice."""
+    """What a metric declares before anything is computed. `lower_is_better` names values, without their slice;
+    `headline` maps those that stand in a short table to what they are, "" where their name says it."""
 
     needs: frozenset[Need] = frozenset()
     compares: Compares = "reports"
     lower_is_better: frozenset[str] = frozenset()
+    headline: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

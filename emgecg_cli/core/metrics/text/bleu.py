@@ -24,7 +24,7 @@ class Bleu:
     """BLEU-1..4; statistics per pair: hypothesis length, reference length, four match counts, four totals."""
 
     name = "bleu"
-    declared = Declared(frozenset({"text"}), "tokens")
+    declared = Declared(frozenset({"text"}), "tokens", headline={"BLEU-4": ""})
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
