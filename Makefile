@@ -37,6 +37,7 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ecg_labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/emg_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/facts.py
 
 .venv/ready: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'
