@@ -87,14 +87,16 @@ def test_what_a_run_writes_resolves_to_its_settings_again(given: dict[str, Any],
     assert resolve_pretrain_config(file=tmp_path / CONFIG_FILE) == masked
 
 
-def test_a_run_writes_its_settings_and_trains_to_the_same_bytes_by_them(inputs: tuple[Path, Path], short_run: Path,
-                                                                        tmp_path: Path) -> None:
+def test_a_run_writes_its_settings_and_trains_to_the_same_bytes_by_them(
+        inputs: tuple[Path, Path], short_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert CONFIG_FILE in read_manifest(short_run, "run").details["files"]
     again = resolve_train_config(file=short_run / CONFIG_FILE)
     assert again == short_config() and again.encoder_loss == "auto"
     out = short_run.with_name("again")  # beside it, since a manifest says where its inputs lie from there
     train_run(inputs[1], out, again)
     assert contents(out) == contents(short_run)
+    assert run(["train", str(inputs[1]), "--config", str(out / CONFIG_FILE), "--out", str(out)]) == 0
+    assert "is finished already" in capsys.readouterr().err
     other = resolve_train_config(file=short_run / CONFIG_FILE, seed=1)
     with pytest.raises(MedReportError, match="seed: 0"):
         train_run(inputs[1], out, other)

@@ -304,6 +304,7 @@ def test_a_finished_encoder_is_left_alone_and_other_settings_are_refused(store: 
     before = contents(encoder)
     again = pretrain(store, encoder, quick())
     assert again.loop is None and again.validation == json.loads(before["validation.json"])
+    assert pretrain(store, encoder, resolve_pretrain_config(file=encoder / "config.yaml")).loop is None
     with pytest.raises(MedReportError, match=r"steps: 3 \(now 4\)"):
         pretrain(store, encoder, quick(steps=4))
     assert contents(encoder) == before
