@@ -173,7 +173,7 @@ class QuarantineRow:
 class PerturbedRow:
     """One line of a perturbed store's `perturbed.jsonl`: a record that was perturbed.
 
-    `snr_db` is the ratio that was reached (None: nothing changed, or there was no signal), `changed` the share of time
+    `snr_db` is the ratio that was reached (None: no value changed, or there was no signal), `changed` the share of time
     in which any lead differs, `n_clipped` the samples at the end of the int16 scale.
     """
 

@@ -141,6 +141,19 @@ FUSIONS = {
 PERTURBATIONS = {
     "gaussian": _CORE + "perturbations.gaussian:gaussian",
     "meit-proportion": _CORE + "perturbations.meit_proportion:meit_proportion",
+    "gaussian-ratio": _CORE + "perturbations.gaussian_ratio:gaussian_ratio",
+    "baseline-wander": _CORE + "perturbations.baseline_wander:baseline_wander",
+    "muscle": _CORE + "perturbations.muscle:muscle",
+    "electrode-motion": _CORE + "perturbations.electrode_motion:electrode_motion",
+    "mains": _CORE + "perturbations.mains:mains",
+    "lead-drop": _CORE + "perturbations.lead_drop:lead_drop",
+    "lead-swap": _CORE + "perturbations.lead_swap:lead_swap",
+    "limb-reversal": _CORE + "perturbations.limb_reversal:limb_reversal",
+    "polarity": _CORE + "perturbations.polarity:polarity",
+    "gain": _CORE + "perturbations.gain:gain",
+    "clipping": _CORE + "perturbations.clipping:clipping",
+    "time-shift": _CORE + "perturbations.time_shift:time_shift",
+    "resampling-error": _CORE + "perturbations.resampling_error:resampling_error",
 }
 # name -> Metric
 METRICS = {

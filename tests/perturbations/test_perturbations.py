@@ -18,11 +18,15 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.perturbations import PERTURBED, achieved_snr_db, level_name, perturb_store, writing
 from emgecg_cli.core.perturbations.gaussian import gaussian
 from emgecg_cli.core.perturbations.meit_proportion import meit_proportion
-from emgecg_cli.core.signals.leads import MISSING, to_float_uv
+from emgecg_cli.core.signals.leads import LEADS, MISSING, to_float_uv
 from emgecg_cli.core.store import open_store, prepare_store
 
 FS, SIG_LEN = 100, 1000
-LEVELS = {"gaussian": 10.0, "meit-proportion": 0.2}
+LEVELS = {"gaussian": 10.0, "meit-proportion": 0.2, "gaussian-ratio": 0.05, "baseline-wander": 0.0, "muscle": 5.0,
+          "electrode-motion": 0.0, "mains": 5.0, "lead-drop": 3, "lead-swap": 2, "limb-reversal": 1, "polarity": 2,
+          "gain": 2.0, "clipping": 0.5, "time-shift": 1.0, "resampling-error": 5.0}
+DROPS = {"lead-drop", "time-shift", "resampling-error"}  # these make samples missing
+NO_CHANCE = {"limb-reversal", "gain", "clipping", "time-shift", "resampling-error"}  # the same for every seed
 
 
 def recording(seed: int = 0, sig_len: int = SIG_LEN) -> np.ndarray:
@@ -75,8 +79,10 @@ def test_every_perturbation_keeps_shape_missing_samples_and_its_input(kind):
     after = names.resolve("perturbation", kind)(signal, FS, LEVELS[kind], np.random.default_rng(1))
     assert after.shape == signal.shape and after.dtype == np.float32
     np.testing.assert_array_equal(signal, before)
-    np.testing.assert_array_equal(np.isnan(after), np.isnan(signal))
-    assert np.nanmax(np.abs(after - signal)) > 0
+    gone = np.isnan(after) & ~np.isnan(signal)
+    if kind not in ("lead-swap", "limb-reversal"):  # which move what is missing with its lead
+        assert bool(gone.any()) == (kind in DROPS) and np.isnan(after)[np.isnan(signal)].all()
+    assert gone.any() or np.nanmax(np.abs(after - signal)) > 0
 
 
 @pytest.mark.parametrize("kind", names.choices("perturbation"))
@@ -84,7 +90,7 @@ def test_every_perturbation_is_a_function_of_its_arguments(kind):
     function, global_state = names.resolve("perturbation", kind), np.random.get_state()[1].copy()
     first, again, other = (function(recording(), FS, LEVELS[kind], np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other, equal_nan=True)
+    assert np.array_equal(first, other, equal_nan=True) == (kind in NO_CHANCE)
     np.testing.assert_array_equal(np.random.get_state()[1], global_state)
 
 
@@ -95,9 +101,26 @@ def test_every_perturbation_bears_a_recording_without_samples(kind):
     assert np.isnan(after).all()
 
 
-def test_level_names():
-    assert {kind: level_name(kind) for kind in names.choices("perturbation")} == {
-        "gaussian": "snr_db", "meit-proportion": "proportion"}
+@pytest.mark.parametrize("kind", names.choices("perturbation"))
+def test_every_perturbation_refuses_levels_out_of_range(kind):
+    for level in (float("nan"), float("inf"), 1e12, -1e12):
+        with pytest.raises(MedReportError) as error:
+            names.resolve("perturbation", kind)(recording(), FS, level, np.random.default_rng(0))
+        assert error.value.hint
+
+
+@pytest.mark.parametrize("kind", names.choices("perturbation"))
+def test_every_perturbation_makes_a_view_whose_rows_fit_its_samples(kind, store, tmp_path):
+    perturb(store, tmp_path / "out", kind)
+    clean, view = open_store(store), open_store(tmp_path / "out")
+    for i in range(0, len(view), 4):
+        row, before, after = view.row(i), clean.signal(i), view.signal(i)
+        absent = [name for lead, name in enumerate(LEADS) if (after[lead] == MISSING).all()]
+        assert row.absent_leads == absent and (after == MISSING)[before == MISSING].all()
+        present = [lead for lead, name in enumerate(LEADS) if name not in absent]
+        assert row.n_missing == np.count_nonzero(after[present] == MISSING)
+        assert row.signal_hash != clean.row(i).signal_hash
+    assert view.manifest.details["perturbation"]["unchanged"] == 0
 
 
 # gaussian

@@ -80,12 +80,19 @@ def day_of(predictions: Path | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
+def _reached(row: PerturbedRow) -> str:
+    """What a perturbation did to a recording, in a word or two."""
+    if not row.changed:
+        return "unchanged"
+    return "samples are missing" if row.snr_db is None else f"{row.snr_db:g} dB reached"
+
+
 def perturbed_records(store: Store) -> dict[str, str]:
     """Record id -> what was done to its recording, of the perturbed records of a perturbed store."""
     kind = perturbation_of(store)
     if kind is None or not (store.path / PERTURBED).is_file():
         return {}
-    return {row.record_id: f"{kind}; {'unchanged' if row.snr_db is None else f'{row.snr_db:g} dB reached'}"
+    return {row.record_id: f"{kind}; {_reached(row)}"
             for row in read_rows(store.path / PERTURBED, PerturbedRow)}
 
 

@@ -117,5 +117,6 @@ class Evidence:
         hit = self._hit.get(record_id)
         if hit is None:
             return f"not hit{earlier}" if (earlier := earlier_of(self.store)) else ""
-        reached = "nothing changed" if hit.snr_db is None else f"{hit.snr_db:.1f} dB reached"
+        reached = "nothing changed" if not hit.changed else "samples are missing" if hit.snr_db is None \
+            else f"{hit.snr_db:.1f} dB reached"
         return f"{how}: {reached}, {hit.changed:.0%} of the time changed"

@@ -1,15 +1,15 @@
 """Distortions of a store's signals: one pure function per file, and the command that applies one to a store.
 
-A perturbation is `f(signal, fs, <level>, rng) -> signal`: float32 microvolts (C, L) with NaN for missing samples, and a
-level whose parameter name says its unit (`snr_db`, `proportion`). A new one is a new file and a line in
-`names.PERTURBATIONS`.
+A perturbation is `f(signal, fs, <level>, rng) -> signal`: float32 microvolts (12, L) with NaN for missing samples, and
+a level whose parameter name says its unit (`snr_db`, `proportion`, `leads`). What was missing stays missing. A new one
+is a new file and a line in `names.PERTURBATIONS`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,15 @@ from emgecg_cli.core.artifacts import PERTURBED, PerturbedRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, input_of, is_finished, read_manifest
 from emgecg_cli.core.perturbations.reached import achieved_snr_db, summary
+from emgecg_cli.core.perturbations.suites import SUITES
 from emgecg_cli.core.perturbations.writing import Job, write_copy, write_view
+from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store import Engine, Store, flag_counts, open_store
 from emgecg_cli.core.store.views import VIEW, Drawing, is_view
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, finished_before
 
-__all__ = ["PERTURBED", "PerturbResult", "achieved_snr_db", "level_name", "perturb_store"]
+__all__ = ["PERTURBED", "SUITES", "PerturbResult", "achieved_snr_db", "level_name", "levels_of", "perturb_store",
+           "place_of", "plan_of"]
 
 Perturb = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
 
@@ -69,13 +72,11 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     perturb: Perturb = names.resolve("perturbation", kind)
     name = level_name(kind)
     level = _the_level(kind, name, levels)
-    # An empty recording through the function refuses a level out of range before anything is written.
-    perturb(np.zeros((1, 1), np.float32), 1, level, np.random.default_rng(0))
     store = open_store(store_path)
     store.check_has_signals()
-    if out is None:
-        place = store_path if store_path.name not in ("", "..") else store_path.resolve()
-        out = place.with_name(f"{place.name}-{kind}-{level:g}")
+    # An empty recording through the function refuses a level out of range before anything is written.
+    perturb(np.zeros((len(LEADS), 1), np.float32), store.fs, level, np.random.default_rng(0))
+    out = out or place_of(store_path, kind, level)
     if out.resolve() == store_path.resolve():
         raise MedReportError(f"{out}: a store cannot be perturbed in place", "choose another --out")
     job = Job(store, Drawing(kind, level, seed), _choose(store, records, split, seed))
@@ -94,6 +95,32 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     if copy:
         return PerturbResult(out, write_copy(job, out, identity, make, engine, progress), False)
     return PerturbResult(out, write_view(job, out, identity | {VIEW: True}, make, engine, progress), False)
+
+
+def place_of(store_path: Path, kind: str, level: float) -> Path:
+    """Where a perturbed store lies unless told: beside its original, under a name that says kind and level."""
+    place = store_path if store_path.name not in ("", "..") else store_path.resolve()
+    return place.with_name(f"{place.name}-{kind}-{level:g}")
+
+
+def levels_of(text: str) -> list[float]:
+    """The levels of "20,10,5,0"; raises MedReportError for what is no number, and for one that is there twice."""
+    try:
+        levels = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise MedReportError(f"--level '{text}': not numbers separated by commas", "give --level 20,10,5,0") from None
+    if len({*levels}) < len(levels):
+        raise MedReportError(f"--level '{text}': a level is there twice", "give each once")
+    return levels
+
+
+def plan_of(kind: str | None, levels: Sequence[float], suite: str | None) -> list[tuple[str, float]]:
+    """The perturbations that are asked for, each with its level; raises MedReportError for a suite that is none."""
+    if suite is None:
+        return [(str(kind), level) for level in levels]
+    if suite not in SUITES:
+        raise names.unknown_name("suite", suite, SUITES)
+    return [(one, level) for one, own in SUITES[suite].items() for level in own]
 
 
 def _make_manifest(store: Store, blank: Manifest, table: polars.LazyFrame, rows: Iterable[PerturbedRow]) -> Manifest:
@@ -118,8 +145,11 @@ def _the_level(kind: str, name: str, levels: dict[str, float | None]) -> float:
     return float(value)
 
 
+_OWN_FLAGS = ("snr_db", "proportion")  # the levels that can be given by their name
+
+
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.replace('_', '-')}" if name in _OWN_FLAGS else "--level"
 
 
 def _choose(store: Store, records: float, split: str | None, seed: int) -> list[int]:

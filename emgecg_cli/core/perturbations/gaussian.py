@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emgecg_cli.core.errors import MedReportError
-
-LARGEST_DB = 100.0
+from emgecg_cli.core.perturbations.levels import check_snr
 
 
 def gaussian(signal: np.ndarray, fs: int, snr_db: float, rng: np.random.Generator) -> np.ndarray:
@@ -16,8 +14,7 @@ def gaussian(signal: np.ndarray, fs: int, snr_db: float, rng: np.random.Generato
     samples that are there. Missing samples stay missing; a flat or absent lead has no power and comes back as it was.
     Raises MedReportError for a level beyond +-100 dB, where int16 microvolts hold either no noise or nothing else.
     """
-    if not abs(snr_db) <= LARGEST_DB:
-        raise MedReportError(f"a signal-to-noise ratio of {snr_db:g} dB", f"give one within +-{LARGEST_DB:g} dB")
+    check_snr(snr_db)
     values = signal.astype(np.float64)
     present = np.isfinite(values)
     count = np.maximum(present.sum(axis=1, keepdims=True), 1)

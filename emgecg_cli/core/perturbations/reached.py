@@ -17,7 +17,7 @@ def achieved_snr_db(before: np.ndarray, after: np.ndarray) -> float | None:
     The signal's power is about each lead's own mean. None when nothing was changed, or there was no signal.
     """
     values, noise = to_float_uv(before).astype(np.float64), to_float_uv(after).astype(np.float64)
-    present = np.isfinite(values)
+    present = np.isfinite(values) & np.isfinite(noise)  # what was dropped is no noise
     mean = np.where(present, values, 0).sum(axis=1, keepdims=True) / np.maximum(present.sum(axis=1, keepdims=True), 1)
     n = np.maximum(present.sum(axis=1), 1)
     signal_power = float((np.where(present, values - mean, 0) ** 2).sum(axis=1).dot(1 / n))
@@ -36,6 +36,6 @@ def summary(rows: Sequence[PerturbedRow]) -> dict[str, Any]:
     """What the manifest says about the perturbed records."""
     reached = [row.snr_db for row in rows if row.snr_db is not None]
     quantiles = {f"p{q}": round(float(np.percentile(reached, q)), 2) for q in (5, 50, 95)} if reached else None
-    return {"perturbed": len(rows), "unchanged": sum(row.snr_db is None for row in rows),
+    return {"perturbed": len(rows), "unchanged": sum(not row.changed for row in rows),
             "achieved_snr_db": quantiles, "mean_changed": round(float(np.mean([row.changed for row in rows])), 4),
             "clipped_samples": sum(row.n_clipped for row in rows)}

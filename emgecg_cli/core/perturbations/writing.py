@@ -128,8 +128,7 @@ def _write_part(store: Store, drawing: Drawing, folder: Path, numbered: tuple[in
 
 
 def _row(store: Store, index: int, record_id: str, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    told = store.rows.values(index)
-    found = of_signal({name: told.get(name) for name in ("fs", "n_missing", "derived_leads")}, before, after)
+    found = of_signal(store.rows.values(index), before, after, measure=False)
     return {AT: index, "record_id": record_id, CHECKSUM: checksum(after), "snr_db": achieved_snr_db(before, after),
             "changed": changed_share(before, after)} | {name: found[name] for name in OF_SIGNAL}
 

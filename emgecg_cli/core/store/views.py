@@ -25,7 +25,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, is_finished, manifest_hash, path_at
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.fingerprint import checksum
-from emgecg_cli.core.signals.leads import LARGEST_UV, MISSING, to_float_uv, to_int16_uv
+from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, to_float_uv, to_int16_uv
 from emgecg_cli.core.signals.quality import SignalChecks
 from emgecg_cli.core.store.payloads import Payload
 from emgecg_cli.core.store.payloads.cutting import described, measured
@@ -36,7 +36,8 @@ VIEW = "view"  # what a manifest calls the perturbation that is drawn on read
 CHANGED = "perturbed.parquet"
 AT = "at"  # its column of row numbers
 # the columns of a store's table that are of the samples
-OF_SIGNAL = (*(one.name for one in fields(SignalChecks)), "signal_hash", "fingerprint", "n_clipped", "n_missing")
+OF_SIGNAL = (*(one.name for one in fields(SignalChecks)), "signal_hash", "fingerprint", "n_clipped", "n_missing",
+             "absent_leads")
 SCHEMA = {AT: polars.Int64, "record_id": polars.String, CHECKSUM: polars.Int64, "snr_db": polars.Float64,
           "changed": polars.Float64} | {name: BASE_SCHEMA[name] for name in OF_SIGNAL}
 # what its recorder, or an earlier measurement on other samples, had found
@@ -160,16 +161,27 @@ class ViewRows:
             .select(name for name in there if name != AT)
 
 
-def of_signal(values: Mapping[str, Any], before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """The columns of a row that describe its signal, int16 (12, L), after a perturbation; measurements if the row had
-    any."""
+def of_signal(values: Mapping[str, Any], before: np.ndarray, after: np.ndarray, measure: bool = True) -> dict[str, Any]:
+    """The columns of a row that say something of its signal, int16 (12, L), as it is after a perturbation; with
+    `measure`, measurements where the row had any."""
     fs, derived = int(values["fs"]), values.get("derived_leads") or ()
-    found = described(after, fs, derived) | {"n_clipped": count_clipped(after), "n_missing": values["n_missing"] + int(
-        np.count_nonzero((after == MISSING) & (before != MISSING)))}
+    lost, kept = _dropped(before, after), int(values["sig_len"]) - int(values["n_padded"])
+    others = [lead for lead in range(len(LEADS)) if lead not in lost]
+    n_missing = values["n_missing"] - int(np.count_nonzero(before[lost, :kept] == MISSING)) + int(
+        np.count_nonzero((after[others] == MISSING) & (before[others] != MISSING)))
+    absent = {*values["absent_leads"], *(LEADS[lead] for lead in lost)}
+    found = described(after, fs, derived) | {
+        "n_clipped": count_clipped(after), "n_missing": n_missing,
+        "absent_leads": [name for name in LEADS if name in absent] if lost else values["absent_leads"]}
     found |= {name: None for name in GROUP_SCHEMAS["machine"] if name in values}
-    if any(values.get(one.name) is not None for one in fields(Measurements)):
-        found |= vars(measured(after[:, :int(values["sig_len"]) - int(values["n_padded"])], fs))
+    if measure and any(values.get(one.name) is not None for one in fields(Measurements)):
+        found |= vars(measured(after[:, :kept], fs))
     return found
+
+
+def _dropped(before: np.ndarray, after: np.ndarray) -> list[int]:
+    """The leads that had samples and have none now."""
+    return np.flatnonzero((after == MISSING).all(axis=1) & (before != MISSING).any(axis=1)).tolist()
 
 
 def count_clipped(signal: np.ndarray) -> int:

@@ -1,0 +1,18 @@
+"""Baseline wander: breathing and slow drift of the electrodes, below half a hertz."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emgecg_cli.core.perturbations.levels import add_noise, band_noise, check_snr
+
+SLOWEST_HZ, FASTEST_HZ = 0.05, 0.5
+
+
+def baseline_wander(signal: np.ndarray, fs: int, snr_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Add slow noise of 0.05–0.5 Hz at every electrode, stronger the slower it is, at a ratio over all leads.
+
+    `signal` is float32 microvolts (12, L), missing samples = NaN. Raises MedReportError beyond ±100 dB.
+    """
+    check_snr(snr_db)
+    return add_noise(signal, band_noise(signal.shape[1], fs, SLOWEST_HZ, FASTEST_HZ, 1.0, rng), snr_db)

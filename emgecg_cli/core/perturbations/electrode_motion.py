@@ -1,0 +1,30 @@
+"""Electrode motion: a pulled or shifted electrode, whose potential jumps and settles again.
+
+It is modelled: jumps at random moments, each at one electrode, that rise within some tenths of a second and decay over
+about a second, as in the record `em` of the MIT-BIH Noise Stress Test Database.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emgecg_cli.core.perturbations.levels import ELECTRODES, add_noise, check_snr
+
+PER_SECOND = 0.5  # jumps, at all electrodes together; at least one
+RISE_S = (0.05, 0.4)  # until the peak
+
+
+def electrode_motion(signal: np.ndarray, fs: int, snr_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Add jumps of single electrodes, at a ratio over all leads; that of a limb's electrode is in all leads made of it.
+
+    `signal` is float32 microvolts (12, L), missing samples = NaN. Raises MedReportError beyond ±100 dB.
+    """
+    check_snr(snr_db)
+    length = signal.shape[1]
+    moved = np.zeros((ELECTRODES, length))
+    for _ in range(1 + int(rng.poisson(PER_SECOND * length / fs))):
+        electrode, start = int(rng.integers(ELECTRODES)), int(rng.integers(length))
+        size, rise = rng.standard_normal(), rng.uniform(*RISE_S) * fs
+        time = np.arange(length - start) / rise
+        moved[electrode, start:] += size * time * np.exp(1 - time)
+    return add_noise(signal, moved, snr_db)
