@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emgecg_cli.core.inputs.sources import ValueMatrices
+from emgecg_cli.core.inputs.sources import ValueSource
 from emgecg_cli.core.models.encoders.emg_alignment import EmgAlignment
 
 VOCABULARY, WIDTH = 32_000, 4096
@@ -82,7 +82,7 @@ def main() -> None:
                             for record in records])
 
     def batch() -> Tensor:
-        padded = torch.from_numpy(ValueMatrices.stack(records)).to(device)
+        padded = torch.from_numpy(ValueSource.stack(records)).to(device)
         return encoder.encode_records(padded, ~padded.isnan().flatten(2).all(2))[0]
 
     torch.testing.assert_close(batch(), loop(), atol=1e-5, rtol=1e-4)

@@ -27,12 +27,15 @@ LayoutOpt = Annotated[str, typer.Option(
 ReferencesOpt = Annotated[Path | None, typer.Option(
     "--references", metavar="FILE", show_default=False,
     help="Tables: another store's references.json, for a store without reports, which has none of its own.")]
+TablesOpt = Annotated[Path | None, typer.Option(
+    "--tables", metavar="STORE", show_default=False,
+    help="Recordings: a store of tables of the same record ids, which then stand behind the prompts.")]
 
 
 def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionDefaults.pool_size,
                        rephraser: RephraserOpt = InstructionDefaults.rephraser,
                        base_url: BaseUrlOpt = None, model: ModelOpt = None, language: LanguageOpt = "record",
-                       layout: LayoutOpt = "published", references: ReferencesOpt = None,
+                       layout: LayoutOpt = "published", references: ReferencesOpt = None, tables: TablesOpt = None,
                        seed: SeedOpt = InstructionDefaults.seed,
                        out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Write a pool of prompts and draw one for every record, as chat messages.
@@ -45,7 +48,7 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     with console.progress("build instructions", unit="prompts") as progress:
         result = build(store, out or Path(INSTRUCTIONS) / store.resolve().name, pool_size=pool_size,
                        rephraser=rephraser, seed=seed, base_url=base_url, model=model, language=language, layout=layout,
-                       references=references, progress=progress)
+                       references=references, tables=tables, progress=progress)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:

@@ -34,8 +34,8 @@ SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help
                                           autocompletion=words("train", "val", "test"))]
 SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros|none",
                                         autocompletion=words("real", "shuffled", "zeros", "none"),
-                                        help="What the model is shown; shuffled: another patient's "
-                                             "recording or values.")]
+                                        help="What the model is shown; shuffled: another patient's recording or "
+                                             "values. Of several inputs, each by name: ecg=shuffled,values=real.")]
 BatchOpt = Annotated[int, typer.Option("--batch-size", min=1,
                                      help="Records at once; eight times as many are written together.")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=False, help="Only the first N records.")]
@@ -132,7 +132,8 @@ def _writer(given: str | None) -> tuple[int, int] | None:
 def _name(run: Path, store: Path | None, references: Path | None, config: GenerateConfig) -> str:
     """The name of the predictions: the run's, and whatever differs from the usual."""
     usual = GenerateConfig()
-    parts = [run.resolve().name, config.signal if config.signal != usual.signal else "",
+    signal = config.signal.replace("=", "-").replace(",", "-")
+    parts = [run.resolve().name, signal if signal != usual.signal else "",
              store.resolve().name if store else "",
              f"references-{references.resolve().stem}" if references else "",
              config.split if config.split != usual.split else "",

@@ -103,11 +103,11 @@ ENGINES = {
     "local": _CORE + "engines.local:run",
     "ray": _CORE + "engines.ray:run",
 }
-# name of an input -> its source, in inputs/sources.py: open(store, fs) -> Source
+# name of an input -> its source, in inputs/sources.py: open(store, fs) -> InputSource
 INPUTS = {
-    "ecg": Input("ecg", _CORE + "inputs.sources:Recordings"),
-    "values": Input("value", _CORE + "inputs.sources:ValueMatrices"),
-    "image": Input("image", _CORE + "inputs.sources:Pages"),
+    "ecg": Input("ecg", _CORE + "inputs.sources:EcgSource"),
+    "values": Input("value", _CORE + "inputs.sources:ValueSource"),
+    "image": Input("image", _CORE + "inputs.sources:PageSource"),
 }
 # Microvolts: R waves of 1 mV become 4. A fixed scale, since one per record would erase voltage, and with it low voltage
 # and hypertrophy.

@@ -16,9 +16,9 @@ from emgecg_cli.core.emg.case import item_of
 from emgecg_cli.core.emg.cells import Cell
 from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.drawn import tables as drawn_tables
+from emgecg_cli.core.inputs.drawn import whole_tables as drawn_tables
 from emgecg_cli.core.inputs.drawn.values import draw_value, drawn_records
-from emgecg_cli.core.inputs.sources import ValueMatrices
+from emgecg_cli.core.inputs.sources import ValueSource
 from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.render import text_of, values_of
 from emgecg_cli.core.references import CLASSES, abnormality, deviation, is_outside, matrix, read_references
@@ -71,9 +71,9 @@ def test_random_references_are_a_fixed_draw_that_leaves_the_values(tables: tuple
 
 
 def test_padding_is_nan_and_never_empty() -> None:
-    stacked = ValueMatrices.stack([np.ones((2, 3, 7), np.float32), np.zeros((0, 3, 7), np.float32)])
+    stacked = ValueSource.stack([np.ones((2, 3, 7), np.float32), np.zeros((0, 3, 7), np.float32)])
     assert stacked.shape == (2, 2, 3, 7) and np.isnan(stacked[1]).all() and not np.isnan(stacked[0]).any()
-    assert ValueMatrices.stack([np.zeros((0, 3, 7), np.float32)]).shape == (1, 1, 3, 7)
+    assert ValueSource.stack([np.zeros((0, 3, 7), np.float32)]).shape == (1, 1, 3, 7)
 
 
 def test_the_matrices_of_the_form_for_language_models_are_shown_as_they_came(tables: tuple[Path, Path]) -> None:

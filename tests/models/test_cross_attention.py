@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.models.fusion.backbone_call import with_positions
 from emgecg_cli.core.models.fusion.cross_attention import CrossAttention
-from emgecg_cli.core.models.fusion.inputs import with_positions
 from emgecg_cli.core.models.report_model import pad_prompts
 
 WIDTH = 24

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.sources import ValueMatrices
+from emgecg_cli.core.inputs.sources import ValueSource
 from emgecg_cli.core.models.encoders.emg_alignment import EmgAlignment, normalise
 from emgecg_cli.core.models.fusion.splice import Splice
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
@@ -35,7 +35,7 @@ def make(reshape: str = "compat", seed: int = 0, **given) -> EmgAlignment:
 
 def padded_records(*records: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Records as training batches them, and which matrices are real."""
-    padded = torch.from_numpy(ValueMatrices.stack([record.numpy() for record in records]))
+    padded = torch.from_numpy(ValueSource.stack([record.numpy() for record in records]))
     return padded, ~padded.isnan().flatten(2).all(2)
 
 

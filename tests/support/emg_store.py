@@ -12,7 +12,7 @@ from emgecg_cli.core.config import PrepareConfig, TrainConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.datasets.synthetic_emg import draw_case
 from emgecg_cli.core.inputs.records import Inputs
-from emgecg_cli.core.inputs.sources import ValueMatrices
+from emgecg_cli.core.inputs.sources import ValueSource
 from emgecg_cli.core.inputs.values import Values, check_values
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.recipes import resolve_train_config
@@ -62,5 +62,5 @@ def shown(tables: tuple[Path, Path], **how: Any) -> Inputs:
     values = replace(Values(read_references(tables[0] / "references.json")), **how)
     instructions = open_instructions(tables[1])
     check_values(values, instructions)
-    sources = {"values": ValueMatrices(values)} if values.mode == "encoder" else {}
+    sources = {"values": ValueSource(values)} if values.mode == "encoder" else {}
     return Inputs(open_store(tables[0]), instructions, sources, values)

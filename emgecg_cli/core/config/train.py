@@ -74,6 +74,7 @@ OF_VAL = Idle("track", lambda config: not looks_at_val(config), "--select last w
               "where nothing looks at the val split")
 OF_TABLES = Idle("encoder", lambda config: not reads_values(config))
 OF_SIGNALS = Idle("encoder", reads_values_alone, spares=DEFAULT)
+OF_RECORDINGS = Idle("encoder", lambda config: "ecg" not in names.encoders_of(config.encoder), spares=DEFAULT)
 OF_VALUES = Idle("values", lambda config: reads_values(config) and config.values != "encoder", spares=NOTHING)
 OF_LIMITS = Idle("values", lambda config: reads_values(config) and config.values == "text", spares=NOTHING)
 OF_STAGE1 = Idle("values", lambda config: OF_VALUES.when(config) and config.backbone != "tiny", spares=NOTHING)
@@ -102,7 +103,7 @@ class TrainConfig:
     encoder: str = setting("resnet50", MODEL, f"{', '.join(names.choices('encoder'))}; one for each input of a record, "
                            "separated by commas.", kind="encoder", parse=names.encoders_of)
     encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file.",
-                                          OF_SIGNALS)
+                                          OF_RECORDINGS)
     projector: str = setting("mlp", MODEL, f"{' or '.join(names.choices('projector'))}.", OF_SIGNALS, kind="projector")
     fusion: str = setting("prefix-kv", MODEL, f"{', '.join(names.choices('fusion'))}.", kind="fusion")
     fusion_layers: str = setting("auto", MODEL, "Layers that see the signal: auto, all, or as in 0,2,5.", OF_LAYERS,
@@ -169,7 +170,7 @@ class TrainConfig:
                                 "where there are any, else words).", OF_SIGNALS, noun="encoder loss",
                                 known=("none", "codes", "words", "auto"))
     encoder_loss_weight: float = setting(3.0, LOSS, "Weight of that loss.", OF_ENCODER_LOSS, positive=True)
-    augment: str = setting("none", LOSS, "none, or any of roll,gain,noise.", OF_SIGNALS, noun="augmentation",
+    augment: str = setting("none", LOSS, "none, or any of roll,gain,noise.", OF_RECORDINGS, noun="augmentation",
                            known=("roll", "gain", "noise"), several=True, hints=("none", "roll,gain,noise"))
 
     precision: str = setting("auto", MACHINE, "auto, fp32 or bf16 (slow on a processor without bf16 units).",

@@ -13,6 +13,7 @@ from emgecg_cli.core.reports.scripts import JAPANESE, LANGUAGE_OF, LATIN, script
 _SCRIPTS = {"Han": "Chinese characters", JAPANESE: "Japanese characters"}
 # What the model was shown in place of a record's own signal.
 _NOT_OWN = {"shuffled": "another record's signal", "zeros": "a flat line", "none": "no signal"}
+_INPUT_NOT_OWN = {"shuffled": "another record's {}", "zeros": "zeros as {}", "none": "no {}"}
 
 
 def caveats_of(rows: Sequence[PredictionRow]) -> list[str]:
@@ -34,6 +35,10 @@ def not_own(row: PredictionRow) -> str | None:
     """What a report was written from, if not from the record's own signal."""
     if row.signal in _NOT_OWN:
         return _NOT_OWN[row.signal]
+    said = [word.partition("=") for word in (row.signal or "").split(",")]  # "ecg=zeros,values=real"
+    named = [_INPUT_NOT_OWN[how].format(name) for name, _, how in said if how in _INPUT_NOT_OWN]
+    if named:
+        return ", ".join(named)
     return _NOT_OWN["shuffled"] if (row.signal_from or row.record_id) != row.record_id else None
 
 

@@ -97,7 +97,7 @@ def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
     return render_all(inputs, indices, tokenizer, max_length, placeholders)
 
 
-def render_all(shown: Shown, indices: np.ndarray, tokenizer: Any, max_length: int,
+def render_all(shown: ShownRecords, indices: np.ndarray, tokenizer: Any, max_length: int,
                placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
     """Render the conversations of these records; `placeholders` are the model's."""
     pieces, prompts, truncated, end = [], [], 0, turn_end(tokenizer)
@@ -110,7 +110,7 @@ def render_all(shown: Shown, indices: np.ndarray, tokenizer: Any, max_length: in
     return RenderedSplit(indices, np.concatenate(pieces), starts, np.array(prompts), truncated)
 
 
-class Shown(Protocol):
+class ShownRecords(Protocol):
     """What is shown of records: `Inputs`, or drawn ones."""
 
     def messages(self, index: int) -> Messages: ...
@@ -190,7 +190,7 @@ class TextRecords:
     an encoder-decoder backbone's first decoder token, None for a causal one. `preprocessing` is the model's.
     """
 
-    shown: Shown
+    shown: ShownRecords
     rendered: RenderedSplit
     targets: np.ndarray
     pad: int

@@ -14,7 +14,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.sources import Record, Source
+from emgecg_cli.core.inputs.sources import InputSource, Record
 from emgecg_cli.core.inputs.values import Messages, Values, check_values
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import part_types, with_part
@@ -40,7 +40,7 @@ class Inputs:
 
     store: Store
     instructions: Instructions
-    sources: Mapping[str, Source]
+    sources: Mapping[str, InputSource]
     values: Values | None = None
     _last: dict[int, Messages] = field(default_factory=dict, repr=False, compare=False)
 
@@ -141,7 +141,7 @@ def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints
     check_held(store, instructions, encoder, hints)
     values = None
     if "values" in held:
-        found, source = limits_for(store, references)
+        found, source = limits_for(store, instructions, references)
         values = Values(found, mode if "values" in encoders else "text", random_seed, hidden, source)
         check_values(values, instructions)
     elif references:
@@ -165,11 +165,13 @@ def check_held(store: Store, instructions: Instructions, encoder: str, hints: Ma
                                  f"{_CALLED.get(name, name)}", hints[held[0]])
 
 
-def limits_for(store: Store, file: Path | None) -> tuple[References | None, str]:
-    """The reference ranges of a file or else of a store, and where they are from, for errors."""
+def limits_for(store: Store, instructions: Instructions, file: Path | None) -> tuple[References | None, str]:
+    """The reference ranges of a file, else those that came with the instructions or the store, and where they are from,
+    for errors."""
     if file is not None:
         return read_references(file), str(file)
-    return store.references(), str(store.path)
+    kept = instructions.references()
+    return (kept, str(instructions.path)) if kept else (store.references(), str(store.path))
 
 
 def references_input(file: Path, out: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Record:
     person: Any = None
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """One input of the records of a store; how several records are one batch."""
 
     @staticmethod
@@ -56,39 +56,39 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Recordings:
+class EcgSource:
     """int16 microvolts (C, L), missing samples marked, at the rate the encoder takes."""
 
     store: Store
     preprocessing: Preprocessing
 
     @classmethod
-    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> Recordings:
-        """See `Source`."""
+    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> EcgSource:
+        """See `InputSource`."""
         return cls(store, preprocessing)
 
     @staticmethod
     def shown_by(parts: Collection[str]) -> bool:
-        """See `Source`."""
+        """See `InputSource`."""
         return "ecg" in parts
 
     def read(self, record: Record) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         return self.preprocessing.at_rate(self.store.signal(record.shown), self.store.fs)
 
     def blank(self) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         fs = self.preprocessing.fs or self.store.fs
         return np.full((len(LEADS), resampled_length(self.store.sig_len, self.store.fs, fs)), MISSING, np.int16)
 
     @staticmethod
     def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         return np.stack(arrays)
 
 
 @dataclass(frozen=True)
-class ValueMatrices:
+class ValueSource:
     """float32 (R, 3, 7): each value of a record's prompt beside its references.
 
     A record's own are kept, since each epoch asks for them.
@@ -98,18 +98,18 @@ class ValueMatrices:
     _made: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> ValueMatrices:
-        """See `Source`."""
+    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> ValueSource:
+        """See `InputSource`."""
         assert values is not None
         return cls(values)
 
     @staticmethod
     def shown_by(parts: Collection[str]) -> bool:
-        """See `Source`."""
+        """See `InputSource`."""
         return "value" in parts
 
     def read(self, record: Record) -> np.ndarray:
-        """See `Source`; the conversation already holds the numbers that are to be shown."""
+        """See `InputSource`; the conversation already holds the numbers that are to be shown."""
         if record.shown == record.index and record.index in self._made:
             return self._made[record.index]
         made = self.values.matrices(record.messages, record.record_id, record.person)
@@ -118,7 +118,7 @@ class ValueMatrices:
         return made
 
     def blank(self) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         return np.zeros((0, 3, len(PERCENTILES)), np.float32)
 
     @staticmethod
@@ -132,34 +132,34 @@ class ValueMatrices:
 
 
 @dataclass(frozen=True)
-class Pages:
+class PageSource:
     """uint8 (3, H, W): the first ten seconds of the recording drawn on ECG paper, in RGB."""
 
     store: Store
 
     @classmethod
-    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> Pages:
-        """See `Source`."""
+    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> PageSource:
+        """See `InputSource`."""
         return cls(store)
 
     @staticmethod
     def shown_by(parts: Collection[str]) -> bool:
-        """See `Source`; a recording can always be drawn."""
+        """See `InputSource`; a recording can always be drawn."""
         return "image" in parts or "ecg" in parts
 
     def read(self, record: Record) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         pixels = page_pixels(lay_out(self.store.signal(record.shown), self.store.fs), PAGE_DPI)
         page = np.full((PAGE_HEIGHT, pixels.shape[1], 3), 255, np.uint8)
         page[:len(pixels)] = palette()[pixels][:PAGE_HEIGHT]
         return np.ascontiguousarray(page.transpose(2, 0, 1))
 
     def blank(self) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         width = page_pixels(lay_out(np.zeros((len(LEADS), self.store.sig_len), np.int16), self.store.fs), PAGE_DPI)
         return np.full((3, PAGE_HEIGHT, width.shape[1]), 255, np.uint8)
 
     @staticmethod
     def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """See `Source`."""
+        """See `InputSource`."""
         return np.stack(arrays)

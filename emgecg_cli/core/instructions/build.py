@@ -21,7 +21,7 @@ from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.instructions import table_prompts
-from emgecg_cli.core.instructions.forms import FORMS, REBUILD, Asked, Form, Pool, form_of
+from emgecg_cli.core.instructions.forms import REBUILD, Asked, Form, Pool, form_asked, form_of
 from emgecg_cli.core.instructions.refusals import refuse_empty, refuse_endpoint, refuse_options
 from emgecg_cli.core.instructions.rows import Rows, index_rows
 from emgecg_cli.core.llm import LLMClient
@@ -30,6 +30,7 @@ from emgecg_cli.core.manifest import (
     check_files,
     check_folder_name,
     file_hashes,
+    hashes_of,
     input_of,
     is_finished,
     json_hash,
@@ -37,8 +38,9 @@ from emgecg_cli.core.manifest import (
     why_damaged,
     write_manifest,
 )
-from emgecg_cli.core.references import read_references
+from emgecg_cli.core.references import References, read_references, write_references
 from emgecg_cli.core.store import open_store
+from emgecg_cli.core.store.payloads.healthy import REFERENCES
 
 PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
 MAX_POOL = 2048
@@ -63,6 +65,11 @@ class Instructions:
     prompts: list[str]
     rows: Rows
 
+    def references(self) -> References | None:
+        """The reference ranges of values that stand beside recordings; None where there are none."""
+        return read_references(self.path / REFERENCES) if REFERENCES in self.manifest.details.get("files", {}) \
+            else None
+
     def of(self, record_ids: Sequence[str]) -> list[InstructionRow]:
         """The instruction of each record; raises MedReportError when one has none."""
         try:
@@ -77,7 +84,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
                        rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
                        base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
                        language: str = "record", layout: str = table_prompts.PUBLISHED, references: Path | None = None,
-                       progress: Callable[[int, int], None] | None = None) -> BuildResult:
+                       tables: Path | None = None, progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
     The pool starts with the hand-written prompts; a pool of at most 32 is their start, 1 is MEIT's fixed prompt. Which
@@ -88,6 +95,10 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     A store of tables takes neither pool nor rephraser, and draws nothing: `language` ("en", "zh", "record": each
     record's own) is that of the words in and around its tables. `references` is another store's references.json: its
     items are the numbers that are shown as values, not the store's own. Its `progress` counts records.
+
+    `tables` is a store of tables whose records, by their ids, are the same examinations' as those of a store of
+    recordings: their tables stand behind the prompts that are drawn, and the references of their values are kept beside
+    the instructions. The reports stay those of the store.
 
     A record without a report gets a prompt and no answer. Raises MedReportError on bad arguments, for one with an empty
     report or in train, and when `out` holds something else.
@@ -107,20 +118,23 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     else:
         refuse_endpoint(rephraser, base_url, model)
     store = open_store(store_path)
-    form = FORMS[store.kind.prompts]
-    held = read_references(references) if references else store.references()
-    asked = Asked(pool_size, rephraser, seed, rephrase, language, layout, held, references, drawn, progress)
+    beside = open_store(tables) if tables else None
+    form = form_asked(store, beside)
+    held = read_references(references) if references else (beside or store).references()
+    asked = Asked(pool_size, rephraser, seed, rephrase, language, layout, held, references, beside, drawn, progress)
     refuse_options(store, form.idle(asked))
     arguments = form.arguments(asked)
-    inputs = {"store": input_of(store_path, out)}
+    inputs = {"store": input_of(store_path, out)} | ({"tables": input_of(tables, out)} if tables else {})
     check_folder_name(out)
     if is_finished(out):
         return BuildResult(out, _finished_before(out, arguments, inputs), True)
     refuse_empty(store)
-    plan = {"settings": arguments, "inputs": {"store": inputs["store"]["hash"]}}
+    plan = {"settings": arguments, "inputs": hashes_of(inputs)}
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
         claimed.begin()
         pool, rows = form.make(store, asked)
+        if beside and held:
+            write_references(out / REFERENCES, held)
         manifest = _write(out, form, pool, rows, arguments, inputs)
         claimed.finish()
     return BuildResult(out, manifest, False, client.sent if client else 0)
@@ -139,7 +153,7 @@ def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[st
                if before.get(key) != arguments.get(key)]
     if changed:
         raise MedReportError(f"{out}: finished instructions, made with {', '.join(changed)}", hint)
-    if manifest.inputs.get("store", {}).get("hash") != inputs["store"]["hash"]:
+    if hashes_of(manifest.inputs) != hashes_of(inputs):
         raise MedReportError(f"{out}: finished instructions, made from another store", hint)
     check_files(out, manifest)
     sweep(out)
@@ -167,8 +181,9 @@ def _write(out: Path, form: Form, pool: Pool, rows: Iterable[InstructionRow],
         counts = {"records": len(drawn), "prompts": len(pool),
                   "hand_written": sum(origin == "hand-written" for _, origin in pool),
                   "prompts_used": len({prompt_id for _, prompt_id in drawn})}
-        details = {"files": file_hashes(out, [PROMPTS, ROWS]), "pool_hash": json_hash([text for text, _ in pool]),
-                   "draw_hash": json_hash(drawn)}
+        limits = [REFERENCES] if "tables" in inputs and (out / REFERENCES).is_file() else []
+        details = {"files": file_hashes(out, [PROMPTS, ROWS, *limits]),
+                   "pool_hash": json_hash([text for text, _ in pool]), "draw_hash": json_hash(drawn)}
         more_counts, more_details = form.details(n_values)
         write_manifest(out, Manifest(kind="instructions", command="build-instructions", arguments=arguments,
                                      seed=arguments.get("seed"), counts=counts | more_counts, inputs=inputs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +30,8 @@ class Asked:
     """What instructions are asked for: the options of both forms, of which each takes its own.
 
     `rephrase` makes the pool, and `drawn` is what a manifest says of it; `references` are those whose items are shown
-    as values, and `references_file` the file they are from, where one was given.
+    as values, and `references_file` the file they are from, where one was given. `tables` is a store whose tables stand
+    beside the recordings of the other.
     """
 
     pool_size: int
@@ -41,6 +42,7 @@ class Asked:
     layout: str
     references: References | None = None
     references_file: Path | None = None
+    tables: Store | None = None
     drawn: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress | None = None
 
@@ -77,7 +79,7 @@ class DrawnPrompts:
     def idle(self, asked: Asked) -> list[str]:
         """See `Form`."""
         given = {"--language": asked.language != "record", "--layout": asked.layout != table_prompts.PUBLISHED,
-                 "--references": asked.references_file is not None}
+                 "--references": asked.references_file is not None, "--tables": asked.tables is not None}
         return [option for option, changed in given.items() if changed]
 
     def arguments(self, asked: Asked) -> dict[str, Any]:
@@ -127,7 +129,8 @@ class TablePrompts:
     def idle(self, asked: Asked) -> list[str]:
         """See `Form`."""
         given = {"--pool-size": asked.pool_size != InstructionDefaults.pool_size,
-                 "--rephraser": asked.rephraser != InstructionDefaults.rephraser}
+                 "--rephraser": asked.rephraser != InstructionDefaults.rephraser,
+                 "--tables": asked.tables is not None}
         return [option for option, changed in given.items() if changed]
 
     def arguments(self, asked: Asked) -> dict[str, Any]:
@@ -160,13 +163,66 @@ class TablePrompts:
         return table_prompts.why_not_a_row(row)
 
 
-# by the name that a kind of record gives: `store.Kind.prompts`
-FORMS: dict[str, Form] = {"pool": DrawnPrompts(), "tables": TablePrompts()}
+@dataclass(frozen=True)
+class DrawnWithTables:
+    """A prompt of the pool for each recording, and behind it the tables that another store has of the same record; see
+    `Form`. A record that store does not have is a recording alone."""
+
+    def idle(self, asked: Asked) -> list[str]:
+        """See `Form`."""
+        return []
+
+    def arguments(self, asked: Asked) -> dict[str, Any]:
+        """See `Form`."""
+        return DrawnPrompts().arguments(asked) | TablePrompts().arguments(asked)
+
+    def make(self, store: Store, asked: Asked) -> tuple[Pool, Iterable[InstructionRow]]:
+        """See `Form`; `progress` counts prompts."""
+        assert asked.tables is not None
+        pool, rows = DrawnPrompts().make(store, asked)
+        return pool, _with_tables(rows, store, asked.tables, asked)
+
+    def n_values(self, row: InstructionRow) -> int:
+        """See `Form`."""
+        return table_prompts.count_values(row)
+
+    def details(self, n_values: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See `Form`."""
+        return {"values": n_values}, {"form": WITH_TABLES}
+
+    def check_pool(self, pool: Sequence[tuple[Any, Any]], path: Path) -> list[str]:
+        """See `Form`."""
+        return DrawnPrompts().check_pool(pool, path)
+
+    def why_not(self, row: InstructionRow, prompts: Sequence[str]) -> str | None:
+        """See `Form`."""
+        content = row.messages[0].get("content") if row.messages else None
+        if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+            return "not a prompt of parts"
+        whys = [f"part {number} of its prompt {why}" for number, part in enumerate(content[2:], 3)
+                if (why := table_prompts.why_not_a_part(part))]
+        plain = replace(row, messages=[{**row.messages[0], "content": content[:2]}, *row.messages[1:]])
+        return DrawnPrompts().why_not(plain, prompts) or next(iter(whys), None)
+
+
+WITH_TABLES = "pool+tables"
+# by the name that a kind of record gives, `store.Kind.prompts`, or instructions in their manifest
+FORMS: dict[str, Form] = {"pool": DrawnPrompts(), "tables": TablePrompts(), WITH_TABLES: DrawnWithTables()}
 
 
 def form_of(artefact: Manifest) -> Form:
     """How the prompts of a store, or of finished instructions, are made."""
-    return FORMS[kind_of(artefact).prompts]
+    return FORMS[artefact.details.get("form") or kind_of(artefact).prompts]
+
+
+def form_asked(store: Store, tables: Store | None) -> Form:
+    """The form for a store, and for one of tables beside it; raises MedReportError where these are not that."""
+    if tables is None or store.kind.prompts != "pool":
+        return FORMS[store.kind.prompts]
+    if tables.kind.prompts != "tables":
+        raise MedReportError(f"{tables.path}: a store of {tables.kind.name}, where --tables takes one of tables",
+                             "give the store of an EMG data set")
+    return FORMS[WITH_TABLES]
 
 
 def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:
@@ -179,6 +235,36 @@ def _signal_rows(store: Store, prompts: list[str], seed: int) -> Iterator[Instru
     for record_id, report in zip(records["record_id"], records["report"], strict=True):
         prompt_id = prompt_id_of(record_id, len(prompts), seed)
         yield InstructionRow(record_id, prompt_id, _messages(prompts[prompt_id], report))
+
+
+def _with_tables(rows: Iterable[InstructionRow], store: Store, tables: Store,
+                 asked: Asked) -> Iterator[InstructionRow]:
+    """Each row with the tables of its record; raises MedReportError for a record that is another person's there."""
+    index_of = {name: number for number, name in enumerate(tables.column("record_id"))}
+    for number, row in enumerate(rows):
+        index = index_of.get(row.record_id)
+        if index is not None:
+            one, other = store.row(number), tables.row(index)
+            if one.subject_id != other.subject_id:
+                raise MedReportError(f"{tables.path}, record '{row.record_id}': of patient {other.subject_id}, in "
+                                     f"{store.path} of {one.subject_id}", "prepare both with the same ids of patients")
+            row = replace(row, messages=_behind(row, _tables_of(tables, index, one.language, asked)))
+        yield row
+
+
+def _tables_of(tables: Store, index: int, language: str, asked: Asked) -> list[dict[str, Any]]:
+    stored = tables.case(index)
+    if stored.case is None:
+        raise MedReportError(f"{tables.path}, record '{tables.row(index).record_id}': in the form for language models, "
+                             "whose prompt cannot stand behind another", "give a store of tables as they were measured")
+    words = language if asked.language == "record" else asked.language
+    words = words if words in ("en", "zh") else "en"
+    return table_prompts.tables_of(stored.case, asked.references, words, asked.layout)
+
+
+def _behind(row: InstructionRow, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    first, *rest = row.messages
+    return [{**first, "content": [*first["content"], *parts]}, *rest]
 
 
 def _messages(prompt: str, report: str | None) -> list[dict[str, Any]]:

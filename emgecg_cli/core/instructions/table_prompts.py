@@ -77,12 +77,17 @@ def case_parts(case: Case, references: References | None, language: str, layout:
     The published layout has a column for each measure and side, so that a reader must count cells; in the labelled one
     each cell says its measure and side, and missing cells are left out.
     """
-    text = [f"{PROMPTS[language == 'zh']}\n"]
-    if case.emg:
-        text.append(f"{_HEADINGS[language][0]}\n{_header(terms.EMG_COLUMNS, language)}\n")
-        text += [f"{_muscle_row(row, language)}\n" for row in case.emg]
-    return _merged([_text("".join(text)), *conduction_parts(case.ncv, references, language, layout),
+    return _merged([_text(f"{PROMPTS[language == 'zh']}\n"), *tables_of(case, references, language, layout),
                     _text(_ASK[language])])
+
+
+def tables_of(case: Case, references: References | None, language: str, layout: str = PUBLISHED) -> list[Part]:
+    """The tables of a prompt alone, see `case_parts`, each ended by a newline."""
+    parts = []
+    if case.emg:
+        parts.append(_text(f"{_HEADINGS[language][0]}\n{_header(terms.EMG_COLUMNS, language)}\n"))
+        parts += [_text(f"{_muscle_row(row, language)}\n") for row in case.emg]
+    return _merged([*parts, *conduction_parts(case.ncv, references, language, layout)])
 
 
 def conduction_parts(rows: Sequence[NcvRow], references: References | None, language: str,
@@ -118,7 +123,7 @@ def why_not_a_row(row: InstructionRow) -> str | None:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         return "not a prompt of parts"
     for number, part in enumerate(parts, 1):
-        why = _why_not_a_part(part, row.prompt_id == OWN)
+        why = why_not_a_part(part, row.prompt_id == OWN)
         if why:
             return f"part {number} of its prompt {why}"
     opening = parts[0].get("text", "") if parts else ""
@@ -132,7 +137,8 @@ def count_values(row: InstructionRow) -> int:
     return sum(part["type"] == "value" for part in row.messages[0]["content"])
 
 
-def _why_not_a_part(part: Mapping[str, Any], own: bool) -> str | None:
+def why_not_a_part(part: Mapping[str, Any], own: bool = False) -> str | None:
+    """What is wrong with a part of a table; `own`: of a record in the form for language models."""
     kind = part.get("type")
     if kind == "text":
         return None if set(part) == {"type", "text"} and isinstance(part["text"], str) else "is no text"

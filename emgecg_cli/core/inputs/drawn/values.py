@@ -17,7 +17,7 @@ from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.emg.case import NcvRow, item_of
 from emgecg_cli.core.emg.terms import SIDES
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.drawn.tables import draw_table, readable
+from emgecg_cli.core.inputs.drawn.whole_tables import draw_table, readable
 from emgecg_cli.core.inputs.drawn.words import class_word, item_text, language_of, phrase, question
 from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.inputs.values import Messages, Values, reference_of_matrix

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
+from emgecg_cli.core.models.fusion.backbone_call import check_thread, forget_compiled_graphs, with_positions
 from emgecg_cli.core.models.fusion.frame import Frame
-from emgecg_cli.core.models.fusion.inputs import check_thread, forget_compiled_graphs, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, copies_of_a_row, real_tokens, sequences
 from emgecg_cli.core.models.tuning import base_of
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emgecg_cli.core.models.fusion.inputs import this_thread
+from emgecg_cli.core.models.fusion.backbone_call import this_thread
 
 KeyValue = tuple[Tensor, Tensor]
 

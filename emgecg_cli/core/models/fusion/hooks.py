@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emgecg_cli.core.models.fusion.attention_families import KeyValue
+from emgecg_cli.core.models.fusion.backbone_call import check_thread
 from emgecg_cli.core.models.fusion.frame import Frame
-from emgecg_cli.core.models.fusion.inputs import check_thread
 
 CACHE_ARGUMENTS = ("past_key_values", "layer_past", "past_key_value")
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.fusion import Fusion
 from emgecg_cli.core.models.fusion.attention_families import FAMILIES, attention_modules, decoder_stack
+from emgecg_cli.core.models.fusion.backbone_call import check_thread, forget_compiled_graphs, with_positions
 from emgecg_cli.core.models.fusion.frame import Frame
 from emgecg_cli.core.models.fusion.hooks import (
     AttentionHook,
@@ -24,7 +25,6 @@ from emgecg_cli.core.models.fusion.hooks import (
     SeenHook,
     check_used,
 )
-from emgecg_cli.core.models.fusion.inputs import check_thread, forget_compiled_graphs, with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import copies_of_a_row, real_tokens, sequences
 from emgecg_cli.core.models.tuning import base_of
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.models.fusion.attention_families import FAMILIES
+from emgecg_cli.core.models.fusion.backbone_call import with_positions
 from emgecg_cli.core.models.fusion.embedded import why_not_embedded
 from emgecg_cli.core.models.fusion.frame import Frame
-from emgecg_cli.core.models.fusion.inputs import with_positions
 from emgecg_cli.core.models.fusion.signal_tokens import check_tokens, real_tokens, sequences
 from emgecg_cli.core.models.tuning import base_of
 
