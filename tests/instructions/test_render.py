@@ -147,9 +147,13 @@ TABLE: list[dict[str, Any]] = [
 
 
 def shown(messages: list[dict[str, Any]], tokenizer: Any, placeholders: dict[str, int] | None = None) -> str:
-    ids = render_prompt(messages, tokenizer, placeholders)
-    runs = "".join(chr(0xE000) if token == PLACEHOLDER else chr(token) for token in ids).split(chr(0xE000))
-    text = "*".join(tokenizer.decode([ord(c) for c in run]) for run in runs)
+    """The prompt with * for each placeholder of the first type of part that has any, and + for those of the second."""
+    text, run = "", []
+    for token in [*render_prompt(messages, tokenizer, placeholders), None]:
+        if token is not None and token > PLACEHOLDER:
+            run.append(token)
+            continue
+        text, run = text + tokenizer.decode(run) + {PLACEHOLDER: "*", PLACEHOLDER - 1: "+", None: ""}[token], []
     return text.removeprefix("<|user|>\n").removesuffix("\n<|assistant|>\n")
 
 
@@ -174,7 +178,8 @@ def test_a_value_written_out_has_no_placeholder(tokenizer: Any) -> None:
 def test_tables_and_signals_in_one_prompt(tokenizer: Any) -> None:
     parts = [{"type": "ecg"}, said("Lat|"), value(4.2), said("|"), said("Next.")]
     both: list[dict[str, Any]] = [{"role": "user", "content": parts}, TABLE[1]]
-    assert shown(both, tokenizer, {"ecg": 1, "value": 2}) == "*\nLat|**|\nNext."
+    assert shown(both, tokenizer, {"ecg": 1, "value": 2}) == "*\nLat|++|\nNext."
+    assert shown(both, tokenizer, {"value": 2, "ecg": 0}) == "Lat|**|\nNext."  # a record without its ecg
     assert shown(both, tokenizer, {"ecg": 1}) == "*\nLat|4.2|\nNext."
     no_value: list[dict[str, Any]] = [{"role": "user", "content": [said("Not one number.")]}, TABLE[1]]
     assert shown(no_value, tokenizer, {"value": 2}) == "Not one number."
