@@ -1,18 +1,13 @@
-"""The dataclass of every row on disk, and reading and writing JSON lines.
-
-A row class is the schema: `read_rows` refuses a line that lacks a field without a default, and names file and line.
-"""
+"""The dataclass of every row on disk; each is the schema by which `json_lines` writes and reads it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
-from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import write_chunks_atomically
+from emgecg_cli.core.json_lines import parse_rows, read_rows, to_json, write_rows
+
+__all__ = ["parse_rows", "read_rows", "to_json", "write_rows"]  # beside the rows themselves
 
 SPLITS = ("train", "val", "test")
 PERTURBED = "perturbed.jsonl"  # of a perturbed store: a PerturbedRow for each record that was perturbed
@@ -211,90 +206,3 @@ class PredictionRow:
     signal: str | None = None
     signal_from: str | None = None
     truncated: bool | None = None
-
-
-Row = TypeVar("Row")
-
-# annotation of a field -> the JSON values it takes, and their name in an error; other annotations are not checked
-_JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "str": ((str,), "text"),
-    "int": ((int,), "a whole number"),
-    "float": ((float, int), "a number"),
-    "list[str]": ((list,), "a list of texts"),
-    "list[dict[str, Any]]": ((list,), "a list of objects"),
-}
-_JSON_NAMES = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "text",
-               list: "a list", dict: "an object"}
-
-
-def to_json(row: object) -> str:
-    """One line of JSON, UTF-8, keys in field order."""
-    return json.dumps(asdict(row) if not isinstance(row, dict) else row, ensure_ascii=False)  # type: ignore[call-overload]
-
-
-def write_rows(path: Path, rows: Iterable[object]) -> None:
-    """Write all rows as JSON lines, atomically."""
-    write_chunks_atomically(path, ((to_json(row) + "\n").encode("utf-8", "surrogatepass") for row in rows))
-
-
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read JSON lines as rows of `kind`; raises MedReportError naming file and line."""
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            return list(parse_rows(stream, kind, str(path)))
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise MedReportError(f"{path}: {reason}", "check the path") from None
-
-
-def parse_rows(stream: IO[str] | Iterable[str], kind: type[Row], name: str) -> Iterator[Row]:
-    """Parse JSON lines as rows of `kind`; unknown keys are ignored, so that others may add theirs.
-
-    Raises MedReportError naming the line for bytes that are not UTF-8, for what is not a JSON object, and for a field
-    that is missing or of another type.
-    """
-    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}  # type: ignore[arg-type]
-    types = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
-    for number, line in _numbered_lines(stream, name):
-        if not line.strip():
-            continue
-        where = f"{name}, line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise MedReportError(f"{where}: not JSON ({error})", "each line holds one JSON object") from None
-        if not isinstance(values, dict):
-            raise MedReportError(f"{where}: not a JSON object", "each line holds one JSON object")
-        missing = [key for key, required in known.items() if required and key not in values]
-        if missing:
-            raise MedReportError(f"{where}: lacks {', '.join(missing)}", f"a {kind.__name__} has {', '.join(known)}")
-        row = {key: value for key, value in values.items() if key in known}
-        for key, value in row.items():
-            if expected := _mismatch(value, types[key]):
-                raise MedReportError(f"{where}: {key} is {_JSON_NAMES[type(value)]}, where {expected} is needed",
-                                     "write the field as its type, or leave the line out")
-        yield kind(**row)
-
-
-def _numbered_lines(stream: IO[str] | Iterable[str], name: str) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers from 1."""
-    number = 0
-    try:
-        for number, line in enumerate(stream, 1):
-            yield number, line
-    except UnicodeDecodeError as error:
-        raise MedReportError(f"{name}, after line {number}: not UTF-8 text ({error.reason})",
-                             "save the file as UTF-8") from None
-
-
-def _mismatch(value: object, annotation: str) -> str | None:
-    """What a field of this annotation needs, when the value is not that; None when it is."""
-    base = annotation.removesuffix(" | None")
-    if base not in _JSON_TYPES or (value is None and base != annotation):
-        return None
-    accepted, expected = _JSON_TYPES[base]
-    fits = isinstance(value, accepted) and not isinstance(value, bool)
-    if isinstance(value, list):
-        item = str if base == "list[str]" else dict
-        fits = fits and all(isinstance(one, item) for one in value)
-    return None if fits else expected
