@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from metric_corpora import DEGENERATE, columns, random_pairs, rows_of
 from sacrebleu.metrics import BLEU
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from emgecg_cli.core.metrics.text.bleu import Bleu
+from emgecg_cli.core.metrics.text.mteval import mteval_tokens
 
 # Two pairs and their BLEU-1..4 by the formula of the original script, which splits the period off as 13a does.
 FIXTURE = [("sinus rhythm. normal ecg", "sinus bradycardia. otherwise normal ecg"),
@@ -72,3 +76,14 @@ def test_the_signature_is_sacrebleus() -> None:
     scorer = BLEU(lowercase=True)
     scorer.corpus_score(["a"], [["a"]])
     assert Bleu(["de", "en"]).signature() == f"{scorer.get_signature()}|lang:de+en"
+
+
+def test_chunks_cut_by_themselves_are_what_sacrebleu_cuts_of_the_whole() -> None:
+    """Marks and digits beside each other and beside blanks of every kind, and what joins or replaces chunks."""
+    rng = random.Random(4)
+    signs = "aé1²½2.,-- /'\"()[]~!&;:_<>%中٣\t\x1c\x85\xa0\u2003\u200b\n"
+    for alphabet in (signs, "ab12  .,--/", "a1.,- \n&amp;quot;"):
+        for _ in range(4000):
+            text = "".join(rng.choice(alphabet) for _ in range(rng.randrange(14))).rstrip()
+            assert mteval_tokens(text) == Tokenizer13a()(text).split(), repr(text)
+    assert mteval_tokens("a <skipped>b &lt; c-\nd") == ["a", "b", "<", "cd"]

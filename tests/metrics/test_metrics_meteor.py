@@ -13,8 +13,9 @@ from nltk.corpus.reader.wordnet import WordNetCorpusReader
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.translate.meteor_score import meteor_score
 
-from emgecg_cli.core.metrics.text.meteor import Meteor, meteor
-from emgecg_cli.core.metrics.text.tokens import split_sentences, treebank_words
+from emgecg_cli.core.metrics.text import meteor as meteor_module
+from emgecg_cli.core.metrics.text.meteor import Meteor
+from emgecg_cli.core.metrics.text.tokens import Tokens, split_sentences, treebank_words
 from emgecg_cli.core.metrics.text.treebank import treebank_tokens
 from emgecg_cli.core.metrics.text.wordnet import synonyms
 
@@ -59,6 +60,18 @@ class StubWordNet:
                 for synset in self._lemma_pos_offset_map[form][part]]
 
 
+def meteors(pairs: list[tuple[list[str], list[str]]], english: bool) -> list[float]:
+    """METEOR of many pairs of words at once."""
+    metric = Meteor(tokens=Tokens(str.split, "blanks"))
+    texts = [(" ".join(left), " ".join(right)) for left, right in pairs]
+    return metric.segment_statistics(*columns(texts), rows_of(texts, "en" if english else "de"))[:, 0].tolist()
+
+
+def meteor(left: list[str], right: list[str], english: bool) -> float:
+    """METEOR of one pair."""
+    return meteors([(left, right)], english)[0]
+
+
 @pytest.fixture(scope="module")
 def wordnet() -> StubWordNet:
     return StubWordNet()
@@ -93,19 +106,25 @@ def test_a_proper_name_is_no_synonym_of_its_lower_case_word() -> None:
 
 
 def test_reports_equal_nltk(wordnet: StubWordNet) -> None:
-    for hypothesis, reference in DEGENERATE + random_pairs(300, 2):
-        left, right = treebank_words(hypothesis), treebank_words(reference)
-        assert meteor(left, right, True) == pytest.approx(meteor_score([right], left, wordnet=wordnet), abs=1e-12)
+    pairs = [(treebank_words(hypothesis), treebank_words(reference))
+             for hypothesis, reference in DEGENERATE + random_pairs(300, 2)]
+    expected = [meteor_score([right], left, wordnet=wordnet) for left, right in pairs]
+    assert meteors(pairs, True) == pytest.approx(expected, abs=1e-12)
 
 
-def test_word_salads_with_stems_and_synonyms_equal_nltk(wordnet: StubWordNet) -> None:
+def test_word_salads_with_stems_and_synonyms_equal_nltk(wordnet: StubWordNet,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
     lemmas = sorted(wordnet._lemma_pos_offset_map)
-    for _ in range(300):
+    pairs = []
+    for _ in range(600):
         words = [rng.choice(lemmas) for _ in range(5)]
         words += [rng.choice(sorted(synonyms(word))).lower() for word in words] + [word + "s" for word in words]
         left, right = ([rng.choice(words) for _ in range(rng.randrange(15))] for _ in range(2))
-        assert meteor(left, right, True) == pytest.approx(meteor_score([right], left, wordnet=wordnet), abs=1e-12)
+        pairs.append((left, right))
+    monkeypatch.setattr(meteor_module, "PAIRS_AT_ONCE", 100)
+    expected = [meteor_score([right], left, wordnet=wordnet) for left, right in pairs]
+    assert meteors(pairs, True) == pytest.approx(expected, abs=1e-12)
 
 
 def test_of_several_synonyms_the_last_is_taken(wordnet: StubWordNet) -> None:

@@ -74,7 +74,8 @@ def tasks_of(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]],
 
 def _task(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], asked: Asked, part: Slice,
           wanted: Sequence[str], kept: Mapping[str, dict[str, Any]]) -> Task:
-    own = [replace(rows[i], prediction=part.text(rows[i].prediction), reference=part.text(rows[i].reference))
+    own = [rows[i] if part.section == "all" else
+           replace(rows[i], prediction=part.text(rows[i].prediction), reference=part.text(rows[i].reference))
            for i in part.index]
     texts = {system: [part.text(written[i]) for i in part.index] for system, written in hypotheses.items()}
     given = Given(own, languages_of(own), asked.segmentation if part.group else None, part.reports(asked.reports),

@@ -101,12 +101,22 @@ def likely_language(text: str) -> str:
 
 def _words(text: str) -> list[str]:
     """Words in lower case, without the digits in and around them."""
-    return [part for run in word().findall(text.lower()) for part in _DIGIT.split(run) if part]
+    words: list[str] = []
+    for run in word().findall(text.lower()):
+        if run.isalpha():
+            words.append(run)
+        else:
+            words += filter(None, _DIGIT.split(run))
+    return words
 
 
 def _votes(words: list[str], telling: dict[str, tuple[str, ...]]) -> Counter[str]:
     """How many of the words tell of each language."""
-    return Counter(language for one in words for language in telling.get(one, ()))
+    votes: dict[str, int] = {}
+    for one in words:
+        for language in telling.get(one, ()):
+            votes[language] = votes.get(language, 0) + 1
+    return Counter(votes)
 
 
 def _leading(votes: Counter[str]) -> str:

@@ -9,23 +9,23 @@ the stage before it left over.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given
-from emgecg_cli.core.metrics.text.ngrams import unique_pairs
+from emgecg_cli.core.metrics.text.alignment import Side, count_chunks, match_equal, match_synonyms
+from emgecg_cli.core.metrics.text.ngrams import tokenize_all, unique_pairs
 from emgecg_cli.core.metrics.text.segmentation import tokens_of
 from emgecg_cli.core.metrics.text.tokens import Tokens, language_label, primary_language, treebank_words
 from emgecg_cli.core.metrics.text.wordnet import synonyms
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 
-Words = list[tuple[int, str]]
-Match = tuple[int, int]
+PAIRS_AT_ONCE = 20_000  # of so many the alignment is made at once, in some tens of megabytes
 
 
 class Meteor:
@@ -59,10 +59,11 @@ class Meteor:
         for is_english in (True, False):
             at = np.flatnonzero(english == is_english)
             pairs = unique_pairs([hypotheses[i] for i in at], [references[i] for i in at])
-            tokens = [self.tokens.tokenize(text) for text in pairs.texts]
-            values = [meteor(tokens[h], tokens[r], is_english)
-                      for h, r in zip(pairs.hypothesis.tolist(), pairs.reference.tolist(), strict=True)]
-            scores[at] = np.array(values, dtype=np.float64)[pairs.pair]
+            words = _number(tokenize_all(pairs.texts, self.tokens.tokenize))
+            values = [_scores(words, pairs.hypothesis[start:start + PAIRS_AT_ONCE],
+                              pairs.reference[start:start + PAIRS_AT_ONCE], is_english)
+                      for start in range(0, len(pairs.hypothesis), PAIRS_AT_ONCE)]
+            scores[at] = np.concatenate([np.zeros(0), *values])[pairs.pair]
         return np.stack([scores, np.ones_like(scores)], axis=1)
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,56 +79,50 @@ class Meteor:
                 f"|lang:{language_label(self.languages)}")
 
 
-def meteor(hypothesis: Sequence[str], reference: Sequence[str], english: bool) -> float:
-    """METEOR of lower-case tokens, 0-1; 0 when nothing matches or a side is empty."""
-    matches = align(hypothesis, reference, english)
-    if not matches:
-        return 0.0
-    precision, recall = len(matches) / len(hypothesis), len(matches) / len(reference)
-    mean = precision * recall / (ALPHA * precision + (1 - ALPHA) * recall)
-    chunks = 1 + sum(b != (a[0] + 1, a[1] + 1) for a, b in pairwise(matches))
-    return (1 - GAMMA * (chunks / len(matches)) ** BETA) * mean
+@dataclass(frozen=True)
+class Words:
+    """The words of D texts one after the other, by number (W,); text d has `start[d]:start[d + 1]`, (D + 1,), and
+    `names` are the words by number."""
+
+    number: np.ndarray
+    start: np.ndarray
+    names: list[str]
+
+    def stems(self) -> tuple[np.ndarray, list[str]]:
+        """The number of the stem of each different word, and the stems by number."""
+        known: dict[str, int] = {}
+        numbers = [known.setdefault(_stem(name), len(known)) for name in self.names]
+        return np.array(numbers, dtype=np.int64), list(known)
+
+    def side(self, texts: np.ndarray) -> Side:
+        """The words of P texts (P,)."""
+        lengths = self.start[texts + 1] - self.start[texts]
+        pair = np.repeat(np.arange(len(texts)), lengths)
+        position = np.arange(len(pair)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return Side(pair, position, self.number[self.start[texts][pair] + position])
 
 
-def align(hypothesis: Sequence[str], reference: Sequence[str], english: bool) -> list[Match]:
-    """Pairs (position in the hypothesis, position in the reference) in the order of the hypothesis."""
-    matches, left, right = _match_equal(list(enumerate(hypothesis)), list(enumerate(reference)))
-    if english and left and right:
-        stemmed, left, right = _match_equal([(position, _stem(word)) for position, word in left],
-                                            [(position, _stem(word)) for position, word in right])
-        matches += stemmed
-        if left and right:
-            matches += _match_synonyms(left, right)
-    return sorted(matches)
+def _number(documents: Sequence[Sequence[str]]) -> Words:
+    known: dict[str, int] = {}
+    numbers = [known.setdefault(token, len(known)) for document in documents for token in document]
+    start = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
+    return Words(np.array(numbers, dtype=np.int64), start, list(known))
 
 
-def _match_equal(left: Words, right: Words) -> tuple[list[Match], Words, Words]:
-    """Match each word of `left`, from its end, to the last free equal word of `right`; also what is left of both."""
-    free: dict[str, list[int]] = {}
-    for position, word in right:
-        free.setdefault(word, []).append(position)
-    matches, left_over = [], []
-    for pair in reversed(left):
-        positions = free.get(pair[1])
-        if positions:
-            matches.append((pair[0], positions.pop()))
-        else:
-            left_over.append(pair)
-    taken = {position for _, position in matches}
-    return matches, left_over[::-1], [pair for pair in right if pair[0] not in taken]
-
-
-def _match_synonyms(left: Words, right: Words) -> list[Match]:
-    """Match each word of `left`, from its end, to the last free word of `right` that is a synonym of it."""
-    free: dict[str, list[int]] = {}
-    for position, word in right:
-        free.setdefault(word, []).append(position)
-    matches = []
-    for position, word in reversed(left):
-        found = [free[variant] for variant in free.keys() & synonyms(word) if free[variant]]
-        if found:
-            matches.append((position, max(found, key=lambda positions: positions[-1]).pop()))
-    return matches
+def _scores(words: Words, hypothesis: np.ndarray, reference: np.ndarray, english: bool) -> np.ndarray:
+    """METEOR of P pairs of texts, (P,), 0-1; 0 when nothing matches or a side is empty."""
+    equal, left, right = match_equal(words.side(hypothesis), words.side(reference))
+    stages = [equal]
+    if english:
+        stem_of, stems = words.stems()
+        stemmed, left, right = match_equal(left.named(stem_of), right.named(stem_of))
+        stages += [stemmed, match_synonyms(left, right, stems, synonyms)]
+    matches, chunks = count_chunks(stages, len(hypothesis))
+    lengths = np.diff(words.start)
+    some = np.maximum(matches, 1)
+    precision, recall = matches / np.maximum(lengths[hypothesis], 1), matches / np.maximum(lengths[reference], 1)
+    mean = precision * recall / np.where(matches > 0, ALPHA * precision + (1 - ALPHA) * recall, 1.0)
+    return (1 - GAMMA * (chunks / some) ** BETA) * mean
 
 
 @lru_cache(maxsize=1)

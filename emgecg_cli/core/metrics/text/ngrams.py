@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -64,8 +65,13 @@ class NgramCounts:
 
 
 def tokenize_all(texts: Sequence[str], tokenize: Tokenizer) -> list[Sequence[str]]:
-    """Tokens of each text."""
-    return [tokenize(text) for text in texts]
+    """Tokens of each text; each different text is cut once, for all metrics and systems that ask for it."""
+    return [_cut(tokenize, text) for text in texts]
+
+
+@lru_cache(maxsize=1 << 19)
+def _cut(tokenize: Tokenizer, text: str) -> tuple[str, ...]:
+    return tuple(tokenize(text))
 
 
 def count_ngrams(documents: Sequence[Sequence[str]], max_order: int) -> list[NgramCounts]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from emgecg_cli.core.metrics.text.mteval import mteval_tokens
 from emgecg_cli.core.metrics.text.treebank import treebank_tokens
 from emgecg_cli.core.reports.scripts import LANGUAGE_OF, SPACELESS, same_letters, script_of, word
 
@@ -53,6 +54,7 @@ _ABBREVIATIONS = frozenset((
     "inc", "ltd", "corp", "e.g", "i.e", "a.m", "p.m", "u.s", "u.k", "ph.d", "m.d"))
 
 
+@lru_cache(maxsize=1 << 10)
 def primary_language(tag: str | None) -> str:
     """The primary subtag of a language tag in lower case (`de-AT` -> `de`); None is taken as English."""
     primary = re.split(r"[-_]", (tag or "en").strip().lower())[0]
@@ -96,16 +98,9 @@ def normalise(text: str) -> str:
     return same_letters(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
-@lru_cache(maxsize=1)
-def _mteval_13a() -> Callable[[str], str]:
-    from sacrebleu.metrics import BLEU
-
-    return BLEU(tokenize="13a").tokenizer
-
-
 def words_13a(text: str) -> list[str]:
     """Lower-cased tokens of mteval-v13a, as sacrebleu cuts them."""
-    return _mteval_13a()(text.lower().rstrip()).split()
+    return mteval_tokens(text.lower().rstrip())
 
 
 def ascii_words(text: str) -> list[str]:
