@@ -227,15 +227,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        inputs = make_inputs(Path(), 80)
+        inputs = make_inputs(Path(), 160)
         train(inputs[1], Path("runs/a"), short_config(steps=2))
-        generate_reports(Path("runs/a"), Path("whole/p.jsonl"), GenerateConfig(batch_size=1, max_new_tokens=40))
+        generate_reports(Path("runs/a"), Path("whole/p.jsonl"), GenerateConfig(batch_size=1, max_new_tokens=10))
     finally:
         os.chdir(before)
     return folder
 
 
-ARGUMENTS = ["generate", "runs/a", "--batch-size", "1", "--max-new-tokens", "40"]
+ARGUMENTS = ["generate", "runs/a", "--batch-size", "1", "--max-new-tokens", "10"]
 
 
 def lines_of(out: Path) -> int:
