@@ -33,6 +33,7 @@ class Reader:
     def __init__(self) -> None:
         self._labels: dict[tuple[str, str], tuple[dict[str, Status], str]] = {}
         self._rows: dict[tuple[str, str], np.ndarray] = {}
+        self._coded: dict[tuple[tuple[tuple[str, Status], ...], str, str | None], np.ndarray] = {}
 
     def labels(self, text: str, language: str) -> dict[str, Status]:
         """Code -> status; empty where nothing is stated, or the language has no rules."""
@@ -53,15 +54,19 @@ class Reader:
         for text, language, dataset in dict.fromkeys(keys):
             said, own = self._read(text, language)
             coding = names.resolve("coding", dataset) if dataset in names.CODINGS else None
-            known[text, language, dataset] = _flags(coding(said, own) if coding else codes(said))
+            alike = (tuple(said.items()), own, dataset)
+            if alike not in self._coded:
+                self._coded[alike] = _flags(coding(said, own) if coding else codes(said))
+            known[text, language, dataset] = self._coded[alike]
         return np.stack([known[key] for key in keys])
 
     def _read(self, text: str, language: str) -> tuple[dict[str, Status], str]:
         key = (text, language)
         if key not in self._labels:
             own = detect_language(text)
-            if own == UNDETERMINED and language in LANGUAGES:
-                self._labels[key] = label(text, language), language
+            own = language if own == UNDETERMINED and language in LANGUAGES else own
+            if own in LANGUAGES:
+                self._labels[key] = label(text, own), own
             else:
                 self._labels[key] = label_all([text])[0] or {}, own
         return self._labels[key]

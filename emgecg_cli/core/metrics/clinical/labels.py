@@ -212,7 +212,8 @@ def _table(name: str, title: str, items: Sequence[str], counts: np.ndarray,
     columns = dict(zip(("precision", "recall", "F1"), _prf(counts), strict=True))
     columns |= {column: _prf(others)[2] for column, others in more.items()}
     meanings = {code: one.description for code, one in statements().items()} if items is CODES else _SUPERCLASSES
+    support, stated = tp + fn, tp + fp
     return Table(name, title, {item: {column: values[..., i] for column, values in columns.items()}
                                for i, item in enumerate(items)},
-                 {item: {"support": (tp + fn)[..., i], "stated": (tp + fp)[..., i]} for i, item in enumerate(items)},
+                 {item: {"support": support[..., i], "stated": stated[..., i]} for i, item in enumerate(items)},
                  meanings)
