@@ -9,40 +9,62 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from re import _constants, _parser  # type: ignore[attr-defined]
-from typing import Any
+
+# One item of a pattern: a group opens ("look" around what is no part of the match) or closes, alternatives part, or a
+# character: one of a set, a kind of character, or itself.
+_ITEM = re.compile(r"(?P<open>\((?!\?)|\(\?(?::|P<\w+>|(?P<look><?[=!])))|(?P<close>\))|(?P<bar>\|)|"
+                   r"(?P<kind>\[\^?\]?(?:\\.|[^\]\\])*\]|\\[A-Za-z0-9]|[.^$])|\\?(?P<itself>[^()\[\\]|(?<=\\).)", re.S)
+_REPEAT = re.compile(r"(?:(?P<optional>[?*]|\{0?(?:,\d*)?\})|\+|\{[1-9]\d*(?:,\d*)?\})[?+]?")
+Pieces = set[str] | None
 
 
 def pieces(pattern: re.Pattern[str]) -> frozenset[str] | None:
-    """Pieces of words, one of which is in every match; None where there is no such set."""
-    found = _of_sequence(_parser.parse(pattern.pattern))
-    return frozenset(found) if found else None
+    """Pieces of words, one of which is in every match; None where there is no such set, or where the pattern is written
+    with more than groups, alternatives, repeats and sets."""
+    found, end = _alternatives(pattern.pattern, 0)
+    return frozenset(found) if found and end >= len(pattern.pattern) else None
 
 
-def _of_sequence(items: Iterable[tuple[Any, Any]]) -> set[str] | None:
-    """Of the sets that the parts of a sequence give, the one whose shortest piece is longest."""
-    offered, run = [], ""
-    for operator, argument in items:
-        if operator is _constants.LITERAL:
-            run += chr(argument)
+def _alternatives(text: str, at: int) -> tuple[Pieces, int]:
+    """The pieces of what stands from `at` to the end of its group, and where that ends: those of all alternatives, or
+    None where one of them has none."""
+    branches: list[Pieces] = []
+    while True:
+        branch, at, goes_on = _sequence(text, at)
+        branches.append(branch)
+        if not goes_on:
+            whole = {piece for one in branches for piece in one or ()} if all(branches) else None
+            return whole, at
+
+
+def _sequence(text: str, at: int) -> tuple[Pieces, int, bool]:
+    """Of the sets that the parts of one alternative give, the one whose shortest piece is longest; where it ends, and
+    whether another alternative follows."""
+    offered, run, goes_on = [], "", False
+    while at < len(text):
+        item = _ITEM.match(text, at)
+        if item is None:   # something this cannot read: nothing is known of the pattern
+            return None, -1, False
+        at, part, letter = item.end(), None, item["itself"]
+        if item["close"] or item["bar"]:
+            goes_on = item["bar"] is not None
+            break
+        if item["open"]:
+            part, at = _alternatives(text, at)
+            if at < 0:
+                return None, -1, False
+            part = None if item["look"] else part
+        repeat = _REPEAT.match(text, at)
+        at = repeat.end() if repeat else at
+        if letter and not repeat:
+            run += letter
             continue
         offered += _words(run)
         run = ""
-        if (part := _of_part(operator, argument)) is not None:
-            offered.append(part)
+        if not (repeat and repeat["optional"]):
+            offered += _words(letter) if letter else [part] if part else []
     offered += _words(run)
-    return max(offered, key=lambda one: (min(map(len, one)), -len(one)), default=None)
-
-
-def _of_part(operator: Any, argument: Any) -> set[str] | None:
-    if operator is _constants.SUBPATTERN:
-        return _of_sequence(argument[-1])
-    if operator in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and argument[0]:
-        return _of_sequence(argument[-1])
-    if operator is _constants.BRANCH:
-        branches = [_of_sequence(branch) for branch in argument[1]]
-        return {piece for branch in branches for piece in branch or ()} if all(branches) else None
-    return None
+    return max(offered, key=lambda one: (min(map(len, one)), -len(one)), default=None), at, goes_on
 
 
 def _words(run: str) -> list[set[str]]:
