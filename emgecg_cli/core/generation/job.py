@@ -31,14 +31,14 @@ ROOM = 8  # one token in so many more than the longest report of training
 
 @dataclass(frozen=True)
 class Job:
-    """Store indices in order of prompt length; whose inputs each record is shown, where not its own; and which inputs
-    are shown as zeros."""
+    """Store indices in order of prompt length; `sources`, the records whose inputs each is shown where
+    they are not its own; and which inputs are shown as zeros."""
 
     store: Store
     instructions: Instructions
     inputs: Inputs
     order: list[int]
-    instead: Mapping[int, Instead]
+    sources: Mapping[int, Instead]
     zeros: frozenset[str]
     config: GenerateConfig
 
@@ -57,13 +57,13 @@ class Job:
     def prompts(self, indices: list[int], tokenizer: Any, placeholders: Mapping[str, int] | None) -> list[list[int]]:
         """Token ids of the prompts of some records; an input that is not shown has no placeholders either."""
         counts = None if self.config.signal == "none" else placeholders
-        return [render_prompt(self.inputs.messages(i, self._of(i)), tokenizer,
-                              self.inputs.placeholders(i, counts, self._of(i))) for i in indices]
+        return [render_prompt(self.inputs.messages(i, self._sources_of(i)), tokenizer,
+                              self.inputs.placeholders(i, counts, self._sources_of(i))) for i in indices]
 
-    def shown(self, indices: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def tower_inputs(self, indices: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the towers take of some records, by name, and which of them have it; see `inputs.batch.stacked`."""
-        inputs, present = stacked([self.inputs.arrays(i, self._of(i)) for i in indices],
-                                  [self.inputs.lacking(i, self._of(i)) for i in indices])
+        inputs, present = stacked([self.inputs.arrays(i, self._sources_of(i)) for i in indices],
+                                  [self.inputs.lacking(i, self._sources_of(i)) for i in indices])
         for name in self.zeros & inputs.keys():  # NaN is what matrices are padded with, and stays
             inputs[name] = inputs[name].masked_fill(~inputs[name].isnan(), 0)
         return inputs, present
@@ -71,12 +71,12 @@ class Job:
     def signal_from(self, index: int) -> str | None:
         """The record whose signal a record is shown: another, where any input is another's; None where none is shown.
         """
-        sources = [self._of(index).get(name, index) for name in self.inputs.names if name not in self.zeros]
-        found = [one for one in sources if one is not None]
+        found = [one for name in self.inputs.names if name not in self.zeros
+                 if (one := self._sources_of(index).get(name, index)) is not None]
         return self.store.row(next((one for one in found if one != index), index)).record_id if found else None
 
-    def _of(self, index: int) -> Instead:
-        return self.instead.get(index, OWN)
+    def _sources_of(self, index: int) -> Instead:
+        return self.sources.get(index, OWN)
 
 
 def parse_signal(signal: str, inputs: Sequence[str]) -> dict[str, str]:
@@ -114,7 +114,7 @@ def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
 def plan_job(inputs: Inputs, tokenizer: Any, config: GenerateConfig) -> Job:
     """Put the records in order, and choose what each is shown. The order needs no model: the text decides it."""
     chosen, said = chosen_records(inputs.store, config), parse_signal(config.signal, inputs.names)
-    instead: dict[int, dict[str, int | None]] = {i: {} for i in chosen}
+    sources: dict[int, dict[str, int | None]] = {i: {} for i in chosen}
     subjects = inputs.store.column("subject_id").to_list() if "shuffled" in said.values() else []
     for name, how in said.items():
         others: dict[int, int | None] = {}
@@ -124,11 +124,11 @@ def plan_job(inputs: Inputs, tokenizer: Any, config: GenerateConfig) -> Job:
             those = chosen if len(said) == 1 else [i for i in chosen if inputs.has(i, name)]
             others = dict(shuffle_between_patients(those, subjects, config.seed))
         for i, other in others.items():
-            instead[i][name] = other
-    lengths = {i: len(render_prompt(inputs.messages(i, instead[i]), tokenizer,
-                                    inputs.placeholders(i, inputs.text_counts, instead[i]))) for i in chosen}
+            sources[i][name] = other
+    lengths = {i: len(render_prompt(inputs.messages(i, sources[i]), tokenizer,
+                                    inputs.placeholders(i, inputs.text_counts, sources[i]))) for i in chosen}
     zeros = frozenset(name for name, how in said.items() if how == "zeros")
-    return Job(inputs.store, inputs.instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), instead, zeros,
+    return Job(inputs.store, inputs.instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), sources, zeros,
                config)
 
 

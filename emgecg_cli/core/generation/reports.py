@@ -104,7 +104,7 @@ class Reporter:
         """What the towers are shown, by name, and which records have it; None for text alone."""
         if self.job.config.signal == "none":
             return None, {}
-        inputs, present = self.job.shown(indices)
+        inputs, present = self.job.tower_inputs(indices)
         made = {name: prepare(inputs[name].to(self.device)) for name, prepare in self.model.preprocessing.items()}
         return made, {name: one.to(self.device) for name, one in present.items()}
 

@@ -97,7 +97,7 @@ class LoopResult:
     """What the loop did: `steps` in all, the last (report) loss, and the speed of this session's part.
 
     `kept` is the step whose weights the objective holds now, `validation` the losses on the validation split there;
-    None where none was looked at.
+    None without an evaluation.
     """
 
     steps: int
@@ -145,8 +145,8 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
     totals_of = _StepTotals(records, replace(plan), accumulate)
     if watch.progress:
         watch.progress(start, steps)
-    if validation and validation.owes(start, steps):
-        validation.look(start, parallel, objective, log)
+    if validation and validation.is_missing(start, steps):
+        validation.evaluate(start, parallel, objective, log)
     objective.train()
     with asked_to_stop(watch.on_interrupt) as asked:
         pace = Pace(parallel, start, steps, config.checkpoint_minutes, asked)
@@ -165,7 +165,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
                     watch.progress(done, steps, loss=log.last_loss, records=f"{clock.speed * parallel.world:.3g}/s",
                                    data_wait=f"{clock.data_wait:.1%}")
             if validation and not wanted.stop and validation.is_due(done, steps):
-                validation.look(done, parallel, objective, log)
+                validation.evaluate(done, parallel, objective, log)
             on_time = wanted.checkpoint or done % config.checkpoint_every == 0
             if wanted.stop or (on_time and done < steps):
                 log.flush()

@@ -1,6 +1,6 @@
 """`pretrain`: a store in, an encoder out. Killed at any moment and run again, it ends with the same bytes.
 
-The weights are those of the last step. The validation split is looked at once, after it; the test split never.
+The weights are those of the last step. The validation split is evaluated once, after it; the test split never.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def masked_encoders() -> list[str]:
 @torch.no_grad()
 def validate(parallel: Parallel, objective: nn.Module, records: SignalRecords, codes: list[str],
              config: PretrainConfig) -> dict[str, Any]:
-    """How good the encoder is on these records; see `PretrainResult`. Every process looks at all of them."""
+    """How good the encoder is on these records; see `PretrainResult`. Every process evaluates all of them."""
     if not len(records):
         return {}
     objective.eval()

@@ -124,11 +124,11 @@ class Supervised(nn.Module):
 
 
 class Masked(nn.Module):
-    """Masked reconstruction (MAE): the encoder sees some patches, a light decoder guesses the others.
+    """Masked reconstruction (MAE): the encoder sees some patches, a light decoder reconstructs the others.
 
-    The loss is the mean squared error over the hidden patches of a record, in network input and so in voltage: scaled
+    The loss is the mean squared error over the masked patches of a record, in network input and so in voltage: scaled
     to each patch's own deviation, as MAE also offers, the flat line between beats would weigh as much as a QRS complex.
-    Samples that are missing, and those that pad the last patch, are no targets. What is hidden of a record depends on
+    Samples that are missing, and those that pad the last patch, are no targets. What is masked in a record depends on
     its seed alone. `power` is the mean square of the same samples: the loss of an answer of zero volts.
     """
 
@@ -157,7 +157,7 @@ class Masked(nn.Module):
         return Losses(loss, {"masked": loss.detach(), "power": power.detach()})
 
     def _draw(self, seeds: Sequence[int], count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Which patches are visible, indices (B, V), and which are hidden, 0 or 1 (B, P); at least one of each."""
+        """Which patches are visible, indices (B, V), and which are masked, 0 or 1 (B, P); at least one of each."""
         kept = min(max(1, round(count * (1 - self.ratio))), count - 1)
         # On the CPU, whose random numbers are the same on every machine.
         drawn = torch.stack([torch.rand(count, generator=generator) for generator in

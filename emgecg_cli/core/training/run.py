@@ -174,12 +174,12 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
         frozen = model.own_weights() if config.freeze_encoder else {}
         saved = save_run_files(out, model, tokenizer, config.tuning, subjects, frozen | trained)
-        looked = validation is not None and bool(validation.looks)
-        if not looked:
+        evaluated = validation is not None and bool(validation.evaluations)
+        if not evaluated:
             (out / VALIDATION_FILE).unlink(missing_ok=True)  # of a tracker that was there when it began
         write_config(out / CONFIG_FILE, to_write(replace(config, encoder_loss=AUTO) if chosen else config), "train",
                      "run")
-        logs = ["metrics.jsonl", CONFIG_FILE, *([VALIDATION_FILE] if looked else []),
+        logs = ["metrics.jsonl", CONFIG_FILE, *([VALIDATION_FILE] if evaluated else []),
                 *([f"{STAGE1}/metrics.jsonl"] if first else [])]
         details = {
             "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
@@ -245,8 +245,8 @@ def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, co
 
 def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
                 targets: Targets, out: Path, epoch: int) -> Validation | None:
-    """Looks at the val split every `epoch` steps, or as asked; none where the store has no such split, or nothing asks
-    for them."""
+    """Evaluation on the val split every `epoch` steps, or as asked; None if the store has no such split, or nothing
+    asks for it."""
     if not looks_at_val(config):
         return None
     if not len(store.reported("val")):

@@ -1,4 +1,4 @@
-"""Looks at the validation split while training, and the choice of the weights to keep. Never the test split."""
+"""Evaluation on the validation split while training, and the choice of the weights to keep. Never the test split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALIDATION_FILE = "validation.jsonl"
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """The losses on the validation split after a step."""
 
     step: int
@@ -36,9 +36,9 @@ class Look:
 class Validation:
     """Computes the losses of `records` every `every` steps and writes them to `run/validation.jsonl`.
 
-    Batches hold `batch_size` records of each process. `last` looks after the last step whatever its number. With `keep`
-    the weights of the look with the lowest `by` are what training ends with; a copy of the best so far lies beside the
-    checkpoints, and also the one that was best at the newest checkpoint, from where a killed run goes on.
+    Batches hold `batch_size` records of each process. `last` evaluates after the last step whatever its number. With
+    `keep` training ends with the weights of the evaluation with the lowest `by`; a copy of the best so far lies beside
+    the checkpoints, and so does the one that was best at the newest checkpoint, from where a killed run resumes.
     """
 
     records: Records
@@ -49,63 +49,64 @@ class Validation:
     run: Path
     last: bool = True
     by: str = "report"
-    looks: list[Look] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     at_checkpoint: int | None = None
 
     def resume_at(self, step: int) -> None:
-        """Take up the looks until `step`, forget later ones."""
+        """Read the evaluations until `step`, drop later ones."""
         path = self.run / VALIDATION_FILE
         rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] \
             if path.exists() else []
-        self.looks = [Look(row.pop("step"), row) for row in rows if row["step"] <= step]
-        seen = sum(look.step % self.every == 0 for look in self.looks)
-        wanted = (step // self.every, (step - 1) // self.every)  # an interrupted run has not looked at its last step
-        # Without a choice to make looks are a log, which a tracker asked for and may have been left out before.
+        self.evaluations = [Evaluation(row.pop("step"), row) for row in rows if row["step"] <= step]
+        seen = sum(one.step % self.every == 0 for one in self.evaluations)
+        wanted = (step // self.every, (step - 1) // self.every)  # an interrupted run was not evaluated at its last step
+        # Without a choice to make they are a log, which a tracker asked for and may have been left out before.
         if self.keep and seen not in wanted:
-            raise MedReportError(f"{path}: holds {len(self.looks)} of the {step // self.every} looks until step {step}",
-                                 "it was damaged; remove the run and train again")
-        self.at_checkpoint = self.best.step if self.looks else None
+            raise MedReportError(f"{path}: holds {len(self.evaluations)} of the {step // self.every} evaluations until "
+                                 f"step {step}", "it was damaged; remove the run and train again")
+        self.at_checkpoint = self.best.step if self.evaluations else None
 
     @property
-    def best(self) -> Look:
-        """The look with the lowest loss, the first of equals."""
-        return min(self.looks, key=lambda look: look.losses[self.by])
+    def best(self) -> Evaluation:
+        """The evaluation with the lowest loss, the first of equals."""
+        return min(self.evaluations, key=lambda one: one.losses[self.by])
 
     def is_due(self, step: int, steps: int) -> bool:
-        """Whether to look after this step."""
+        """Whether to evaluate after this step."""
         return step % self.every == 0 or (self.last and step == steps)
 
-    def owes(self, step: int, steps: int) -> bool:
-        """Whether the look after the step of a checkpoint has yet to be made."""
-        return step > 0 and self.is_due(step, steps) and step not in [look.step for look in self.looks]
+    def is_missing(self, step: int, steps: int) -> bool:
+        """Whether the evaluation after the step of a checkpoint has yet to be made."""
+        return step > 0 and self.is_due(step, steps) and step not in [one.step for one in self.evaluations]
 
-    def look(self, step: int, parallel: Parallel, objective: nn.Module, log: StepLog) -> None:
+    def evaluate(self, step: int, parallel: Parallel, objective: nn.Module, log: StepLog) -> None:
         """Compute the losses now, and keep these weights if they are the best so far (collective)."""
         log.flush()
-        self.looks.append(Look(step, evaluate(parallel, objective, self.records, self.lengths, self.batch_size)))
+        losses = evaluate(parallel, objective, self.records, self.lengths, self.batch_size)
+        self.evaluations.append(Evaluation(step, losses))
         if self.keep and self.best.step == step:
             state, _ = parallel.state(objective, None)
             if parallel.is_main:
                 save_state(self._weights(step), state)
         if parallel.is_main:
-            lines = [json.dumps({"step": look.step, **look.losses}) + "\n" for look in self.looks]
+            lines = [json.dumps({"step": one.step, **one.losses}) + "\n" for one in self.evaluations]
             write_atomically(self.run / VALIDATION_FILE, "".join(lines).encode())
             self._drop_older()
             if log.tracker:
-                log.tracker.log(step, {f"val/{name}": value for name, value in self.looks[-1].losses.items()})
+                log.tracker.log(step, {f"val/{name}": value for name, value in self.evaluations[-1].losses.items()})
 
     def checkpointed(self) -> None:
-        """Remember what was best at a checkpoint: a killed run goes on from there."""
-        self.at_checkpoint = self.best.step if self.looks else None
+        """Remember what was best at a checkpoint: a killed run resumes from there."""
+        self.at_checkpoint = self.best.step if self.evaluations else None
 
     def keep_best(self, step: int, parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer) \
-            -> Look | None:
+            -> Evaluation | None:
         """Load the best weights, if that is asked for, and say what the weights after the last `step` now are; None
-        where nobody looked at them (collective)."""
+        if they were not evaluated (collective)."""
         if not self.keep:
-            return self.looks[-1] if self.looks and self.looks[-1].step == step else None
+            return self.evaluations[-1] if self.evaluations and self.evaluations[-1].step == step else None
         parallel.barrier()
-        if self.best.step != self.looks[-1].step:
+        if self.best.step != self.evaluations[-1].step:
             if not self._weights(self.best.step).is_file():
                 raise MedReportError(f"{self._weights(self.best.step)}: the best weights are not there",
                                      "remove the run and train again, or give --select last")
