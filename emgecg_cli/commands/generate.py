@@ -85,18 +85,16 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
                             top_k, repetition_penalty, no_repeat_ngram_size, length_penalty)
     number = _writer(writer)
     run = run or find_one("run")
-    from emgecg_cli.core.generation import generate_reports, write_parts
+    from emgecg_cli.core.generation import Places, generate_reports, write_parts
 
     path = Path(out) if out and out != "-" else Path(PREDICTIONS) / f"{_name(run, store, references, config)}.jsonl"
+    places = Places(store, instructions, references, backbone, allow_download)
     with console.progress(f"generate {signal}") as progress:
-        if num_processes > 1 and (status := write_parts(run, path, config, num_processes, store_path=store,
-                                                        instructions_path=instructions, references_path=references,
-                                                        backbone=backbone, download=allow_download,
+        if num_processes > 1 and (status := write_parts(run, path, config, num_processes, places=places,
                                                         progress=progress)):
             raise typer.Exit(status)
-        result = generate_reports(run, sys.stdout if out == "-" else path, config, store_path=store,
-                                  instructions_path=instructions, references_path=references, writer=number,
-                                  backbone=backbone, download=allow_download, progress=progress)
+        result = generate_reports(run, sys.stdout if out == "-" else path, config, places=places, writer=number,
+                                  progress=progress)
     if result.truncated:
         console.warn(f"{result.truncated} of {result.records} reports had not ended after {result.max_new_tokens} "
                      "tokens and were cut; --max-new-tokens allows longer ones")

@@ -17,7 +17,7 @@ from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import SIGNALS, generate_reports, reports, shuffle_between_patients
+from emgecg_cli.core.generation import SIGNALS, Places, generate_reports, reports, shuffle_between_patients
 from emgecg_cli.core.generation.job import BATCHES, plan_job
 from emgecg_cli.core.inputs.records import open_inputs
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
@@ -166,10 +166,10 @@ def test_what_is_not_ours_or_of_other_settings_is_refused(short_run: Path, tmp_p
         write(short_run, tmp_path / "p.txt")
     slow = make_store(tmp_path / "slow", 20, fs=50)
     with pytest.raises(MedReportError, match="50 Hz"):
-        generate_reports(short_run, tmp_path / "s.jsonl", FEW, store_path=slow)
+        generate_reports(short_run, tmp_path / "s.jsonl", FEW, places=Places(slow))
     other = make_store(tmp_path / "other", 60, split="30/30/40")
     with pytest.raises(MedReportError, match="were trained on"):
-        generate_reports(short_run, tmp_path / "o.jsonl", FEW, store_path=other)
+        generate_reports(short_run, tmp_path / "o.jsonl", FEW, places=Places(other))
 
 
 @pytest.mark.parametrize("victim", ["signal.safetensors", "backbone/model.safetensors", "tokenizer/tokenizer.json"])
@@ -200,7 +200,7 @@ def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tm
 def test_another_cohort_is_no_patient_of_training(short_run: Path, tmp_path: Path) -> None:
     store, instructions = make_store(tmp_path / "stores/synthetic", 60, seed=1), tmp_path / "instructions"
     build_instructions(store, instructions, pool_size=32)
-    result = generate_reports(short_run, tmp_path / "p.jsonl", FEW, store_path=store, instructions_path=instructions)
+    result = generate_reports(short_run, tmp_path / "p.jsonl", FEW, places=Places(store, instructions))
     assert result.written > 5
 
 

@@ -17,7 +17,7 @@ from emgecg_cli.core import claims
 from emgecg_cli.core.claims import claim, claim_part, part_path, part_paths
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import GenerateResult, generate_reports, job, processes
+from emgecg_cli.core.generation import GenerateResult, Places, generate_reports, job, processes
 from emgecg_cli.core.training.run import train
 
 FEW = GenerateConfig(max_new_tokens=4, batch_size=2)
@@ -191,7 +191,7 @@ def test_the_progress_of_all_writers_is_one(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_writer_is_told_all_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = GenerateConfig("val", "shuffled", 3, 1, 7, 9, 5, 0.7, 0.9, 4, 1.2, 3)
-    words = processes._arguments(Path("-run"), Path("o.jsonl"), config, Path("s"), None, Path("r.json"))
+    words = processes._arguments(Path("-run"), Path("o.jsonl"), config, Places(Path("s"), None, Path("r.json")))
     asked = {}
 
     def generate_reports(run: Path, out: Path, config: GenerateConfig, **rest: object) -> GenerateResult:
@@ -202,9 +202,8 @@ def test_a_writer_is_told_all_that_was_asked_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv(processes.WRITER_VARIABLE, "2/3")
     assert app.run(words) == 0
     del asked["progress"]
-    assert asked == {"run": Path("-run"), "out": Path("o.jsonl"), "config": config, "store_path": Path("s"),
-                     "instructions_path": None, "references_path": Path("r.json"), "writer": (2, 3),
-                     "backbone": None, "download": False}
+    assert asked == {"run": Path("-run"), "out": Path("o.jsonl"), "config": config,
+                     "places": Places(Path("s"), None, Path("r.json")), "writer": (2, 3)}
 
 
 def test_each_writer_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,8 +179,9 @@ def test_named_templates() -> None:
     assert tokenizer.chat_template == CHATML
     settle_template(tokenizer, "chinese-alpaca-2", None, None)
     assert turn_end(tokenizer).ids == (tokenizer.eos_token_id,)
-    with pytest.raises(MedReportError, match="no chat template 'rgg'; did you mean 'rag'"):
+    with pytest.raises(MedReportError, match="no chat template 'rgg'; did you mean 'rag'") as told:
         settle_template(make_tokenizer({"default": GEMMA, "rag": CHATML}), "rgg", None, None)
+    assert str(told.value.hint).startswith("available: own, ")
     with pytest.raises(MedReportError, match="several chat templates and no default: tool, rag") as told:
         settle_template(make_tokenizer({"tool": GEMMA, "rag": CHATML}), "own", None, None)
     assert told.value.hint == "choose one: --chat-template tool"
@@ -229,7 +230,7 @@ def test_a_system_message_without_a_template_changes_no_other_token() -> None:
 def test_no_system_message_at_all(template: str | None, prompt: str) -> None:
     named = template == "chinese-alpaca-2"
     tokenizer = make_tokenizer(None if named else template)
-    settle_template(tokenizer, "chinese-alpaca-2" if named else "own", None, "none")
+    settle_template(tokenizer, "chinese-alpaca-2" if named else "own", None, "None" if named else "none")
     plain = [{"role": "user", "content": "Report this ECG."}]
     assert tokenizer.decode(render_prompt(plain, tokenizer)) == prompt
     if tokenizer.chat_template:  # with transformers alone too, whatever day it is

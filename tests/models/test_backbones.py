@@ -110,7 +110,8 @@ def test_a_folder_goes_before_a_name_and_may_bear_an_at(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("name", "message"), [("lama-3-8b", "did you mean 'llama-3-8b'"), ("./x", "no such folder"),
-                                               ("a/b/c", "neither a folder nor a hub"), ("tiny", "cannot be loaded")])
+                                               ("/dev/null", "not a folder"), ("a/b/c", "neither a folder nor a hub"),
+                                               ("tiny", "cannot be loaded")])
 def test_what_is_no_backbone(name: str, message: str) -> None:
     with pytest.raises(MedReportError, match=message):
         load_backbone(name, torch.float32)

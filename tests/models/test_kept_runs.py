@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from emgecg_cli.core.config import GenerateConfig
-from emgecg_cli.core.generation import generate_reports
+from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.models.run_files import as_named_now, load_run
 
 KEPT = Path(__file__).parents[1] / "support/kept/before_towers.tar.xz"
@@ -31,7 +31,7 @@ def test_a_run_and_an_export_of_before_write_the_texts_of_then(kept: Path, name:
     weights = load_file(kept / name / "signal.safetensors")
     assert {key.split(".")[0] for key in weights} == {"encoder", "projector"}
     generate_reports(kept / name, tmp_path / "p.jsonl", GenerateConfig(max_new_tokens=12, batch_size=4),
-                     store_path=inputs[0], instructions_path=inputs[1])
+                     places=Places(inputs[0], inputs[1]))
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     assert {row["record_id"]: row["prediction"] for row in rows} == json.loads((kept / "texts.json").read_text())
     assert len({row["prediction"] for row in rows}) > 5  # they depend on what is shown

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from emgecg_cli.commands.app import run as medreport
 from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.generation import Places
 from emgecg_cli.core.generation.processes import _arguments
 from emgecg_cli.core.manifest import read_manifest, write_manifest
 from emgecg_cli.core.models.run_files import load_run
@@ -84,5 +85,5 @@ def test_a_run_that_needs_no_folder_takes_none(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_writers_are_told_where_it_is() -> None:
-    words = _arguments(Path("run"), Path("p.jsonl"), GenerateConfig(), None, None, backbone=Path("elsewhere"))
+    words = _arguments(Path("run"), Path("p.jsonl"), GenerateConfig(), Places(backbone=Path("elsewhere")))
     assert words[words.index("--backbone") + 1] == "elsewhere"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from emgecg_cli.core.claims import check_place, check_plan, part_paths
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation.job import chosen_records
-from emgecg_cli.core.generation.run import Progress, open_task
+from emgecg_cli.core.generation.run import RUNS_OWN, Places, Progress, open_task
 from emgecg_cli.core.launch import launch, threads_of_each
 from emgecg_cli.core.manifest import is_finished
 
@@ -22,23 +23,21 @@ WRITER_VARIABLE = "MEDREPORT_WRITER"
 LOOK = 0.5  # seconds between two looks at the parts
 
 
-def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *, store_path: Path | None = None,
-                instructions_path: Path | None = None, references_path: Path | None = None,
-                backbone: Path | None = None, download: bool = False, progress: Progress | None = None) -> int:
+def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *, places: Places = RUNS_OWN,
+                progress: Progress | None = None) -> int:
     """Have `processes` writers write the parts of `out`, and wait; `generate_reports` puts them together afterwards.
 
     Returns the exit status of the first writer that failed, which has said why, or 0. Raises MedReportError for what
     can be refused before they start, and when one of them is killed.
     """
-    task = open_task(run, out, config, store_path, instructions_path, references_path, backbone, download)
+    task = open_task(run, out, config, places)
     if is_finished(out):
         return 0
     check_place(out)
     check_plan(out, task.plan)
     environment = _environment(task.plan["machine"]["device"], processes)
     total = len(chosen_records(task.store, config))
-    arguments = _arguments(run, out, config, store_path, instructions_path, references_path, backbone)
-    arguments[1:1] = ["--allow-download"] * download
+    arguments = _arguments(run, out, config, places)
     status = launch(arguments, processes, environment, quiet=True, tick=_watch(out, total, progress))
     if status > 128:
         raise MedReportError(f"a writer was killed by signal {status - 128}",
@@ -46,16 +45,14 @@ def write_parts(run: Path, out: Path, config: GenerateConfig, processes: int, *,
     return status
 
 
-def _arguments(run: Path, out: Path, config: GenerateConfig, store_path: Path | None,
-               instructions_path: Path | None, references_path: Path | None = None,
-               backbone: Path | None = None) -> list[str]:
+def _arguments(run: Path, out: Path, config: GenerateConfig, places: Places) -> list[str]:
     """The command line of a writer; which one it is stands in its environment."""
-    given = {"out": out, "store": store_path, "instructions": instructions_path, "references": references_path,
-             "backbone": backbone}
+    given: dict[str, Any] = {"out": out, "store": places.store, "instructions": places.instructions,
+                             "references": places.references, "backbone": places.backbone}
     given |= {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
     options = [word for key, value in given.items() if value is not None
                for word in (f"--{key.replace('_', '-')}", str(value))]
-    return ["generate", *options, "--", str(run)]
+    return ["generate", *["--allow-download"] * places.download, *options, "--", str(run)]
 
 
 def _environment(device: str, processes: int) -> Callable[[int], dict[str, str]]:

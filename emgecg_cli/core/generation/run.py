@@ -60,6 +60,22 @@ class GenerateResult:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a run's inputs are, if not where the run says: the store, the instructions, another hospital's references
+    in place of the store's, or of those it was trained with, and the folder of the backbone, if it was moved.
+    `download` allows to fetch a backbone that the run names from the hub."""
+
+    store: Path | None = None
+    instructions: Path | None = None
+    references: Path | None = None
+    backbone: Path | None = None
+    download: bool = False
+
+
+RUNS_OWN = Places()
+
+
+@dataclass(frozen=True)
 class Task:
     """What was asked for, opened and checked, before a model is loaded."""
 
@@ -71,8 +87,7 @@ class Task:
     inputs: dict[str, dict[str, str]]
     plan: dict[str, Any]
     limit: Limit
-    backbone: Path | None = None
-    download: bool = False
+    places: Places
 
     def job(self) -> Job:
         """Records and chunks; the tokenizer alone decides them."""
@@ -83,39 +98,37 @@ class Task:
         machine = self.plan["machine"]
         device = torch.device(machine["device"])
         dtype = torch.bfloat16 if machine["precision"] == "bf16" else torch.float32
-        model, tokenizer, manifest = load_run(self.run, device, dtype, self.backbone, self.download)
+        model, tokenizer, manifest = load_run(self.run, device, dtype, self.places.backbone, self.places.download)
         longest = max(map(len, job.prompts(job.chunks[-1], tokenizer, model.placeholders)))  # sorted by length
         new = self.limit.within(model.backbone, longest, model.encoder_decoder)
         return Reporter(model, tokenizer, turn_of(manifest.details, tokenizer),
                         replace(job, config=replace(job.config, max_new_tokens=new)), device)
 
 
-def open_task(run: Path, out: Path | None, config: GenerateConfig, store_path: Path | None = None,
-              instructions_path: Path | None = None, references_path: Path | None = None,
-              backbone: Path | None = None, download: bool = False) -> Task:
+def open_task(run: Path, out: Path | None, config: GenerateConfig, places: Places = RUNS_OWN) -> Task:
     """Open run, store and instructions; raises MedReportError when they do not fit each other.
 
     The task's config is the one given with its `max_new_tokens` resolved, and its `signal` in the shortest words.
     """
     manifest = read_manifest(run, "run", made_by="train")
     check_files(run, manifest, but=".safetensors")  # the weights when they are loaded
-    if backbone:
-        check_moved(run, manifest, backbone)
+    if places.backbone:
+        check_moved(run, manifest, places.backbone)
     limit = limit_of(run, manifest, config.max_new_tokens)
     config = replace(config, max_new_tokens=limit.tokens)
-    store = open_store(store_path or input_path(run, manifest, "store"))
-    instructions = open_instructions(instructions_path or input_path(run, manifest, "instructions"))
+    store = open_store(places.store or input_path(run, manifest, "store"))
+    instructions = open_instructions(places.instructions or input_path(run, manifest, "instructions"))
     check_fits(run, manifest, store, instructions, config)
     made_from = {"run": run, "store": store.path, "instructions": instructions.path}
     inputs = {role: input_of(path, out or Path()) for role, path in made_from.items()}
-    file = references_path or (_trained_with(run, manifest) if store_path is None else None)
+    file = places.references or (_trained_with(run, manifest) if places.store is None else None)
     if file:
         inputs["references"] = references_input(file, out or Path())
     shown = _shown(store, instructions, manifest, config, file)
     config = replace(config, signal=check_signal(run, shown, config))
     plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
-    return Task(run, store, instructions, config, shown, inputs, plan, limit, backbone, download)
+    return Task(run, store, instructions, config, shown, inputs, plan, limit, places)
 
 
 def _shown(store: Store, instructions: Instructions, manifest: Manifest, config: GenerateConfig,
@@ -139,17 +152,12 @@ def _trained_with(run: Path, manifest: Manifest) -> Path | None:
     return file
 
 
-def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, store_path: Path | None = None,
-                     instructions_path: Path | None = None, references_path: Path | None = None,
-                     writer: tuple[int, int] | None = None, backbone: Path | None = None,
-                     download: bool = False, progress: Progress | None = None) -> GenerateResult:
+def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, places: Places = RUNS_OWN,
+                     writer: tuple[int, int] | None = None, progress: Progress | None = None) -> GenerateResult:
     """Generate a report for each record of a split and write them to `out`, a `.jsonl` file or an open text stream.
 
     `writer` (R, W), 1 <= R <= W, makes this the R-th of W processes that share the work: it writes only its part, and
     ends when that is done. Without it, what parts hold already is taken, the rest is written, and the file finished.
-    Store and instructions default to those the run was trained on; `references_path` are another hospital's, in place
-    of the store's, or of those it was trained with; `backbone` is the folder of the run's backbone, if it was moved,
-    and `download` allows to fetch one that the run names from the hub.
     Raises MedReportError when they do not fit the run, when `out` belongs to other settings, or when another
     process writes it.
     """
@@ -159,8 +167,7 @@ def generate_reports(run: Path, out: Path | IO[str], config: GenerateConfig, *, 
         raise MedReportError(f"no writer {writer[0]} of {writer[1]}", f"give --writer 1/{max(1, writer[1])}, say")
     if writer and not isinstance(out, Path):
         raise MedReportError("several writers need a file they share", "give --out NAME.jsonl, or leave --writer out")
-    task = open_task(run, out if isinstance(out, Path) else None, config, store_path, instructions_path,
-                     references_path, backbone, download)
+    task = open_task(run, out if isinstance(out, Path) else None, config, places)
     if not isinstance(out, Path):
         return _stream(out, task, progress)
     if is_finished(out):

@@ -7,7 +7,6 @@ not the same: where a template asks the clock, prompts here always hold one date
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,8 @@ from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.pieces import added_around
 from emgecg_cli.core.instructions.templates import attempt, fill, names_read, own_template
-from emgecg_cli.core.instructions.turns import ASKED, SAID, check_generation_prompt, text_behind_answer, turn_end
+from emgecg_cli.core.instructions.turns import check_generation_prompt
+from emgecg_cli.core.instructions.unsaid_system import USER, literal, without_system
 
 # Templates by name, for backbones that come without their own. Chinese-Alpaca-2: LLaMA-2's, with its system message.
 CHAT_TEMPLATES = {"chinese-alpaca-2": (
@@ -25,8 +25,6 @@ CHAT_TEMPLATES = {"chinese-alpaca-2": (
     "<<SYS>>\n{{ said }}\n<</SYS>>\n\n{% endif %}{{ message['content'] }} [/INST]"
     "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}")}
 OWN, NONE = "own", "none"
-_USER = {"role": "user", "content": ASKED}
-_ANSWER = {"role": "assistant", "content": SAID}
 
 
 def chat_template(name: str, own: Mapping[str, str] | None = None) -> str:
@@ -34,7 +32,7 @@ def chat_template(name: str, own: Mapping[str, str] | None = None) -> str:
     (`own`), or of `CHAT_TEMPLATES`. Raises MedReportError for an unknown name."""
     known = CHAT_TEMPLATES | dict(own or {})
     if name not in known:
-        raise names.unknown_name("chat template", name, known)
+        raise names.unknown_name("chat template", name, [OWN, *known])
     return known[name]
 
 
@@ -42,7 +40,8 @@ def settle_template(tokenizer: Any, name: str, options: Mapping[str, Any] | None
     """Give a tokenizer the chat template of a run.
 
     `name` is "own", one of the tokenizer's own templates, or one of `CHAT_TEMPLATES`; `options` are variables of it;
-    `system` is a text to say first, "none" to take away what the template says of its own accord, None to leave it.
+    `system` is a text to say first, "none", in letters of any case, to take away what the template says of its own
+    accord, None to leave it.
     Raises MedReportError for an option the template does not read, a system message it does not show, a template that
     fails, and one that begins answers inside an open tag.
     """
@@ -54,12 +53,13 @@ def settle_template(tokenizer: Any, name: str, options: Mapping[str, Any] | None
         raise MedReportError(f"--template-option {next(iter(options))}: the backbone has no chat template to read it",
                              "leave it out, or name a template with --chat-template")
     if template is not None:
-        fill(tokenizer, template, [_USER], True)
+        fill(tokenizer, template, [USER], True)
         if options:
             tokenizer.chat_template = template = _with_options(tokenizer, template, options)
-    if system == NONE and template is not None:
-        tokenizer.chat_template = _without_system(tokenizer, template)
-    elif system is not None and system != NONE:
+    silent = system is not None and system.strip().lower() == NONE
+    if silent and template is not None:
+        tokenizer.chat_template = without_system(tokenizer, template)
+    elif system is not None and not silent:
         tokenizer.chat_template = _with_system(tokenizer, template or _as_template(tokenizer), system)
     check_generation_prompt(tokenizer)
 
@@ -70,75 +70,26 @@ def _with_options(tokenizer: Any, template: str, options: Mapping[str, Any]) -> 
         if name not in read:
             raise MedReportError(f"--template-option {name}: the chat template reads no such variable",
                                  f"it reads {', '.join(read)}" if read else "leave it out: it reads none")
-    lines = "".join(f"{{% set {name} = {_literal(value)} %}}\n" for name, value in options.items())
-    fill(tokenizer, lines + template, [_USER], True)
+    lines = "".join(f"{{% set {name} = {literal(value)} %}}\n" for name, value in options.items())
+    fill(tokenizer, lines + template, [USER], True)
     return lines + template
-
-
-def _literal(value: Any) -> str:
-    """A value as Jinja reads it."""
-    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _with_system(tokenizer: Any, template: str, system: str) -> str:
     turn = {"role": "system", "content": system}
-    text, error = attempt(tokenizer, template, [turn, _USER], True)
+    text, error = attempt(tokenizer, template, [turn, USER], True)
     if text is None or system.strip() not in text:
         raise MedReportError(f"the chat template takes no system message ({error or 'it does not show it'})",
                              "leave --system out and say it in the prompts, or give another --chat-template")
-    first = f"{{'role': 'system', 'content': {_literal(system)}}}"
+    first = f"{{'role': 'system', 'content': {literal(system)}}}"
     return (f"{{% if messages and messages[0]['role'] != 'system' %}}{{% set messages = [{first}] + messages %}}"
             f"{{% endif %}}\n{template}")
-
-
-def _without_system(tokenizer: Any, template: str) -> str:
-    """The template with all that stands before the first user turn taken away, but for BOS.
-
-    How a user turn opens is what stands between an answer's end and the next question.
-    """
-    before = fill(tokenizer, template, [_USER], True).partition(ASKED)[0]
-    bos = tokenizer.bos_token or ""
-    start = bos if bos and before.startswith(bos) else ""
-    if not before[len(start):].strip():
-        return template
-    again = {"role": "user", "content": ASKED[::-1]}
-    whole, error = attempt(tokenizer, template, [_USER, _ANSWER, again], True)
-    between = (whole or "").partition(SAID)[2].partition(ASKED[::-1])[0]
-    opening = _behind_the_end(tokenizer, between)
-    if not opening.strip() or opening.strip() not in before:
-        raise MedReportError("cannot tell the system message of the chat template from its user turn"
-                             + (f" ({error})" if error else ""), "give --system TEXT, which takes its place")
-    if start + opening == before:
-        return template
-    own, kept = _literal(before), _literal(start + opening)
-    first = "(messages | selectattr('role', 'equalto', 'user') | first).content"
-    # The exact text first; where the template writes today's date, all that stands before the question.
-    made = (f"{{% set rendered %}}\n{template.removesuffix(chr(10))}{{%+ endset %}}{{% set asked = {first} %}}"
-            f"{{% if rendered.startswith({own}) %}}{{{{ {kept} + rendered[({own} | length):] }}}}"
-            f"{{% elif asked is string and asked | trim in rendered %}}"
-            f"{{{{ {kept} + rendered[rendered.index(asked | trim):] }}}}{{% else %}}{{{{ rendered }}}}{{% endif %}}")
-    if fill(tokenizer, made, [_USER], True).partition(ASKED)[0] != start + opening:
-        raise MedReportError("the chat template cannot be rendered without its system message",
-                             "give --system TEXT, which takes its place")
-    return made
-
-
-def _behind_the_end(tokenizer: Any, between: str) -> str:
-    """What follows the end of an answer, and the blanks that belong to that end, in the text up to the next question.
-    """
-    behind = text_behind_answer(tokenizer)
-    end = turn_end(tokenizer)
-    words = end.text or ("" if not behind.strip() else tokenizer.decode(list(end.ids)).strip())
-    if words:
-        behind, between = behind.partition(words)[2], between.partition(words)[2]
-    blanks = behind[:len(behind) - len(behind.lstrip())]
-    return between.removeprefix(blanks)
 
 
 def _as_template(tokenizer: Any) -> str:
     """MEIT's lines, which stand in where there is no template, as a template, so that a system message can be kept."""
     before, after = (tokenizer.decode(ids) for ids in added_around(tokenizer))
-    eos = _literal(tokenizer.eos_token or "")
-    return (f"{{{{ {_literal(before)} }}}}{{% for m in messages %}}<|{{{{ m['role'] }}}}|>\n{{{{ m['content'] }}}}"
+    eos = literal(tokenizer.eos_token or "")
+    return (f"{{{{ {literal(before)} }}}}{{% for m in messages %}}<|{{{{ m['role'] }}}}|>\n{{{{ m['content'] }}}}"
             f"{{% if m['role'] == 'assistant' %}}{{{{ {eos} }}}}{{% endif %}}{{{{ '\\n' }}}}{{% endfor %}}"
-            f"{{% if add_generation_prompt %}}<|assistant|>{{{{ '\\n' }}}}{{{{ {_literal(after)} }}}}{{% endif %}}")
+            f"{{% if add_generation_prompt %}}<|assistant|>{{{{ '\\n' }}}}{{{{ {literal(after)} }}}}{{% endif %}}")

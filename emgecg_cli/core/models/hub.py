@@ -90,7 +90,9 @@ def locate(name: str, revision: str | None = None) -> Place:
     if stem in names.BACKBONES:
         return Place(name, repo=names.BACKBONES[stem].hub_id, revision=revision or asked)
     if stem.startswith((".", "/", "~")):
-        raise MedReportError(f"backbone {name}: no such folder", "give a folder in Hugging Face format, or a hub id")
+        there = Path(name).expanduser().exists()
+        raise MedReportError(f"backbone {name}: {'not a' if there else 'no such'} folder",
+                             "give a folder in Hugging Face format, or a hub id")
     if "/" not in stem:
         raise names.unknown_name("backbone", stem, names.BACKBONES)
     try:

@@ -218,8 +218,8 @@ def check_moved(run: Path, manifest: Manifest, moved: Path) -> None:
         raise MedReportError(f"--backbone {moved}: {run} was trained on {settings['backbone']} of the hub, not on a "
                              "folder", "leave --backbone out: what the cache holds is used without a network")
     if not moved.is_dir():
-        raise MedReportError(f"--backbone {moved}: no such folder", f"give the folder that {settings['backbone']} "
-                                                                    "was moved to")
+        raise MedReportError(f"--backbone {moved}: {'not a' if moved.exists() else 'no such'} folder",
+                             f"give the folder that {settings['backbone']} was moved to")
     if fingerprint(moved) != named["hash"]:
         raise MedReportError(f"--backbone {moved}: not the backbone that {run} was trained on "
                              f"({settings['backbone']}), by its hash", "give that one's folder, unchanged")

@@ -21,7 +21,7 @@ from emgecg_cli.core.evaluation.page import write_page
 from emgecg_cli.core.evaluation.score import MODEL, Scores, System, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import joined
 from emgecg_cli.core.evidence import Evidence
-from emgecg_cli.core.generation import generate_reports
+from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import input_of, read_manifest
 from emgecg_cli.core.perturbations import perturb_store
@@ -65,8 +65,8 @@ def run_demo(folder: Path, *, records: int, steps: int, seed: int, stage: Stage)
             ("noisy", f"real signal, {DemoDefaults.snr_db:g} dB noise", "real", noisy)):
         predictions[title] = folder / "predictions" / f"{name}.jsonl"
         with stage(f"generate: {title}") as progress:
-            generate_reports(run, predictions[title], GenerateConfig(signal=signal, seed=seed), store_path=shown,
-                             instructions_path=instructions, progress=progress)
+            generate_reports(run, predictions[title], GenerateConfig(signal=signal, seed=seed),
+                             places=Places(store=shown, instructions=instructions), progress=progress)
     with stage("score"):
         return _score(folder, store, predictions, seed)
 
