@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emgecg_cli.commands import console, next_steps
-from emgecg_cli.commands.options import JsonOpt, OutOpt, SeedOpt, SplitOpt, StoreArg, complete, find_one
+from emgecg_cli.commands.options import JsonOpt, OutOpt, SeedOpt, SplitOpt, StoreArg, complete, find_one, words
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 
@@ -21,6 +21,7 @@ LevelOpt = Annotated[str | None, typer.Option("--level", metavar="X[,X…]", sho
                                               help="Level of the kind, in its own unit (docs/perturbations.md); "
                                                    "several make a store each.")]
 SuiteOpt = Annotated[str | None, typer.Option("--suite", metavar="NAME", show_default=False,
+                                              autocompletion=words("robustness"),
                                               help="All perturbations of a suite, in place of --kind: robustness.")]
 SnrOpt = Annotated[float | None, typer.Option("--snr-db", metavar="DB", show_default=False,
                                               help="Level of noise: 10·log10(signal power / noise power).")]
@@ -43,7 +44,8 @@ def perturb(store: StoreArg = None, kind: KindOpt = None, level: LevelOpt = None
 
     given: dict[str, float | None] = {"snr_db": snr_db, "proportion": proportion}
     if (kind is None) == (suite is None):
-        raise MedReportError("give either --kind or --suite", "for example --kind gaussian --snr-db 10")
+        raise MedReportError("give either --kind or --suite",
+                             "for example --kind gaussian --snr-db 10; see `medreport perturb --help`")
     if kind is not None:
         names.check("perturbation", kind)
     if level is not None and (suite or any(value is not None for value in given.values())):

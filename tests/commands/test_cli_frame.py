@@ -87,7 +87,7 @@ def test_version():
 
 @pytest.mark.parametrize(("arguments", "message", "hint"), [
     (["trian"], "did you mean 'train'", "medreport --help"),
-    (["perturb", "--sede", "1"], "did you mean --seed", "medreport perturb --help"),
+    (["perturb", "--sede", "1"], "did you mean --level, --seed", "medreport perturb --help"),
     (["perturb"], "--kind", "medreport perturb --help"),
     (["perturb", "--kind", "gaussian", "--seed", "-1"], "--seed", "medreport perturb --help"),
     (["perturb", "--kind", "gaussian", "--snr-db", "loud"], "--snr-db", "medreport perturb --help"),
@@ -277,8 +277,9 @@ def complete(*words: str) -> list[str]:
 def test_tab_completes_commands_options_and_names():
     assert complete("") == COMMANDS
     assert complete("perturb", "--kind", "") == names.choices("perturbation")
-    assert complete("perturb", "--kind", "g") == ["gaussian"]
-    assert complete("perturb", "--s") == ["--snr-db", "--split", "--seed"]
+    assert complete("perturb", "--kind", "g") == ["gaussian", "gaussian-ratio", "gain"]
+    assert complete("perturb", "--suite", "") == ["robustness"]
+    assert complete("perturb", "--s") == ["--suite", "--snr-db", "--split", "--seed"]
     assert complete("completion", "") == list(SHELLS)
 
 
