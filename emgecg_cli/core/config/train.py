@@ -14,7 +14,7 @@ TABLES, LOSS = "Tables (EMG, nerve conduction)", "Loss and signals"
 MACHINE, LOGS = "Machine", "Checkpoints and logs"
 STAGE1_TASKS = ("class", "phrase", "table")
 
-# "meit-paper" is what the paper says, "meit-code" what its released scripts do (spec A5.1, A5.2). A backbone trained
+# "meit-paper" is what the paper says, "meit-code" what its released scripts do. A backbone trained
 # from scratch needs more than MEIT's single token and LoRA: eight tokens, every weight tuned, the encoder supervised
 # directly, augmented signals; its last weights are kept, since the report loss on the validation split turns before the
 # findings do. Never the default for a pretrained backbone.
@@ -83,7 +83,7 @@ OF_TASKS = Idle("stage1_steps", lambda config: reads_values(config) and not conf
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of `train`: the one place where each of them stands. The defaults are MEIT's paper (spec A5): LoRA
+    """Settings of `train`: the one place where each of them stands. The defaults are MEIT's paper: LoRA
     128/64/0.1 on all linear layers, one unit-norm signal token, linear schedule with 3 % warm-up. Two are ours:
     gradients are clipped, and the signal enters in millivolts rather than scaled to each record's own range, which
     would erase voltage.

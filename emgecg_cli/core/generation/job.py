@@ -82,7 +82,7 @@ class Job:
 def parse_signal(signal: str, inputs: Sequence[str]) -> dict[str, str]:
     """How each input is shown: "shuffled" says it of all, "ecg=shuffled,values=zeros" of those, the others being real.
 
-    Raises MedReportError for words that are none, and for inputs that are not among these.
+    Raises MedReportError for unknown words, and for inputs that are not among these.
     """
     if signal in SIGNALS:
         return dict.fromkeys(inputs, signal)
@@ -99,7 +99,7 @@ def parse_signal(signal: str, inputs: Sequence[str]) -> dict[str, str]:
 
 
 def joined_signal(said: Mapping[str, str]) -> str:
-    """The same in the shortest words: one, where all inputs are shown alike."""
+    """The inverse, as short as possible: one word if all inputs are shown alike."""
     return next(iter(said.values())) if len(set(said.values())) == 1 else ",".join(map("=".join, said.items()))
 
 

@@ -1,7 +1,7 @@
 """A chunk of records, so many at once, in which the place of a report that has ended goes to the next record.
 
-A batch runs until its longest report ends, and most of its steps are of rows that ended long before. Here rows come and
-go, in an order that the records alone decide, so that a chunk made again is the same to the last bit.
+A static batch runs until its longest report ends, and most of its steps are spent on rows that ended long before. Here
+rows come and go, in an order that the records alone decide, so that a chunk made again is the same to the last bit.
 """
 
 from __future__ import annotations

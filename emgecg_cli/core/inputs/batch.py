@@ -125,7 +125,7 @@ class ShownRecords(Protocol):
 @dataclass(frozen=True)
 class Item:
     """One record: its inputs by name, token ids (T), length of the prompt, targets bool (K), its number, and the inputs
-    that are blanks."""
+    that are blank."""
 
     inputs: dict[str, np.ndarray]
     tokens: np.ndarray

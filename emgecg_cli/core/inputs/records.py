@@ -1,6 +1,6 @@
 """What a model is shown of a record, by name: its text, and any of the inputs its towers read.
 
-Training and generation ask the same object, so that nothing else knows what a store holds.
+Training and generation ask the same object, so that nothing else needs to know what a store holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from emgecg_cli.core.references import References, read_references
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store
 
-# Of an input by name the record whose measurement is shown in place of the record's own; None: nothing is shown
+# Input name -> the record whose measurement is shown in place of the record's own; None: nothing is shown
 Instead = Mapping[str, int | None]
 OWN: Instead = {}
 _CALLED = {"ecg": "signals", "values": "tables", "image": "signals"}
@@ -46,7 +46,7 @@ class Inputs:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The inputs that can be shown otherwise than they are; values count where they are text, too."""
+        """The inputs that can be replaced by others; values count even if they are text."""
         return (*self.sources, *(("values",) if self.values and "values" not in self.sources else ()))
 
     def messages(self, index: int, instead: Instead = OWN) -> Messages:

@@ -22,7 +22,7 @@ from emgecg_cli.core.signals.resampling import resampled_length
 from emgecg_cli.core.store import Store
 
 PAGE_DPI = 40
-PAGE_HEIGHT = 320  # pixels; a taller page is cut below, a lower one ends in white
+PAGE_HEIGHT = 320  # pixels; a taller page is cut off, a shorter one padded with white
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The output head of a backbone on its own: logits of some hidden states at a time, as its family makes them.
 
-Logits are tokens times vocabulary: 64 answers of 1,024 tokens in a vocabulary of 128,000 take 33 GB. Whoever needs only
-a loss of them takes the states in front of the head, and sends a few at a time through it.
+Logits are tokens times vocabulary: 64 answers of 1,024 tokens in a vocabulary of 128,000 take 33 GB. To get only
+a loss, take the states in front of the head, and send a few at a time through it.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class OutputHead:
 
 
 def output_head(backbone: Any) -> OutputHead | None:
-    """The head of a backbone of a family whose logits are known to be made so, tests hold it against; None of others.
-    """
+    """The head of a backbone whose family is known (and tested) to make its logits so; None for others."""
     base = base_of(backbone)
     known = base.config.get_text_config().model_type in FAMILIES and not base.config.is_encoder_decoder
     return OutputHead(base) if known and base.get_output_embeddings() is not None else None

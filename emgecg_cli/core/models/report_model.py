@@ -14,7 +14,7 @@ from emgecg_cli.core.models.decoding import Rows, read_prompts
 from emgecg_cli.core.models.fusion import Fusion
 from emgecg_cli.core.models.towers import Preprocessing, Seen, Towers, ValuesTower
 
-OWN_WEIGHTS = ("towers.", "fusion.")  # of the model's, those that are not the backbone's
+OWN_WEIGHTS = ("towers.", "fusion.")  # of the model's weights, those that are not the backbone's
 Inputs = Mapping[str, Tensor]
 
 
@@ -59,7 +59,7 @@ class ReportModel(nn.Module):
 
     @property
     def supervised(self) -> str | None:
-        """The input whose tower gives features: recordings before others, None of values alone."""
+        """The input whose tower gives features: recordings before others, None for values alone."""
         found = [name for name in self.towers if not isinstance(self.towers[name], ValuesTower)]
         return "ecg" if "ecg" in found else next(iter(found), None)
 

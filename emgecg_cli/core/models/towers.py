@@ -20,8 +20,8 @@ from emgecg_cli.core.signals.resampling import resample
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an encoder wants what it `reads`: recordings at `fs` Hz (None: as they are stored), and `scale` units of the
-    store in one of network input. See `names.Encoder`."""
+    """The form in which an encoder takes what it `reads`: recordings at `fs` Hz (None: as they are stored), and `scale`
+    units of the store in one of network input. See `names.Encoder`."""
 
     reads: str = "ecg"
     fs: int | None = None
@@ -43,7 +43,7 @@ class Preprocessing:
 
 
 def preprocessing_of(encoder: str) -> Preprocessing:
-    """What the table of encoders says of this one."""
+    """The preprocessing of an encoder, from the table of encoders."""
     spec = names.ENCODERS[encoder]
     return Preprocessing(spec.reads, spec.fs, spec.scale)
 
@@ -59,8 +59,8 @@ class Seen:
 
 
 class Tower(nn.Module):
-    """Of one array a record: the encoder cuts it into `pieces` (stretches of time, say), one feature vector each, and
-    the projector makes signal tokens of them."""
+    """For one array per record: the encoder cuts it into `pieces` (stretches of time, say), one feature vector each,
+    and the projector makes signal tokens of them."""
 
     def __init__(self, encoder: nn.Module, projector: Projector, pieces: int = 1,
                  preprocessing: Preprocessing | None = None) -> None:
@@ -94,7 +94,7 @@ class Tower(nn.Module):
 
 
 class ValuesTower(nn.Module):
-    """Of the values of tables: matrices (B, R, 3, 7), rows that are all NaN being padding, to two tokens each.
+    """For the values of tables: matrices (B, R, 3, 7), rows that are all NaN being padding, to two tokens each.
 
     The encoder's embeddings are as wide as words, and need a projector only where a fusion takes another width.
     """

@@ -70,7 +70,7 @@ class Objective(nn.Module):
         report = summed / totals.tokens
         if self.head is None:
             return Losses(report, {"report": report.detach()})
-        there = batch.present.get(str(self.model.supervised))  # a record without that input says nothing of its encoder
+        there = batch.present.get(str(self.model.supervised))  # a record without that input supervises nothing
         summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum",
                                                     weight=None if there is None else there[:, None].float())
         encoder = summed / batch.targets.shape[1] / totals.records

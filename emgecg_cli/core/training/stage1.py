@@ -1,6 +1,6 @@
 """Stage 1 of EMGLLM: before any report, the encoder learns to say where values lie among their references.
 
-The backbone is frozen, unless its weights are random and could say nothing, and so are the towers of other inputs.
+The backbone is frozen, unless its weights are random and it could not answer, and so are the towers of other inputs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Cross-attention fusion (Flamingo, Alayrac et al. 2022): text looks at the signal between the backbone's layers.
+"""Cross-attention fusion (Flamingo, Alayrac et al. 2022): text attends to the signal between the backbone's layers.
 
-Before each chosen decoder layer stands a gated block of new weights: the hidden states of the text ask, the signal
-tokens answer, a feed-forward follows. Both gates start shut, so a fresh fusion is its backbone to the bit.
+Before each chosen decoder layer stands a gated block of new weights: the hidden states of the text are the queries, the
+signal tokens the keys and values, and a feed-forward follows. Both gates start shut, so a fresh fusion is its backbone
+to the bit.
 """
 
 from __future__ import annotations

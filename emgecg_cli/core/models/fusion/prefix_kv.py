@@ -1,4 +1,4 @@
-"""Prefix-KV fusion (MEIT, spec A4): each signal token is one more key and value in every attention layer.
+"""Prefix-KV fusion (MEIT, arXiv 2403.04945): each signal token is one more key and value in every attention layer.
 
 A signal token (dim = D / H) is tiled H times to the backbone's width and sent through the layer's own key and value
 projections, with whatever LoRA they carry. It has no position, is never rotated or masked, and is seen by every query.
