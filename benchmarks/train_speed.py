@@ -27,7 +27,8 @@ from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from emgecg_cli.core.datasets import Recording, RecordRef, open_dataset
-from emgecg_cli.core.inputs.batch import RenderedSplit, TextRecords
+from emgecg_cli.core.inputs.batch import TextRecords
+from emgecg_cli.core.inputs.rendered import RenderedSplit
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS
 from emgecg_cli.core.instructions.render import render
 from emgecg_cli.core.models.builders import build_report_model

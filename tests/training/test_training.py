@@ -15,7 +15,8 @@ from pipeline import contents, finish, kill_when, make_inputs, medreport, short_
 from safetensors.torch import load_file
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.batch import Item, RenderedSplit, TextRecords, Totals
+from emgecg_cli.core.inputs.batch import Item, TextRecords, Totals
+from emgecg_cli.core.inputs.rendered import RenderedSplit
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.run_files import load_run

@@ -11,13 +11,10 @@ import torch
 from torch import Tensor
 
 from emgecg_cli.core import names
-from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.records import Inputs
+from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.inputs.values import Messages
-from emgecg_cli.core.instructions.render import IGNORE_INDEX, render
-from emgecg_cli.core.instructions.turns import turn_end
+from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.models.towers import Preprocessing
-from emgecg_cli.core.store import Store
 
 
 @dataclass(frozen=True)
@@ -40,74 +37,6 @@ class Records(Protocol):
 
     def totals(self, indices: np.ndarray) -> Totals:
         """What these records add to a step."""
-
-
-@dataclass(frozen=True)
-class RenderedSplit:
-    """The conversations of a split as token ids, all in one array, so that 800,000 of them fit in memory.
-
-    `indices` (records) are rows of the store. Record i has `tokens[starts[i]:starts[i + 1]]`, of which the first
-    `prompts[i]` are its prompt. `truncated` counts the answers that were cut.
-    """
-
-    indices: np.ndarray
-    tokens: np.ndarray
-    starts: np.ndarray
-    prompts: np.ndarray
-    truncated: int
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each record."""
-        return np.diff(self.starts)
-
-    @property
-    def longest_answer(self) -> int:
-        """Tokens of the longest answer, its end included."""
-        return int((self.lengths - self.prompts).max())
-
-    def conversation(self, i: int) -> np.ndarray:
-        """Token ids of prompt and answer."""
-        return self.tokens[self.starts[i]:self.starts[i + 1]]
-
-    def answer(self, i: int) -> np.ndarray:
-        """Token ids of the answer, its end included."""
-        return self.conversation(i)[self.prompts[i]:]
-
-    def words(self, end: int) -> set[int]:
-        """The token ids reports are made of, but for the last `end` of each."""
-        inside = [self.answer(i)[:-end] for i in range(len(self.indices))]
-        return set(np.unique(np.concatenate(inside)).tolist())
-
-
-def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
-                 placeholders: Mapping[str, int] | None = None, split: str = "train",
-                 sample: tuple[int, int] | None = None) -> RenderedSplit:
-    """Render the records of a split that have a report, or, of `sample` (N, seed), N of those drawn by the seed, in
-    their order.
-
-    Raises MedReportError when there is none or one has no instruction.
-    """
-    indices = store.reported(split)
-    if len(indices) == 0:
-        raise MedReportError(f"{store.path}: no record with a report in the {split} split",
-                             "prepare it with another --split; recordings without a report can only be reported on")
-    if sample is not None and sample[0] < len(indices):
-        indices = np.sort(np.random.default_rng(sample[1]).choice(indices, sample[0], replace=False))
-    return render_all(inputs, indices, tokenizer, max_length, placeholders)
-
-
-def render_all(shown: ShownRecords, indices: np.ndarray, tokenizer: Any, max_length: int,
-               placeholders: Mapping[str, int] | None = None) -> RenderedSplit:
-    """Render the conversations of these records; `placeholders` are the model's."""
-    pieces, prompts, truncated, end = [], [], 0, turn_end(tokenizer)
-    for index in indices.tolist():
-        rendered = render(shown.messages(index), tokenizer, max_length, shown.placeholders(index, placeholders), end)
-        pieces.append(np.array(rendered.input_ids, np.int32))
-        prompts.append(rendered.labels.count(IGNORE_INDEX))
-        truncated += rendered.truncated
-    starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
-    return RenderedSplit(indices, np.concatenate(pieces), starts, np.array(prompts), truncated)
 
 
 class ShownRecords(Protocol):
@@ -191,7 +120,7 @@ class TextRecords:
     """
 
     shown: ShownRecords
-    rendered: RenderedSplit
+    rendered: Split
     targets: np.ndarray
     pad: int
     decoder_start: int | None = None
@@ -202,12 +131,13 @@ class TextRecords:
 
     def __getitem__(self, i: int) -> Item:
         index = int(self.rendered.indices[i])
-        return Item(self.shown.arrays(index), self.rendered.conversation(i), int(self.rendered.prompts[i]),
-                    self.targets[i], i, self.shown.lacking(index))
+        tokens, prompt = self.rendered.conversation(i)
+        return Item(self.shown.arrays(index), tokens, prompt, self.targets[i], i, self.shown.lacking(index))
 
     def totals(self, indices: np.ndarray) -> Totals:
         """Answer tokens and records among these."""
-        return Totals(int((self.rendered.lengths[indices] - self.rendered.prompts[indices]).sum()), len(indices))
+        sizes = self.rendered.sizes(indices)
+        return Totals(int((sizes[:, 0] - sizes[:, 1]).sum()), len(indices))
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Stack items, each conversation in a row of its own."""

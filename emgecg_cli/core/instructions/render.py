@@ -9,8 +9,8 @@ table ("value") stands inline, where it was written: the encoder's tokens take i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
@@ -23,6 +23,7 @@ IGNORE_INDEX = -100  # what torch's cross-entropy, and so transformers, leaves o
 # placeholders; no vocabulary has them
 PLACEHOLDER = -1
 INPUT_PARTS = ("ecg", "value", "image")
+PROMPTS_KEPT = 4096
 _NOTHING: tuple[list[int], list[int]] = ([], [])
 _MARK = "\ufffc"  # object replacement character: where a signal part stands, until the text is tokenised
 
@@ -38,6 +39,11 @@ class Rendered:
     labels: list[int]
     truncated: bool
 
+    @property
+    def prompt(self) -> int:
+        """Tokens of the prompt."""
+        return self.labels.count(IGNORE_INDEX)
+
 
 def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: int,
            placeholders: Mapping[str, int] | None = None, end: TurnEnd | None = None) -> Rendered:
@@ -46,22 +52,50 @@ def render(messages: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: in
     `end` is the tokenizer's `turn_end`, looked for if not given. Raises MedReportError when the prompt alone fills
     `max_length`, and when the answer holds the words by which its end is known.
     """
-    if not messages or messages[-1]["role"] != "assistant":
-        raise MedReportError("a training conversation must end with an assistant message", "rebuild the instructions")
-    prompt = render_prompt(messages, tokenizer, placeholders)
-    end = end or turn_end(tokenizer)
-    text = text_of(messages[-1]["content"])
-    if end.text and end.text in text:
-        raise MedReportError(f"a report contains '{end.text}', by which the chat template ends a turn",
-                             "take it out of the report, or give another --chat-template")
-    answer = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    room = max_length - len(prompt)
-    if room < 2:
-        raise MedReportError(f"the prompt is {len(prompt)} tokens long, the maximal length {max_length}",
-                             "give a larger --max-length")
-    truncated = len(answer) + len(end.ids) > room
-    answer = answer[:room] if truncated else [*answer, *end.ids]
-    return Rendered(prompt + answer, [IGNORE_INDEX] * len(prompt) + answer, truncated)
+    return Renderer(tokenizer, max_length, end or turn_end(tokenizer)).render([(messages, placeholders)])[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Renderer:
+    """Renders many conversations: a prompt that many share is rendered once, and answers are tokenised together."""
+
+    tokenizer: Any
+    max_length: int
+    end: TurnEnd
+    _prompts: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    def render(self, conversations: Iterable[tuple[Sequence[Mapping[str, Any]], Mapping[str, int] | None]]) \
+            -> list[Rendered]:
+        """Conversations with the placeholders of each; see the function `render`."""
+        prompts, texts = [], []
+        for messages, placeholders in conversations:
+            if not messages or messages[-1]["role"] != "assistant":
+                raise MedReportError("a training conversation must end with an assistant message",
+                                     "rebuild the instructions")
+            prompts.append(self._prompt(messages, placeholders))
+            texts.append(text_of(messages[-1]["content"]))
+            if self.end.text and self.end.text in texts[-1]:
+                raise MedReportError(f"a report contains '{self.end.text}', by which the chat template ends a turn",
+                                     "take it out of the report, or give another --chat-template")
+        answers = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [self._joined(prompt, list(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def _prompt(self, messages: Sequence[Mapping[str, Any]], placeholders: Mapping[str, int] | None) -> list[int]:
+        shared = repr((_before_answer(messages), placeholders))
+        if shared not in self._prompts:
+            if len(self._prompts) >= PROMPTS_KEPT:
+                self._prompts.clear()
+            self._prompts[shared] = render_prompt(messages, self.tokenizer, placeholders)
+        return self._prompts[shared]
+
+    def _joined(self, prompt: list[int], answer: list[int]) -> Rendered:
+        room = self.max_length - len(prompt)
+        if room < 2:
+            raise MedReportError(f"the prompt is {len(prompt)} tokens long, the maximal length {self.max_length}",
+                                 "give a larger --max-length")
+        truncated = len(answer) + len(self.end.ids) > room
+        answer = answer[:room] if truncated else [*answer, *self.end.ids]
+        return Rendered(prompt + answer, [IGNORE_INDEX] * len(prompt) + answer, truncated)
 
 
 def render_prompt(messages: Sequence[Mapping[str, Any]], tokenizer: Any,

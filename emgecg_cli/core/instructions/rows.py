@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -60,6 +60,11 @@ class Rows:
     def items(self) -> Iterator[tuple[str, InstructionRow]]:
         """Record ids and rows."""
         return ((row.record_id, row) for row in self.values())
+
+    def line_sizes(self, record_ids: Sequence[str]) -> np.ndarray:
+        """Bytes of the lines of some records, which grow with their texts."""
+        places = np.searchsorted(self.known, np.fromiter(map(hash, record_ids), np.int64, len(record_ids)))
+        return self.sizes[self.numbers[np.minimum(places, len(self) - 1)]]
 
     def _find(self, record_id: str) -> InstructionRow | None:
         key = hash(record_id)

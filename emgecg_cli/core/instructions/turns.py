@@ -8,7 +8,7 @@ the model goes on with turns it invents.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,10 +56,12 @@ class TurnEnd:
         return text.strip(), at is not None
 
 
-def without_words(end: TurnEnd, eos: int, words: Collection[int]) -> TurnEnd:
-    """The same end, without those of a checkpoint's stops that are `words` of reports: they would cut them."""
-    kept = {end.ids[-1], eos}
-    return replace(end, stop=tuple(token for token in end.stop if token in kept or token not in words))
+def without_words(end: TurnEnd, eos: int, words: Callable[[Collection[int]], Collection[int]]) -> TurnEnd:
+    """The same end, without those of a checkpoint's stops that are words of reports: they would cut them. `words` says
+    which of some tokens are, and is asked only where there are such stops."""
+    others = set(end.stop) - {end.ids[-1], eos}
+    taken = words(others) if others else ()
+    return replace(end, stop=tuple(token for token in end.stop if token not in others or token not in taken))
 
 
 def turn_end(tokenizer: Any, stop: Iterable[int] = ()) -> TurnEnd:

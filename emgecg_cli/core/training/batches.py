@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,24 +13,37 @@ from emgecg_cli.core.errors import MedReportError
 BUCKET = 16  # batches whose records are sorted by length together
 
 
+class Lengths(Protocol):
+    """An array of lengths, or what is asked for some of them like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, numbers: np.ndarray, /) -> Any: ...
+
+
 @dataclass
 class BatchPlan:
-    """Length-bucketed batches of indices into `lengths`, epoch after epoch.
+    """Length-bucketed batches of indices into `lengths`, epoch after epoch. A length is asked for when the first batch
+    of its bucket is: it may have to be found out.
 
     `batch_size` counts the records of all `processes` together; each takes its part of a batch. A leftover of fewer
     records than processes, or than `smallest`, joins the batch before it: none may be empty, and BatchNorm cannot train
     on one record.
     """
 
-    lengths: Sequence[int] | np.ndarray
+    lengths: Lengths | Sequence[int]
     batch_size: int
     seed: int
     processes: int = 1
     smallest: int = 2
     _epoch: int = field(default=-1, init=False)
-    _batches: list[np.ndarray] = field(default_factory=list, init=False)
+    _order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False)
+    _places: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False)
+    _sorted: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.lengths, Sequence):
+            self.lengths = np.array(self.lengths)
         if self.batch_size < self.smallest or len(self.lengths) < self.least:
             raise MedReportError(f"{len(self.lengths)} training records in batches of {self.batch_size}",
                                  f"BatchNorm needs two records in a batch, each process one; at least {self.least}")
@@ -49,18 +63,29 @@ class BatchPlan:
         """Indices of the batch at this position, counted over all epochs."""
         epoch, within = divmod(position, self.per_epoch)
         if epoch != self._epoch:
-            self._batches, self._epoch = self._make_epoch(epoch), epoch
-        return self._batches[within]
+            self._begin(epoch)
+        place = int(self._places[within])
+        last = place == self.per_epoch - 1  # which takes in what is left over
+        stop = len(self.lengths) if last else (place + 1) * self.batch_size
+        return self._ordered(place * self.batch_size, stop)
 
-    def _make_epoch(self, epoch: int) -> list[np.ndarray]:
+    def _begin(self, epoch: int) -> None:
         rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(len(self.lengths))
-        lengths = np.asarray(self.lengths)
-        bucket = self.batch_size * BUCKET
-        ordered = np.concatenate([part[np.argsort(lengths[part], kind="stable")]
-                                  for part in np.split(order, range(bucket, len(order), bucket))])
-        batches = np.split(ordered, range(self.batch_size, self.batch_size * self.per_epoch, self.batch_size))
-        return [batches[i] for i in rng.permutation(len(batches))]
+        self._order = rng.permutation(len(self.lengths))
+        self._places, self._epoch = rng.permutation(self.per_epoch), epoch
+        self._sorted.clear()
+
+    def _ordered(self, start: int, stop: int) -> np.ndarray:
+        """The records from one place to another in the order of an epoch, in which each bucket is sorted by length."""
+        size = self.batch_size * BUCKET
+        buckets = range(start // size, -(-stop // size))
+        for bucket in buckets:
+            if bucket not in self._sorted:
+                part = self._order[bucket * size:(bucket + 1) * size]
+                lengths: Any = self.lengths
+                self._sorted[bucket] = part[np.argsort(lengths[part], kind="stable")]
+        found = np.concatenate([self._sorted[bucket] for bucket in buckets])
+        return found[start - buckets.start * size:stop - buckets.start * size]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.batch import RenderedSplit
+from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.store import Store
 
 AUTO = "auto"
@@ -49,7 +49,7 @@ def choose_loss(kind: str, store: Store) -> str:
     return "codes" if learnable(counts, len(rows)) else "words"
 
 
-def encoder_targets(kind: str, store: Store, rendered: RenderedSplit, needed: bool = True) -> Targets:
+def encoder_targets(kind: str, store: Store, rendered: Split, needed: bool = True) -> Targets:
     """Targets of the training records: their "codes", or the "words" (tokens) of their reports.
 
     Those of fewer than 5 records, or of all, are left out, and of the rest the 1,000 most frequent kept. Raises
@@ -66,7 +66,7 @@ def encoder_targets(kind: str, store: Store, rendered: RenderedSplit, needed: bo
     return Targets(chosen, target_matrix(kind, chosen, store, rendered))
 
 
-def target_matrix(kind: str, chosen: list[str], store: Store, rendered: RenderedSplit) -> np.ndarray:
+def target_matrix(kind: str, chosen: list[str], store: Store, rendered: Split) -> np.ndarray:
     """Which of the chosen targets each record of a split holds: bool (records, K)."""
     if not chosen:
         return np.zeros((len(rendered.indices), 0), bool)
@@ -87,11 +87,13 @@ def learnable(counts: Mapping[str, int], count: int) -> list[str]:
     return [name for name, n in counts.items() if LEAST_RECORDS <= n < count]
 
 
-def _bags(kind: str, store: Store, rendered: RenderedSplit) -> Iterator[set[str]]:
+def _bags(kind: str, store: Store, rendered: Split) -> Iterator[set[str]]:
     """The codes, or the answer's tokens, of each record."""
-    codes = store.column("codes")
-    for i, index in enumerate(rendered.indices.tolist()):
-        yield set(codes[index]) if kind == "codes" else set(map(str, rendered.answer(i).tolist()))
+    if kind == "codes":
+        codes = store.column("codes")
+        yield from (set(codes[index]) for index in rendered.indices.tolist())
+    else:
+        yield from (set(map(str, answer.tolist())) for answer in rendered.answers())
 
 
 def _choose(bags: Callable[[], Iterator[set[str]]], count: int) -> list[str]:

@@ -54,14 +54,16 @@ def advice(config: Config, fits: int | None = None) -> str:
     return ", or ".join(ways)
 
 
-def probe(parallel: Parallel, objective: nn.Module, records: Records, lengths: np.ndarray, config: Config) -> None:
+def probe(parallel: Parallel, objective: nn.Module, records: Records, lengths: Callable[[], np.ndarray],
+          config: Config) -> None:
     """Run the longest batch forward and backward once, on a GPU, beside room for the optimiser's moments.
 
-    Leaves weights, buffers and random state as they were. Raises MedReportError with the largest batch that fits.
+    `lengths` are asked for where that is done. Leaves weights, buffers and random state as they were. Raises
+    MedReportError with the largest batch that fits.
     """
     if parallel.device.type != "cuda" or parallel.kind not in ("none", "ddp"):
         return  # sharded gradients cannot be thrown away half-way
-    longest = np.argsort(lengths, kind="stable")[::-1]
+    longest = np.argsort(lengths(), kind="stable")[::-1]
 
     def run(size: int) -> None:
         batch = records.collate([records[int(i)] for i in longest[:size]])

@@ -134,7 +134,7 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
         prepared, optimizer = parallel.prepare(objective, lambda module: torch.optim.AdamW(
             module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
             betas=(0.9, config.adam_beta2)))
-        probe(parallel, prepared, records, np.full(len(records), store.sig_len), config)
+        probe(parallel, prepared, records, lambda: np.full(len(records), store.sig_len), config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         watch=watch)
     validation = validate(parallel, prepared, code_records(store, "val", codes, preprocessing), codes, config)

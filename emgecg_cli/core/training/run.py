@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate.utils import set_seed
 from torch import nn
 
@@ -20,9 +19,10 @@ from emgecg_cli.core.config.files import CONFIG_FILE, write_config
 from emgecg_cli.core.config.settings import settings_of
 from emgecg_cli.core.config.train import looks_at_val
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.batch import TextRecords, render_split
+from emgecg_cli.core.inputs.batch import TextRecords
 from emgecg_cli.core.inputs.drawn.values import drawn_records
 from emgecg_cli.core.inputs.records import Inputs, open_inputs
+from emgecg_cli.core.inputs.rendered import RenderedSplit, lengths_about, render_split, words_of
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_end, without_words
 from emgecg_cli.core.manifest import (
@@ -36,7 +36,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.models.backbones import check_positions, end_ids
+from emgecg_cli.core.models.backbones import check_positions, end_ids, positions_of
 from emgecg_cli.core.models.builders import SETTINGS
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import save_run_files
@@ -138,7 +138,8 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
     records, targets = _records(model, tokenizer, store, shown, config, "train", needed=chosen is None)
-    turn = without_words(turn, tokenizer.eos_token_id, records.rendered.words(len(turn.ids)))
+    turn = without_words(turn, tokenizer.eos_token_id,
+                         partial(words_of, records.rendered, store, tokenizer, len(turn.ids)))
     validation = _validation(model, tokenizer, store, shown, config, targets, out,
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
@@ -163,12 +164,12 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
             for name in model.towers:
                 model.towers[name].encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
-        probe(parallel, prepared, records, records.rendered.lengths, config)
+        probe(parallel, prepared, records, partial(lengths_about, records.rendered, shown), config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         validation=validation, watch=watch,
                         track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config)))
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated,
-              "longest_report_tokens": records.rendered.longest_answer}
+              "longest_report_tokens": records.rendered.longest[2]}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
         trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
@@ -228,17 +229,18 @@ def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, co
              split: str, targets: Targets | None = None, needed: bool = True) -> tuple[TextRecords, Targets]:
     """The records of a split, and the encoder's targets: of the train split, or those given."""
     sample = (config.val_limit, config.seed) if split == "val" and config.val_limit else None
-    rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split, sample)
+    backbone: Any = model.backbone
+    rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split, sample,
+                            positions_of(backbone))
     if targets is None:
         targets = encoder_targets(config.encoder_loss, store, rendered, needed)
         matrix = targets.matrix
     else:
         matrix = target_matrix(config.encoder_loss, targets.names, store, rendered)
-    backbone: Any = model.backbone
-    answers = rendered.lengths - rendered.prompts
-    longest = np.maximum(rendered.prompts, answers) if model.encoder_decoder else rendered.lengths
-    check_positions(backbone, int(longest.max()), f"the longest conversation of the {split} split",
-                    "give a smaller --max-length")
+    if isinstance(rendered, RenderedSplit):
+        whole, *parts = rendered.longest
+        check_positions(backbone, max(parts) if model.encoder_decoder else whole,
+                        f"the longest conversation of the {split} split", "give a smaller --max-length")
     start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
     return TextRecords(shown, rendered, matrix, tokenizer.pad_token_id, start, model.preprocessing), targets
 

@@ -18,8 +18,9 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from emgecg_cli.core.config import TrainConfig
-from emgecg_cli.core.inputs.batch import TextRecords, render_all
+from emgecg_cli.core.inputs.batch import TextRecords
 from emgecg_cli.core.inputs.drawn.values import Drawn
+from emgecg_cli.core.inputs.rendered import render_all
 from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.training.batches import BatchPlan
