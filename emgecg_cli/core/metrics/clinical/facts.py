@@ -41,7 +41,8 @@ class Facts:
 
     name = "facts"
     declared = Declared(frozenset({"evidence"}), lower_is_better=frozenset({
-        "facts-contradicted-per-report", "facts-not-measurable", "facts-rate-error"}), headline={
+        "facts-contradicted-per-report", "facts-not-measurable", "facts-reference-contradicted-per-report",
+        "facts-reference-not-measurable", "facts-rate-error"}), headline={
             "facts-precision": "share of the claims that the recording supports, of those it can judge"})
 
     def __init__(self, evidence: Evidence | None = None) -> None:
