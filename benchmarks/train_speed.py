@@ -97,10 +97,10 @@ def step_of(parallel: Parallel, objective: nn.Module, optimizer: Any, records: T
     """One training step on a batch."""
     def step(batch: Any) -> None:
         inputs, on_device = network_input(batch, parallel.device, 0, 0)
-        with parallel.autocast(True):
+        with parallel.autocast():
             losses = objective(inputs, on_device, records.totals(np.array(batch.indices)))
-        parallel.backward(losses.total, True)
-        parallel.step(objective, optimizer, 1.0)
+        parallel.backward(losses.total)
+        parallel.step(objective, optimizer)
 
     return step
 
@@ -222,7 +222,7 @@ def main() -> None:
     if options.smallest:
         options.rounds, options.batch_size = 1, 4
         SMALL.update(hidden_size=64, intermediate_size=128, num_hidden_layers=2)
-    parallel = open_parallel("auto", "bf16" if torch.cuda.is_available() else "fp32")
+    parallel = open_parallel("auto", "bf16" if torch.cuda.is_available() else "fp32", max_grad_norm=1.0)
     large = parallel.device.type == "cuda"
     if not large:
         torch.set_num_threads(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def short_run(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     run = tmp_path_factory.mktemp("runs") / "short"
     train(inputs[1], run, short_config())
     return run
+
+
+@pytest.fixture(scope="session")
+def backbone_folder(short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaMA with its tokenizer, as a folder; not to be written to."""
+    folder = tmp_path_factory.mktemp("backbone") / "llama"
+    shutil.copytree(short_run / "backbone", folder)
+    shutil.copytree(short_run / "tokenizer", folder, dirs_exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,18 @@ import typer
 from emgecg_cli.commands import console
 from emgecg_cli.commands.console import Progress
 from emgecg_cli.core import launch
+from emgecg_cli.core.accelerate_file import started_by_accelerate
 from emgecg_cli.core.errors import MedReportError
 
 
 def run_in_group(processes: int) -> None:
-    """Run what was typed in a group of processes instead, and end as it ends; in a process of a group, do nothing."""
+    """Run what was typed in a group of processes instead, and end as it ends; in a process of a group, do nothing.
+
+    Raises MedReportError where another launcher started another number of processes.
+    """
+    if (launch.launched() or started_by_accelerate()) and processes not in (1, launch.world()):
+        raise MedReportError(f"--num-processes {processes} contradicts the launcher, which started {launch.world()}",
+                             "leave the option out")
     if processes == 1 or launch.launched():
         return
     try:

@@ -75,7 +75,12 @@ def launch_group(arguments: Sequence[str], processes: int) -> int:
 
 def launched() -> bool:
     """Whether a launcher, ours or another, started this process as one of a group."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return world() > 1
+
+
+def world() -> int:
+    """How many processes the group has in all."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emgecg_cli.core import names
+from emgecg_cli.core.accelerate_file import confirmed
 from emgecg_cli.core.config import PretrainConfig, TrainConfig
 from emgecg_cli.core.config.files import read_config
 from emgecg_cli.core.config.settings import DEFAULT, NOTHING, Idle, described, option_of, refuse_wrong, settings_of
@@ -128,7 +129,8 @@ def _asked(kind: type, command: str, given: Mapping[str, Any], file: Path | None
     options = {key: value for key, value in given.items() if value is not None}
     if unknown := set(options) - set(described(kind)):
         raise TypeError(f"unknown settings {sorted(unknown)}")
-    return _Asked(kind, options, read_config(file, kind, command) if file else {}, file)
+    written = read_config(file, kind, command) if file else {}
+    return _Asked(kind, options | confirmed({**written, **options}, described(kind)), written, file)
 
 
 def _recipe(asked: _Asked) -> str:

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from emgecg_cli.core.accelerate_file import asked
 from emgecg_cli.core.models.fusion.cross_attention import CrossAttention
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 from emgecg_cli.core.models.fusion.splice import Splice
@@ -27,6 +28,7 @@ from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.towers import Tower
 from emgecg_cli.core.training.checkpoint import load_checkpoint, save_checkpoint
 from emgecg_cli.core.training.parallel import Parallel, open_parallel
+from emgecg_cli.core.training.parallel.gathering import gather_rows
 
 WIDTH, VOCABULARY, ROWS, TEXT, SAMPLES = 24, 31, 6, 9, 32
 FUSIONS = {"prefix-kv": PrefixKV, "splice": Splice, "cross-attention": CrossAttention}
@@ -91,6 +93,23 @@ class EncoderObjective(nn.Module):
         return Share(loss, {"report": loss.detach()})
 
 
+class ContrastiveObjective(nn.Module):
+    """Every record's features are to be closest to its own text's, among those of all processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.words = nn.Embedding(VOCABULARY, Encoder.width)
+
+    def forward(self, signal: Tensor, ids: Tensor, mask: Tensor, tokens: int, rows: int) -> Share:
+        """Share of the cross-entropy of this process's records over the texts of all."""
+        texts = self.words(ids).mean(1)
+        everyone, first = gather_rows(texts) if self.training else (texts, 0)  # in evaluation each has all rows
+        scores = self.encoder(signal)[:, 0] @ everyone.T
+        loss = F.cross_entropy(scores, torch.arange(first, first + len(ids)), reduction="sum") / rows
+        return Share(loss, {"report": loss.detach()})
+
+
 def make_objective(case: dict[str, Any]) -> nn.Module:
     """A backbone that is always the same, and other weights that are the same for the same seed."""
     torch.manual_seed(0)
@@ -103,6 +122,8 @@ def make_objective(case: dict[str, Any]) -> nn.Module:
     torch.manual_seed(case["seed"])
     if case["fusion"] == "none":
         return EncoderObjective()
+    if case["fusion"] == "contrastive":
+        return ContrastiveObjective()
     if case["tuning"] == "lora":
         backbone = get_peft_model(backbone, LoraConfig(r=3, lora_alpha=6, lora_dropout=case["dropout"],
                                                        target_modules="all-linear", init_lora_weights=False))
@@ -141,14 +162,14 @@ def train_step(parallel: Parallel, objective: nn.Module, optimizer: Any, case: d
     whole = [micro_batch(case, number) for number in numbers]
     tokens = sum(int(mask[:, 1:].sum()) - (case["fusion"] == "splice") * ROWS for _, _, mask in whole)
     loss = torch.zeros(())
-    for i, batch in enumerate(whole):
-        last = i + 1 == len(whole)
+    for batch in whole:
         signal, ids, mask = (tensor[rows_of(parallel.rank, parallel.world)].to(parallel.device) for tensor in batch)
-        with parallel.autocast(last):
-            share = objective(signal, ids, mask, tokens, ROWS * len(whole))
-        parallel.backward(share.total, last)
+        with parallel.accumulate(objective):
+            with parallel.autocast():
+                share = objective(signal, ids, mask, tokens, ROWS * len(whole))
+            parallel.backward(share.total)
         loss += share.total.detach().cpu()
-    parallel.step(objective, optimizer, case["clip"])
+    parallel.step(objective, optimizer)
     return parallel.sum(loss).cpu()
 
 
@@ -166,10 +187,12 @@ def look(parallel: Parallel, objective: nn.Module, case: dict[str, Any]) -> Tens
 def train(case: dict[str, Any], folder: Path) -> dict[str, Tensor]:
     """Losses and final state of a case; checkpoints at `save_at` into, or goes on from `load`, under `folder`."""
     case = DEFAULTS | case
-    parallel = open_parallel(case["kind"] if case["kind"] != "none" else "auto", case["precision"],
-                             accumulation=case["accumulation"])
+    kind = asked()["parallel"] if case["kind"] == "as launched" else case["kind"]
+    parallel = open_parallel(kind if kind != "none" else "auto", case["precision"],
+                             accumulation=case["accumulation"], max_grad_norm=case["clip"])
     if parallel.kind == "zero3":  # or it would keep parameters as small as these whole
-        parallel.config["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # type: ignore[attr-defined]
+        config = parallel.accelerator.state.deepspeed_plugin.deepspeed_config
+        config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     # An epsilon so large that AdamW's steps depend on how large gradients are, and not on the noise of tiny ones.
     # Other weights in each process, of which the first one's must be taken.
     own = make_objective(case | {"seed": case["seed"] + parallel.rank})
@@ -188,12 +211,17 @@ def train(case: dict[str, Any], folder: Path) -> dict[str, Tensor]:
     weights, moments = parallel.state(objective, optimizer)
     shapes = parallel.shapes(objective)
     assert not parallel.is_main or {name: tensor.shape for name, tensor in weights.items()} == shapes
-    engine = getattr(parallel, "engine", None)
-    if engine is not None:
-        engine.destroy()
+    parallel.accelerator.free_memory()
     return {"losses": torch.stack(losses), "final": final.cpu().reshape(1)} | \
         {f"model.{name}": tensor for name, tensor in weights.items()} | \
         {f"optimizer.{name}": tensor for name, tensor in moments.items()}
+
+
+def furthest(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple[str, ...] = ("",)) -> tuple[float, str]:
+    """The largest difference between two results of the same names and shapes, of large tensors relative, and where."""
+    assert {name: t.shape for name, t in one.items()} == {name: t.shape for name, t in other.items()}
+    return max(((one[name] - other[name]).abs().max().item() / max(1.0, one[name].abs().max().item()), name)
+               for name in one if name.startswith(prefixes))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from emgecg_cli.core.config import PrepareConfig, TrainConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.instructions.build import build_instructions
@@ -45,9 +47,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def medreport(arguments: list[str], cwd: Path) -> subprocess.Popen[str]:
     """Start the command line in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONHASHSEED": "random"}
-    return subprocess.Popen([sys.executable, "-m", "emgecg_cli", *arguments], cwd=cwd, env=environment, text=True,
+    return subprocess.Popen([sys.executable, "-m", "emgecg_cli", *arguments], cwd=cwd, env=surroundings(), text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of a process that is started."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONHASHSEED": "random"}
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -57,13 +63,17 @@ def finish(process: subprocess.Popen[str]) -> str:
     return errors
 
 
-def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """SIGKILL a process as soon as the condition holds; it must not have ended before."""
+def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool], whole_tree: bool = False) -> None:
+    """SIGKILL a process as soon as the condition holds; it must not have ended before. `whole_tree` kills what it
+    started, too: launchers of others let that live."""
     deadline = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "the moment to kill never came"
         time.sleep(0.002)
+    started = psutil.Process(process.pid).children(recursive=True) if whole_tree else []
     process.send_signal(signal.SIGKILL)
+    for child in started:
+        child.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -27,15 +27,15 @@ def prepared(width: int = 4, seed: int = 0) -> tuple[Parallel, Any, Any]:
     model[2].weight = model[0].weight if width == 3 else model[2].weight
     model[4].requires_grad_(False)
     model.register_buffer("scratch", torch.full((2,), float(seed)), persistent=False)
-    parallel = open_parallel("auto", "fp32")
+    parallel = open_parallel("auto", "fp32", max_grad_norm=1.0)
     trained = [p for p in model.parameters() if p.requires_grad]
     return parallel, *parallel.prepare(model, lambda inner: torch.optim.AdamW(
         [{"params": [p for p in trained if p.ndim > 1]}, {"params": [p for p in trained if p.ndim == 1], "lr": 0.1}]))
 
 
 def step(parallel: Parallel, objective: Any, optimizer: Any) -> None:
-    parallel.backward(objective(torch.randn(8, 3)).square().sum(), last=True)
-    parallel.step(objective, optimizer, 1.0)
+    parallel.backward(objective(torch.randn(8, 3)).square().sum())
+    parallel.step(objective, optimizer)
 
 
 def state(parallel: Parallel, objective: Any, optimizer: Any) -> dict[str, Tensor]:

@@ -11,18 +11,16 @@ import pytest
 import torch
 from emg_store import make_tables
 from manifests import change_manifest
-from parallel_worker import EncoderObjective, train
+from parallel_worker import EncoderObjective, furthest, train
 from processes import run_in_processes
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions.table_prompts import PROMPTS
 from emgecg_cli.core.manifest import file_hashes
-from emgecg_cli.core.training.parallel import open_parallel
-from emgecg_cli.core.training.parallel.processes import Processes
-from emgecg_cli.core.training.parallel.sharded import refuse_unsplittable
-from emgecg_cli.core.training.parallel.zero import Zero
+from emgecg_cli.core.training.parallel import Parallel, open_parallel
+from emgecg_cli.core.training.parallel.sharding import refuse_unsplittable
 
 CASES: list[dict[str, Any]] = [
     dict(kind="ddp", tuning="full", clip=0.5),
@@ -34,6 +32,8 @@ CASES: list[dict[str, Any]] = [
     dict(kind="fsdp", tuning="full", fusion="splice"),
     dict(kind="fsdp", tuning="lora", fusion="cross-attention", checkpointing=True),
     dict(kind="fsdp", fusion="none", clip=0.5),
+    dict(kind="ddp", fusion="contrastive", accumulation=3, clip=0.5),
+    dict(kind="fsdp", fusion="contrastive"),
 ]
 # Dropout, so that each process needs its own random state back.
 SAVED: list[dict[str, Any]] = [dict(kind=kind, tuning="lora", dropout=0.2, accumulation=2, clip=0.5)
@@ -67,13 +67,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_in_processes("parallel_worker.py",
                      {"cases": [*named(CASES), *named(HALF), *saved_and_loaded()], "folder": str(path)})
     return path
-
-
-def furthest(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple[str, ...] = ("",)) -> tuple[float, str]:
-    """The largest difference between two results of the same names and shapes, of large tensors relative, and where."""
-    assert {name: t.shape for name, t in one.items()} == {name: t.shape for name, t in other.items()}
-    return max(((one[name] - other[name]).abs().max().item() / max(1.0, one[name].abs().max().item()), name)
-               for name in one if name.startswith(prefixes))
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
@@ -133,6 +126,36 @@ def test_a_strategy_works_in_one_process_without_a_launcher(kind: str, tmp_path:
     assert not torch.distributed.is_initialized()
 
 
+def test_what_is_sharded_in_place_is_prepared_once_and_anything_else_again() -> None:
+    def prepare(parallel: Parallel, objective: nn.Module) -> Any:
+        return parallel.prepare(objective, lambda inner: torch.optim.SGD(inner.parameters(), 0.1))
+
+    objective = EncoderObjective()
+    for kind, again in (("auto", True), ("ddp", True), ("fsdp", False)):
+        parallel = open_parallel(kind, "fp32")
+        try:
+            prepare(parallel, objective)
+            if again:
+                prepared, optimizer = prepare(parallel, nn.ModuleDict({"of both": objective}))
+                assert parallel.unwrap(prepared)["of both"] is objective
+                assert len(optimizer.param_groups[0]["params"]) == len([*objective.parameters()])
+            else:
+                with pytest.raises(RuntimeError, match="prepare can be called once"):
+                    prepare(parallel, objective)
+        finally:
+            parallel.close()
+
+
+def test_layers_the_model_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSDP_TRANSFORMER_CLS_TO_WRAP", "BlockOfAnother")
+    parallel = open_parallel("fsdp", "fp32")
+    try:
+        with pytest.raises(MedReportError, match="no layer BlockOfAnother"):
+            parallel.prepare(EncoderObjective(), lambda inner: torch.optim.SGD(inner.parameters(), 0.1))
+    finally:
+        parallel.close()
+
+
 def test_clipping_and_the_sum_of_shares_show_in_these_tests(tmp_path: Path) -> None:
     """Were gradients averaged, or never clipped, results would differ by far more than what is allowed above."""
     plain, clipped = (train(dict(clip=clip), tmp_path) for clip in (0.0, 0.5))
@@ -144,16 +167,15 @@ def test_what_cannot_be_opened_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         open_parallel("fdsp", "fp32")
     with pytest.raises(MedReportError, match="no precision 'fp16'"):
         open_parallel("ddp", "fp16")
-    monkeypatch.setattr("emgecg_cli.core.training.parallel.zero.find_spec", lambda name: None)
+    monkeypatch.setattr("emgecg_cli.core.training.parallel.accelerators.find_spec", lambda name: None)
     with pytest.raises(MedReportError, match="DeepSpeed") as error:
         open_parallel("zero3", "fp32")
     assert error.value.hint == "pip install 'medreport[zero]'"
 
 
 def test_what_cannot_be_split_is_refused() -> None:
-    processes = Processes(0, 1, torch.device("cpu"))
     with pytest.raises(MedReportError, match="parameter 'scale' is a single number"):
-        Zero("zero3", "fp32", processes, 1).prepare(EncoderObjective(), torch.optim.AdamW)
+        refuse_unsplittable(EncoderObjective(), "zero3")
     quantised = nn.ModuleDict({"linear": nn.Linear(2, 2)})
     quantised["linear"].weight = nn.Parameter(torch.zeros(2, 2, dtype=torch.uint8), requires_grad=False)
     for kind in ("fsdp", "zero3"):

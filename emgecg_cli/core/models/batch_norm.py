@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -25,7 +26,13 @@ class SynchronisedBatchNorm1d(nn.BatchNorm1d):
     def forward(self, input: Tensor) -> Tensor:
         """Normalise every channel; shape and dtype stay the input's."""
         use_batch = self.training or self.running_mean is None
-        if not use_batch or not dist.is_initialized() or dist.get_world_size() < 2:
+        # FSDP gathers weights as bf16 under that precision, which torch's own takes beside float32 statistics no more.
+        half = self.weight is not None and self.running_mean is not None and \
+            self.weight.dtype != self.running_mean.dtype
+        if half and not use_batch:
+            return F.batch_norm(input, self.running_mean, self.running_var, _wide(self.weight), _wide(self.bias),
+                                eps=self.eps)
+        if not use_batch or not dist.is_initialized() or (dist.get_world_size() < 2 and not half):
             return super().forward(input)
         self._check_input_dim(input)
         mean, variance, count = _statistics(input.detach())

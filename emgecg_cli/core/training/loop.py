@@ -206,12 +206,12 @@ def _loader(records: Records, plan: BatchPlan, start: int, stop: int, config: Lo
 def _one_step(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Optimizer, batches: list[Any], step: int,
               totals: Totals, config: LoopSettings, augmentations: Sequence[Augmentation]) -> list[Losses]:
     losses = []
-    for number, batch in enumerate(batches, 1):
+    for batch in batches:
         inputs, on_device = network_input(batch, parallel.device, config.seed, step, augmentations)
-        last = number == len(batches)
-        with parallel.autocast(last):
-            loss = objective(inputs, on_device, totals)
-        parallel.backward(loss.total, last)
+        with parallel.accumulate(objective):
+            with parallel.autocast():
+                loss = objective(inputs, on_device, totals)
+            parallel.backward(loss.total)
         losses.append(loss)
-    parallel.step(objective, optimizer, config.max_grad_norm)
+    parallel.step(objective, optimizer)
     return losses

@@ -107,9 +107,10 @@ def try_batch(parallel: Parallel, objective: nn.Module, batch: object, totals: T
     try:
         with torch.random.fork_rng(devices=[parallel.device] if parallel.device.type == "cuda" else []):
             inputs, on_device = network_input(batch, parallel.device, 0, 0)
-            with parallel.autocast(last=False):
-                losses = objective(inputs, on_device, totals)
-            parallel.backward(losses.total, last=False)
+            with parallel.no_sync(objective):
+                with parallel.autocast():
+                    losses = objective(inputs, on_device, totals)
+                parallel.backward(losses.total)
     finally:
         del moments
         for parameter in trained:

@@ -48,7 +48,7 @@ from emgecg_cli.core.training.augment import Augmentation, network_input, parse_
 from emgecg_cli.core.training.auroc import auroc, macro
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, telling_where
-from emgecg_cli.core.training.group import together
+from emgecg_cli.core.training.group import as_launched, together
 from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.pace import OnInterrupt
@@ -93,6 +93,7 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
     store lacks what the objective needs, when the encoder cannot be trained by it, or when `out` belongs to other
     settings.
     """
+    config = as_launched(config)
     machine = resolve_machine(config.precision, config.parallel)
     store = open_store(store_path)
     store.check_has_signals()

@@ -55,7 +55,7 @@ from emgecg_cli.core.training.encoder_targets import (
     encoder_targets,
     target_matrix,
 )
-from emgecg_cli.core.training.group import together
+from emgecg_cli.core.training.group import as_launched, together
 from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.made_from import inputs_of, subjects_of
 from emgecg_cli.core.training.memory import explained, probe
@@ -98,6 +98,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     KeyboardInterrupt has a note of where the same command goes on. Raises MedReportError when inputs do not fit, when
     `out` belongs to other settings, or when the backbone cannot be had.
     """
+    config = as_launched(config)
     machine = resolve_machine(config.precision, config.parallel)
     parse_trackers(config.track)
     if config.batch_size * machine["processes"] < 2 and _has_batch_norm(config):
@@ -167,7 +168,8 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         probe(parallel, prepared, records, partial(lengths_about, records.rendered, shown), config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         validation=validation, watch=watch,
-                        track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config)))
+                        track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config),
+                                      parallel.accelerator))
     counts = {"train_records": len(records), "steps": loop.steps, "truncated": records.rendered.truncated,
               "longest_report_tokens": records.rendered.longest[2]}
     weights, _ = parallel.state(prepared, None)

@@ -1,4 +1,7 @@
-"""Where the numbers of a training go besides its own files: TensorBoard or Weights & Biases, only where asked."""
+"""Where the numbers of a training go besides its own files: TensorBoard or Weights & Biases, only where asked.
+
+Accelerate's trackers write them, of the main process.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
 from emgecg_cli.core.errors import MedReportError
 
@@ -23,69 +29,44 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Several:
-    """Trackers that all get the same numbers."""
+class Tracking:
+    """The trackers of an `Accelerator`, which all get the same numbers."""
 
-    trackers: list[Tracker]
+    accelerator: Accelerator
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Tell each."""
-        for tracker in self.trackers:
-            tracker.log(step, values)
+        self.accelerator.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Close each."""
-        for tracker in self.trackers:
-            tracker.close()
+        """Close each; the accelerator goes on without."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        self.accelerator.trackers = []
 
 
-class TensorBoard:
+def tensorboard(run: Path, settings: Mapping[str, Any], start: int) -> TensorBoardTracker:
     """Event files under `run/tensorboard`; a resumed run hides the steps it does again."""
-
-    def __init__(self, run: Path, settings: Mapping[str, Any], start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1 if start else None)
-        if not start:
-            self.writer.add_text("settings", "\n".join(f"    {key}: {value}" for key, value in settings.items()))
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """One scalar each."""
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self.writer.close()
+    return TensorBoardTracker("tensorboard", run, purge_step=start + 1 if start else None)
 
 
-class WeightsAndBiases:
+def wandb(run: Path, settings: Mapping[str, Any], start: int) -> WandBTracker:
     """A run on wandb.ai, or where WANDB_BASE_URL and WANDB_MODE say; its key comes from the environment.
 
     Only settings and losses are sent. A resumed run goes on in the same place.
     """
+    from wandb import Settings
 
-    def __init__(self, run: Path, settings: Mapping[str, Any], start: int) -> None:
-        import wandb
-
-        identity = run / "wandb_id.txt"
-        if not identity.is_file():
-            identity.write_text(secrets.token_hex(4))
-        self.run = wandb.init(project=os.environ.get("WANDB_PROJECT", "medreport"), name=run.name, dir=str(run),
-                              id=identity.read_text().strip(), resume="allow", config=dict(settings),
-                              settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True))
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """One row a step; a step that is there already is left as it is."""
-        self.run.log(dict(values), step=step)
-
-    def close(self) -> None:
-        """Finish the upload."""
-        self.run.finish()
+    identity = run / "wandb_id.txt"
+    if not identity.is_file():
+        identity.write_text(secrets.token_hex(4))
+    return WandBTracker(os.environ.get("WANDB_PROJECT", "medreport"), name=run.name, dir=str(run),
+                        id=identity.read_text().strip(), resume="allow", config=dict(settings),
+                        settings=Settings(silent=True, console="off", save_code=False, disable_git=True))
 
 
-TRACKERS: dict[str, Callable[[Path, Mapping[str, Any], int], Tracker]] = {
-    "tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+TRACKERS: dict[str, Callable[[Path, Mapping[str, Any], int], GeneralTracker]] = {
+    "tensorboard": tensorboard, "wandb": wandb}
 
 
 def parse_trackers(text: str) -> list[str]:
@@ -105,6 +86,14 @@ def parse_trackers(text: str) -> list[str]:
     return chosen
 
 
-def open_trackers(chosen: list[str], run: Path, settings: Mapping[str, Any], start: int) -> Tracker | None:
-    """The chosen trackers as one, going on after step `start`; None where none was chosen."""
-    return Several([TRACKERS[name](run, settings, start) for name in chosen]) if chosen else None
+def open_trackers(chosen: list[str], run: Path, settings: Mapping[str, Any], accelerator: Accelerator, start: int) \
+        -> Tracker | None:
+    """Start the chosen trackers, going on after step `start`; None where none was chosen."""
+    if not chosen:
+        return None
+    accelerator.log_with = [TRACKERS[name](run, settings, start) for name in chosen]
+    accelerator.init_trackers("medreport")
+    if "tensorboard" in chosen and not start:
+        accelerator.get_tracker("tensorboard", unwrap=True).add_text(
+            "settings", "\n".join(f"    {key}: {value}" for key, value in settings.items()))
+    return Tracking(accelerator)
