@@ -99,6 +99,7 @@ def test_rows_of_a_batch_may_end_by_different_tokens(runs: dict[str, Path], tmp_
         return torch.tensor(rows[:len(ids)])
 
     monkeypatch.setattr(ReportModel, "generate", generate)
+    monkeypatch.setattr("emgecg_cli.core.generation.reports.why_not_refilled", lambda backbone: "it is stood in for")
     got = reports(runs["gemma"], tmp_path / "p.jsonl", limit=4)
     more = tokenizer.decode([7, 7, 7])
     assert got == [("normal ecg.", False), ("normal ecg.", False), (f"normal ecg.{more}".strip(), True),

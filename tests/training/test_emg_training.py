@@ -249,13 +249,13 @@ def generate(run: Path, out: Path, references: Path | None = None, **changes: An
 def test_generation_shows_real_shuffled_zero_and_no_values(run: Path, tables: tuple[Path, Path], tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[torch.Tensor | None, torch.Tensor]] = []
-    original = ReportModel.generate
+    original = ReportModel.read_prompts
 
     def spy(self: ReportModel, inputs: Any, input_ids: torch.Tensor, *rest: Any, **more: Any) -> Any:
         seen.append((inputs and inputs["values"], input_ids))
         return original(self, inputs, input_ids, *rest, **more)
 
-    monkeypatch.setattr(ReportModel, "generate", spy)
+    monkeypatch.setattr(ReportModel, "read_prompts", spy)
     rows = {how: generate(run, tmp_path / f"{how}.jsonl", signal=how, batch_size=8)
             for how in ("real", "shuffled", "zeros", "none")}
     real, shuffled, zeros, none = seen

@@ -1,10 +1,10 @@
-"""The network: encoder -> projector -> backbone, joined by a fusion.
+"""The network: a tower (preprocessing, encoder, projector) for each input, joined to the backbone by a fusion.
 
 Shapes, everywhere in this package and in training and generation:
 B batch, C leads, L samples, N signal tokens, T text tokens, E encoder width, D backbone width, H heads,
 G key/value heads, K cached plus new text tokens. A head is D / H wide.
 
-    signal (B, C, L) -> encoder -> features (B, E) -> projector -> signal tokens (B, N, D / H) -> fusion -> backbone
+    input (B, …) -> encoder -> features (B, E) -> projector -> signal tokens (B, N, D / H) -> fusion -> backbone
 """
 
 import logging
