@@ -42,7 +42,7 @@ class Inputs:
     instructions: Instructions
     sources: Mapping[str, InputSource]
     values: Values | None = None
-    _last: dict[int, Messages] = field(default_factory=dict, repr=False, compare=False)
+    _last: dict[int, tuple[Messages, set[str]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,21 +51,23 @@ class Inputs:
 
     def messages(self, index: int, instead: Instead = OWN) -> Messages:
         """The conversation of a record, with a part for each input it has."""
-        said = self._row(index)
+        said, types = self._row(index)
         for name in self.sources:
-            if self.has(index, name):
-                said = with_part(said, names.INPUTS[name].part)
+            part = names.INPUTS[name].part
+            if part not in types and self.has(index, name):
+                said = with_part(said, part)
         if self.values is None:
             return said
         shown = instead.get("values", index)
         if shown not in (None, index):
-            said = self.values.replaced(said, self._row(int(shown)))
+            said = self.values.replaced(said, self._row(int(shown))[0])
         values = replace(self.values, hidden=True) if shown is None else self.values
         return values.shown(said, self._id(index), self._of("language", index), self._person(index))
 
     def has(self, index: int, name: str) -> bool:
         """Whether a record has an input, as its conversation says."""
-        return bool(names.resolve("input", name).shown_by(part_types(self._row(index))))
+        source = self.sources[name] if name in self.sources else names.resolve("input", name)
+        return bool(source.shown_by(self._row(index)[1]))
 
     def lacking(self, index: int, instead: Instead = OWN) -> tuple[str, ...]:
         """The inputs that a record lacks, or that are not to be shown."""
@@ -96,11 +98,15 @@ class Inputs:
         lacking = {names.INPUTS[name].part for name in self.lacking(index, instead)}
         return {part: 0 if part in lacking else count for part, count in counts.items()}
 
-    def _row(self, index: int) -> Messages:
-        if index not in self._last:  # each record is asked for several times in a row
+    def _row(self, index: int) -> tuple[Messages, set[str]]:
+        """The conversation of the instructions, and the types of its parts."""
+        found = self._last.get(index)
+        if found is None:  # each record is asked for several times in a row
+            said = self.instructions.of([self._id(index)])[0].messages
+            found = said, part_types(said)
             self._last.clear()
-            self._last[index] = self.instructions.of([self._id(index)])[0].messages
-        return self._last[index]
+            self._last[index] = found
+        return found
 
     def _person(self, index: int) -> Any:
         held = self.values.references if self.values else None

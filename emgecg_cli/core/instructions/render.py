@@ -147,10 +147,7 @@ def part_types(messages: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def with_part(messages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """The conversation with a part of this type: as it is where a prompt has one, else with one in front of the user's
-    first words, behind the signals that stand there."""
-    if kind in part_types(messages):
-        return messages
+    """The conversation with one more part, in front of the user's first words, behind the signals that stand there."""
     first = next((number for number, turn in enumerate(messages) if turn["role"] == "user"), 0)
     changed = [dict(turn) for turn in messages]
     content = changed[first]["content"]
