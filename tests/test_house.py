@@ -22,7 +22,7 @@ PACKAGE = ROOT / "emgecg_cli"
 TESTS = Path(__file__).resolve().parent
 
 # The rooms in their order; a room may import those of earlier rows, and itself.
-ROWS = [("errors", "person"), ("pages",), ("endpoints",), ("bounded_http",), ("files",), ("json_lines",),
+ROWS = [("errors", "person", "hub_models"), ("pages",), ("endpoints",), ("bounded_http",), ("files",), ("json_lines",),
         ("artifacts",), ("schema",), ("manifest",), ("locks",), ("claims",), ("launch",), ("accelerate_file",),
         ("names", "delimited"), ("config",), ("recipes",), ("engines",), ("signals", "emg"), ("reports",),
         ("references",), ("datasets", "downloads"), ("store",), ("evidence",), ("view", "leaks", "verify"), ("llm",),
