@@ -7,12 +7,23 @@ import pytest
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.evaluation.baselines import baseline_predictions, most_frequent, random_report
-from emgecg_cli.core.evaluation.bootstrap import cluster_sums, percentile_interval, resample_sums
+from emgecg_cli.core.evaluation.bootstrap import cluster_sums, percentile_interval, resample_all, resample_sums
 
 
 def test_rows_are_summed_within_their_cluster() -> None:
     statistics = np.array([[1.0, 10], [2, 20], [4, 40], [8, 80]])
     assert cluster_sums(statistics, ["b", "a", "b", "c"]).tolist() == [[5, 50], [2, 20], [8, 80]]
+
+
+def test_rows_of_a_slice_are_summed_in_their_own_cluster_dense_or_sparse() -> None:
+    clusters, index = ["b", "a", "b", "c", "d"], np.array([2, 3])
+    dense = cluster_sums(np.array([[4.0, 40], [8, 80]]), clusters, index)
+    assert dense.tolist() == [[4, 40], [0, 0], [8, 80], [0, 0]]
+    sparse = cluster_sums(np.array([[4, 40], [8, 80]], np.uint8), clusters, index)
+    assert sparse.toarray().tolist() == dense.tolist()
+    other = np.arange(12.0).reshape(4, 3)
+    for found, alone in zip(resample_all([dense, sparse, other], 120, 5), (dense, dense, other), strict=True):
+        np.testing.assert_allclose(found, resample_sums(alone, 120, 5))
 
 
 def test_draws_are_sums_of_as_many_clusters_with_replacement() -> None:
