@@ -89,13 +89,13 @@ def train(folder: Path, begun: float, records: int) -> dict[str, Any]:
     imported, seen = now(begun), []
 
     def progress(done: int, *_: object, **__: object) -> None:
-        seen.append((done, now(begun)))
+        seen.append((done, now(begun), peak()))
 
     config = TrainConfig(backbone=str(folder / "backbone"), tuning="full", encoder="resnet18-tiny", batch_size=64,
                          steps=2, max_length=256)
     run(folder / "instructions", folder / f"run{records}", config, store_path=folder / "store", progress=progress)
     first = next(each for each in seen if each[0] == 1)
-    return {"import": imported, "first step": first[1], "memory MB": peak(), "whole run": now(begun)}
+    return {"import": imported, "first step": first[1], "memory MB": first[2], "whole run": now(begun)}
 
 
 def generate(folder: Path, begun: float, records: int) -> dict[str, Any]:
