@@ -217,9 +217,9 @@ def form_of(artefact: Manifest) -> Form:
 
 def form_asked(store: Store, tables: Store | None) -> Form:
     """The form for a store, and for one of tables beside it; raises MedReportError where these are not that."""
-    if tables is None or store.kind.prompts != "pool":
+    if tables is None or not store.kind.has_signals:
         return FORMS[store.kind.prompts]
-    if tables.kind.prompts != "tables":
+    if tables.kind.has_signals:
         raise MedReportError(f"{tables.path}: a store of {tables.kind.name}, where --tables takes one of tables",
                              "give the store of an EMG data set")
     return FORMS[WITH_TABLES]
