@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
@@ -49,18 +50,23 @@ def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[Pred
             raise MedReportError(f"record {row.record_id}: predicted twice (predictions {seen[key]} and {number})",
                                  "score one run at a time, one prediction per record")
         seen[key] = number
-    checked = [replace(row, prediction=normalise(row.prediction), reference=normalise(row.reference or ""))
+    checked = [_with(row, prediction=normalise(row.prediction), reference=normalise(row.reference or ""))
                for row in rows]
     empty = next((row for row in checked if not (row.reference or "").strip()), None)
     if empty is not None:
         raise MedReportError(f"record {empty.record_id}: its reference is empty",
                              "leave out records without a report, e.g. by `prepare --min-words 1`")
     japanese = _is_japanese([row.reference or "" for row in checked if _tag(language or row.language) is None])
-    checked = [replace(row, language=_language(language or row.language, row.reference or "", japanese))
+    checked = [_with(row, language=_language(language or row.language, row.reference or "", japanese))
                for row in checked]
     for row in checked:
         _check_script(row)
     return checked
+
+
+def _with(row: PredictionRow, **values: Any) -> PredictionRow:
+    """A row with other values; itself where it has them already, which is cheaper by far."""
+    return row if all(getattr(row, name) == value for name, value in values.items()) else replace(row, **values)
 
 
 def _check_script(row: PredictionRow) -> None:

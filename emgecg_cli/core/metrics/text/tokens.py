@@ -138,4 +138,5 @@ def _is_abbreviated(before: str) -> bool:
 
 def treebank_words(text: str) -> list[str]:
     """Lower-cased Treebank tokens of NLTK's `word_tokenize`, sentences cut by `split_sentences`."""
-    return [token.lower() for sentence in split_sentences(text) for token in treebank_tokens(sentence)]
+    tokens = [token for sentence in split_sentences(text) for token in treebank_tokens(sentence)]
+    return tokens if text == text.lower() else [token.lower() for token in tokens]
