@@ -59,6 +59,7 @@ def alone(inputs: tuple[Path, Path], backbone_folder: Path, tmp_path_factory: py
     return folder / "run"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_a_file_is_honoured_and_a_killed_run_goes_on_exactly(kind: str, inputs: tuple[Path, Path], tmp_path: Path,
                                                              backbone_folder: Path, alone: Path) -> None:

@@ -152,8 +152,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
         pace = Pace(parallel, start, steps, config.checkpoint_minutes, asked)
         for step in range(start, steps):
             factor = learning_rate_factor(step, steps, config.schedule, config.warmup)
-            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * factor
+            _set_rates(optimizer, base_rates, factor)
             losses = _one_step(parallel, objective, optimizer, list(islice(batches, accumulate)), step, totals_of(step),
                                config, augmentations)
             done = step + 1
@@ -161,9 +160,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
             wanted = pace.look(done) if pace.is_due(done) else Wanted(False, False)
             if pace.done == done:
                 log.flush()
-                if watch.progress:
-                    watch.progress(done, steps, loss=log.last_loss, records=f"{clock.speed * parallel.world:.3g}/s",
-                                   data_wait=f"{clock.data_wait:.1%}")
+                _tell(watch, done, steps, log.last_loss, clock, parallel.world)
             if validation and not wanted.stop and validation.is_due(done, steps):
                 validation.evaluate(done, parallel, objective, log)
             on_time = wanted.checkpoint or done % config.checkpoint_every == 0
@@ -180,6 +177,19 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
     kept = validation.keep_best(steps, parallel, objective, optimizer) if validation else None
     return LoopResult(steps, log.last_loss, clock.seconds, clock.speed * parallel.world, clock.data_wait,
                       kept.step if kept else steps, kept.losses if kept else None)
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, base_rates: Sequence[float], factor: float) -> None:
+    """The learning rates of a step."""
+    for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+        group["lr"] = rate * factor
+
+
+def _tell(watch: Watch, done: int, steps: int, loss: float, clock: Clock, world: int) -> None:
+    """Show how far it is, and how fast."""
+    if watch.progress:
+        watch.progress(done, steps, loss=loss, records=f"{clock.speed * world:.3g}/s",
+                       data_wait=f"{clock.data_wait:.1%}")
 
 
 @dataclass(frozen=True)
