@@ -99,14 +99,14 @@ def train(folder: Path, begun: float, records: int) -> dict[str, Any]:
 
 
 def generate(folder: Path, begun: float, records: int) -> dict[str, Any]:
-    """Seconds to the first batch of reports of the whole train split, of which no more are written."""
+    """When the first chunk of reports of the test split was generated, a twentieth of all records."""
     from emgecg_cli.core.config import GenerateConfig
     from emgecg_cli.core.generation.run import open_task
 
     imported = now(begun)
-    task = open_task(folder / f"run{records}", None, GenerateConfig(split="train", batch_size=64, max_new_tokens=2))
+    task = open_task(folder / f"run{records}", None, GenerateConfig(split="test", batch_size=64, max_new_tokens=2))
     job = task.job()
-    task.reporter(job).rows(job.batches[0])
+    task.reporter(job).rows(job.chunks[0])
     return {"import": imported, "first step": now(begun), "memory MB": peak()}
 
 

@@ -17,7 +17,8 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.records import OWN, Inputs, Instead, check_held
 from emgecg_cli.core.instructions.build import Instructions
-from emgecg_cli.core.instructions.render import render_prompt
+from emgecg_cli.core.instructions.render import Renderer, render_prompt
+from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.manifest import Manifest
 from emgecg_cli.core.models.backbones import check_positions, positions_of
 from emgecg_cli.core.models.run_files import train_subjects
@@ -125,8 +126,9 @@ def plan_job(inputs: Inputs, tokenizer: Any, config: GenerateConfig) -> Job:
             others = dict(shuffle_between_patients(those, subjects, config.seed))
         for i, other in others.items():
             sources[i][name] = other
-    lengths = {i: len(render_prompt(inputs.messages(i, sources[i]), tokenizer,
-                                    inputs.placeholders(i, inputs.text_counts, sources[i]))) for i in chosen}
+    renderer = Renderer(tokenizer, 0, turn_end(tokenizer))  # renders a prompt that many share once
+    lengths = {i: len(renderer.prompt(inputs.messages(i, sources[i]),
+                                      inputs.placeholders(i, inputs.text_counts, sources[i]))) for i in chosen}
     zeros = frozenset(name for name, how in said.items() if how == "zeros")
     return Job(inputs.store, inputs.instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), sources, zeros,
                config)

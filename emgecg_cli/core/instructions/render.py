@@ -72,7 +72,7 @@ class Renderer:
             if not messages or messages[-1]["role"] != "assistant":
                 raise MedReportError("a training conversation must end with an assistant message",
                                      "rebuild the instructions")
-            prompts.append(self._prompt(messages, placeholders))
+            prompts.append(self.prompt(messages, placeholders))
             texts.append(text_of(messages[-1]["content"]))
             if self.end.text and self.end.text in texts[-1]:
                 raise MedReportError(f"a report contains '{self.end.text}', by which the chat template ends a turn",
@@ -80,7 +80,8 @@ class Renderer:
         answers = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return [self._joined(prompt, list(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
 
-    def _prompt(self, messages: Sequence[Mapping[str, Any]], placeholders: Mapping[str, int] | None) -> list[int]:
+    def prompt(self, messages: Sequence[Mapping[str, Any]], placeholders: Mapping[str, int] | None) -> list[int]:
+        """See `render_prompt`."""
         shared = repr((_before_answer(messages), placeholders))
         if shared not in self._prompts:
             if len(self._prompts) >= PROMPTS_KEPT:
