@@ -145,6 +145,7 @@ class Chunk:
 
     def __init__(self, model: Any, fusion: PrefixKV, size: int, longest_prompt: int, lengths: np.ndarray) -> None:
         self.model, self.fusion, self.size, self.lengths = model, fusion, size, lengths
+        self.made: dict[str, list[list[int]]] = {}
         rng = np.random.default_rng(1)
         widths = np.sort(rng.integers(longest_prompt // 2, longest_prompt + 1, len(lengths)))
         self.prompts = [rng.integers(3, model.config.vocab_size, width).tolist() for width in widths]
@@ -156,7 +157,7 @@ class Chunk:
         return ids.to(self.model.device), mask.to(self.model.device)
 
     @torch.no_grad()
-    def static(self) -> list[list[int]]:
+    def static(self) -> None:
         """Batches by `transformers`, each until its longest report ends."""
         made = []
         for at in range(0, len(self.lengths), self.size):
@@ -167,18 +168,18 @@ class Chunk:
                 self.tokens[numbers], input_ids=ids, attention_mask=mask, generation_config=settings,
                 stopping_criteria=StoppingCriteriaList([EndsAt(self.lengths[numbers], ids.shape[1])]))
             made += [row[:self.lengths[i]] for i, row in zip(numbers, output.tolist(), strict=True)]
-        return made
+        self.made["static"] = made
 
     @torch.no_grad()
-    def refilled(self) -> list[list[int]]:
+    def refilled(self) -> None:
         """Rows that come and go, as `generate` writes a chunk."""
         def begin(numbers: list[int]) -> tuple[Rows, Tensor]:
             return read_prompts(self.fusion, self.model, self.tokens[numbers], None, *self.padded(numbers))
 
         choice = ChoiceOfLength(GenerateConfig(batch_size=self.size), int(self.lengths.max()), TurnEnd((), ()), None)
         choice.lengths = self.lengths
-        return write_refilled([str(i) for i in range(len(self.lengths))], begin, choice, len(self.prompts[-1]),
-                              self.model.device, lambda ended: None)
+        self.made["refilled"] = write_refilled([str(i) for i in range(len(self.lengths))], begin, choice,
+                                               len(self.prompts[-1]), self.model.device, lambda ended: None)
 
 
 def refilling(model: Any, sizes: list[int], given: argparse.Namespace) -> None:
@@ -186,12 +187,13 @@ def refilling(model: Any, sizes: list[int], given: argparse.Namespace) -> None:
     fusion = PrefixKV(model)
     for size in sizes:
         lengths, origin = report_lengths(given.reports, size * BATCHES)
+        if given.smallest:
+            lengths = np.minimum(lengths, given.new_tokens + 2)
         chunk = Chunk(model, fusion, size, given.prompt, lengths)
         batches = [lengths[at:at + size] for at in range(0, len(lengths), size)]
         steps = sum(len(batch) * int(batch.max()) for batch in batches)
-        same = sum(a == b for a, b in zip(chunk.static(), chunk.refilled(), strict=True))
-        spent = interleaved({"static": lambda c=chunk: c.static(), "refilled": lambda c=chunk: c.refilled()},
-                            given.rounds, model.device)
+        spent = interleaved({"static": chunk.static, "refilled": chunk.refilled}, given.rounds, model.device)
+        same = sum(a == b for a, b in zip(chunk.made["static"], chunk.made["refilled"], strict=True))
         tokens = int(lengths.sum())
         print(f"batch {size}, {len(lengths)} records, {origin}: mean {lengths.mean():.1f} tokens, longest "
               f"{lengths.max()}; static batches make {steps / tokens:.2f} times the useful steps; "
