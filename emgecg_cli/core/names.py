@@ -122,6 +122,7 @@ ENCODERS = {
 PROJECTORS = {
     "mlp": _CORE + "models.projector:mlp_projector",
     "linear": _CORE + "models.projector:linear_projector",
+    "mlp-gelu": _CORE + "models.projector:gelu_projector",
 }
 # name -> fusion(backbone, layers) -> Fusion
 FUSIONS = {

@@ -33,6 +33,7 @@ _OF_KIND: dict[str, dict[str, str]] = {
         "details.model.backbone": "text", "details.model.revision": "text?", "details.model.tuning": "text",
         "details.model.encoder": "text", "details.model.projector": "text", "details.model.fusion": "text",
         "details.model.signal_tokens": "count", "details.model.token_norm": "text",
+        "details.model.token_lengths": "lengths~",
         "details.model.tokens_from": "text~", "details.model.fusion_layers": "text~", "details.model.values": "text~",
         "details.model.emg_reshape": "text~", "details.model.emg_dropout": "number~", "details.turn": "object?",
         "details.turn.end": "tokens", "details.turn.stop": "tokens", "details.turn.text": "text?"},
@@ -70,13 +71,16 @@ def _why_not(value: Any, wanted: str) -> str | None:
 
 
 _CALLED = {"object": "an object", "hashes": "a table of files and their hashes", "tokens": "a list of token ids",
-           "parts": "a table of what trains"}
+           "lengths": "a list of lengths",           "parts": "a table of what trains"}
 
 
 def _fits(value: Any, word: str) -> bool:
     """Whether a value is what this word stands for."""
     if word == "hashes":
         return isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values())
+    if word == "lengths":
+        return isinstance(value, list) and bool(value) and all(_fits(one, "number") and 0 < one < LARGEST
+                                                               for one in value)
     if word == "tokens":
         return isinstance(value, list) and bool(value) and all(_fits(token, "count") for token in value)
     if word == "parts":

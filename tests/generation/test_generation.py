@@ -17,9 +17,10 @@ from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import SIGNALS, Places, generate_reports, reports, shuffle_between_patients
+from emgecg_cli.core.generation import SIGNALS, Places, generate_reports, reports
 from emgecg_cli.core.generation.job import BATCHES, plan_job
 from emgecg_cli.core.inputs.records import open_inputs
+from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import PLACEHOLDER
 from emgecg_cli.core.manifest import file_hashes, hashes_of, package_versions, read_manifest

@@ -52,8 +52,8 @@ def check(model: ReportModel, monkeypatch: pytest.MonkeyPatch, batch: Batch,
           inputs: dict[str, Tensor] | None = None, tolerance: float = 1e-6) -> None:
     """Chunks of three tokens and of one give the loss and the gradients of all at once."""
     shapes: list[int] = []
-    monkeypatch.setattr(objectives, "weighted_loss", lambda logits, labels, weights, whole=objectives.weighted_loss:
-                        (shapes.append(len(logits)), whole(logits, labels, weights))[1])
+    monkeypatch.setattr(objectives, "token_losses", lambda logits, labels, whole=objectives.token_losses:
+                        (shapes.append(len(logits)), whole(logits, labels))[1])
     loss, gradients = differentiated(model, inputs or {}, batch)
     assert shapes == [15] and len(gradients) > 1 and all(g.abs().max() > 0 for g in gradients.values())
     for tokens in (3, 1):

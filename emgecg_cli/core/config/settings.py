@@ -132,7 +132,7 @@ def settings_of(config: Any) -> dict[str, Any]:
     """The settings a result depends on: all but the free ones, and those that are unsaid."""
     settings: Mapping[str, Setting] = described(type(config))
     return {name: value for name, value in vars(config).items()
-            if not settings[name].free and not (settings[name].unsaid and value is None)}
+            if not settings[name].free and not (settings[name].unsaid and value == getattr(type(config), name))}
 
 
 def refuse_wrong(config: Any, named: Callable[[str], str], file_of: Callable[[str], str]) -> None:

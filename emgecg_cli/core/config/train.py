@@ -111,8 +111,9 @@ class TrainConfig:
     signal_tokens: int = setting(1, MODEL, "Signal tokens N (MEIT: 1).", OF_SIGNALS, least=1, most=1024)
     tokens_from: str = setting("pooled", MODEL, "pooled (all of one vector, MEIT) or temporal (one a stretch of time).",
                                OF_SIGNALS, known=("pooled", "temporal"))
-    token_norm: str = setting("unit", MODEL, "Length of a signal token: unit (MEIT), rms (sqrt of its width) or none.",
-                              OF_SIGNALS, known=("unit", "rms", "none"))
+    token_norm: str = setting("unit", MODEL, "Length of a signal token: unit (MEIT), rms (sqrt of its width), matched "
+                              "(measured on the backbone's own text) or none.", OF_SIGNALS,
+                              known=("unit", "rms", "matched", "none"))
 
     tuning: str = setting("lora", TUNING, "The backbone's: lora, qlora, full or frozen.",
                           known=("lora", "qlora", "full", "frozen"), noun="tuning")
@@ -170,6 +171,11 @@ class TrainConfig:
                                 "where there are any, else words).", OF_SIGNALS, noun="encoder loss",
                                 known=("none", "codes", "words", "auto"))
     encoder_loss_weight: float = setting(3.0, LOSS, "Weight of that loss.", OF_ENCODER_LOSS, positive=True)
+    word_steps: int = setting(0, LOSS, "Steps in which signal tokens learn to name the words of reports, through the "
+                              "backbone's own word embeddings, before any report (--fusion splice).", OF_SIGNALS,
+                              unsaid=True, least=0, most=10**9)
+    word_loss: float = setting(0.0, LOSS, "Weight of that loss beside the report's, after those steps.", OF_SIGNALS,
+                               unsaid=True, least=0)
     augment: str = setting("none", LOSS, "none, or any of roll,gain,noise.", OF_RECORDINGS, noun="augmentation",
                            known=("roll", "gain", "noise"), several=True, hints=("none", "roll,gain,noise"))
 
@@ -189,6 +195,8 @@ class TrainConfig:
         "last and no --track.", least=1)
     val_limit: int | None = setting(None, LOGS, "Evaluate on N records of the val split only, drawn by the seed.",
                                     OF_VAL, unsaid=True, least=1)
+    paired_loss: bool = setting(False, LOGS, "At each evaluation also the loss with another patient's recording, and "
+                                "the paired difference: whether the model reads its input.", OF_VAL, unsaid=True)
     select: str = setting("best", LOGS, "Keep the best weights on the val split, or the last.", known=("best", "last"))
     track: str = setting("none", LOGS, "Send losses also to tensorboard (files in the run) or wandb (the network).",
                          free=True, noun="tracker", known=("tensorboard", "wandb"), several=True,

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from emgecg_cli.core.artifacts import SPLITS
@@ -16,6 +15,7 @@ from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.records import OWN, Inputs, Instead, check_held
+from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import Renderer, render_prompt
 from emgecg_cli.core.instructions.turns import turn_end
@@ -188,22 +188,3 @@ def check_signal(run: Path, inputs: Inputs, config: GenerateConfig) -> str:
     if said.get("values") == "zeros" and "values" not in inputs.sources:
         raise MedReportError(f"--signal zeros: {run} reads values as text", "give --signal none or shuffled")
     return joined_signal(said)
-
-
-def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int) -> dict[int, int]:
-    """A seeded permutation that gives every record the recording of another patient.
-
-    Raises MedReportError when one patient has more than half of the records: then none exists.
-    """
-    rng = np.random.default_rng(seed)
-    by_subject: dict[str, list[int]] = {}
-    for i in rng.permutation(indices).tolist():
-        by_subject.setdefault(subjects[i], []).append(i)
-    groups = sorted(by_subject.values(), key=len, reverse=True)  # stable: equal sizes stay in random order
-    largest = len(groups[0])
-    if 2 * largest > len(indices):
-        raise MedReportError(f"one patient has {largest} of {len(indices)} records: no shuffle between patients exists",
-                             "choose another --split, or a larger --limit")
-    # Patients lie in blocks; a shift by the largest block takes every record out of its own.
-    ordered = [i for group in groups for i in group]
-    return dict(zip(ordered, ordered[largest:] + ordered[:largest], strict=True))

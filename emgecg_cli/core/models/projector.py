@@ -7,13 +7,15 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+HIDDEN = 512
+
 
 class Projector(nn.Module):
     """Wraps `layers` (rows, E) -> (rows, tokens * dim), which turn each feature vector into `tokens` signal tokens.
 
     `norm` gives each token one length. "unit" is length 1 (MEIT). "rms" is length sqrt(dim), as long as a
-    normed text state: a unit token tiled over the heads is far shorter, which pretrained projections may
-    tolerate and random ones learn to use only slowly. "none" leaves tokens as they are, as LLaVA does.
+    normed text state of a backbone that learns from scratch. "matched" is a length measured on the backbone's own text,
+    which `token_length.match` sets. "none" leaves tokens as they are, as LLaVA does.
     """
 
     def __init__(self, layers: nn.Module, tokens: int, dim: int, norm: str) -> None:
@@ -21,7 +23,7 @@ class Projector(nn.Module):
         self.layers = layers
         self.tokens = tokens
         self.dim = dim
-        self.length = {"unit": 1.0, "rms": math.sqrt(dim), "none": None}[norm]
+        self.length = {"unit": 1.0, "rms": math.sqrt(dim), "matched": 1.0, "none": None}[norm]
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, M, E) -> (B, M * tokens, dim). BatchNorm layers see all B * M vectors."""
@@ -41,3 +43,12 @@ def linear_projector(width: int, tokens: int, dim: int, norm: str = "unit") -> P
     """One linear layer and a BatchNorm without scale: enough for a backbone that learns to read it from scratch."""
     out = tokens * dim
     return Projector(nn.Sequential(nn.Linear(width, out), nn.BatchNorm1d(out, affine=False)), tokens, dim, norm)
+
+
+def gelu_projector(width: int, tokens: int, dim: int, norm: str = "unit") -> Projector:
+    """LLaVA-1.5's projector, Linear E -> 512, GELU, Linear 512 -> N * dim, on standardised features.
+
+    No BatchNorm follows the last layer, so that a token means the same in a batch of 8 as alone.
+    """
+    return Projector(nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, HIDDEN), nn.GELU(),
+                                   nn.Linear(HIDDEN, tokens * dim)), tokens, dim, norm)

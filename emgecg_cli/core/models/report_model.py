@@ -69,8 +69,8 @@ class ReportModel(nn.Module):
         return bool(getattr(self.backbone.config, "is_encoder_decoder", False))
 
     def forward(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int = 0,
-                present: Inputs | None = None, **prompt: Tensor) -> tuple[Tensor, Tensor | None]:
-        """input_ids and attention_mask (B, T) -> logits (B, T, vocabulary), features (B, E).
+                present: Inputs | None = None, **prompt: Tensor) -> tuple[Tensor, Joined]:
+        """input_ids and attention_mask (B, T) -> logits (B, T, vocabulary), and what the towers saw.
 
         `logits_to_keep` > 0 gives the logits of the last so many positions only. An encoder-decoder backbone takes its
         decoder's ids as `input_ids`, and `prompt_ids` and `prompt_mask` for its encoder.
@@ -78,7 +78,7 @@ class ReportModel(nn.Module):
         seen = self.see(inputs, present)
         output = self.fusion.forward(seen.tokens, seen.valid, input_ids=input_ids, attention_mask=attention_mask,
                                      use_cache=False, logits_to_keep=logits_to_keep, **self._parts(seen), **prompt)
-        return output.logits, seen.features
+        return output.logits, seen
 
     def see(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
         """What the towers make of the inputs there are."""

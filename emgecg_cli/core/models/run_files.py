@@ -26,6 +26,7 @@ from emgecg_cli.core.models.backbones import fingerprint, grow_embeddings, load_
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model
 from emgecg_cli.core.models.hub import cached, locate, not_asked_for
 from emgecg_cli.core.models.report_model import OWN_WEIGHTS, ReportModel
+from emgecg_cli.core.models.token_length import match
 from emgecg_cli.core.models.tuning import ADAPTED, base_of, embeddings
 
 SIGNAL_FILE = "signal.safetensors"
@@ -101,6 +102,8 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
         tokenizer = load_tokenizer(run)
         backbone = load_run_backbone(run, manifest, tokenizer, dtype, device, moved=moved, download=download)
         model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings}, seed=0)
+        if settings["token_norm"] == "matched":
+            match(model, settings["token_lengths"])
         weights = as_named_now(load_file(run / SIGNAL_FILE), settings["encoder"])
         expected = model.own_weights()
         wrong = sorted(set(weights) ^ set(expected)) or \

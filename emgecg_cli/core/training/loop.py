@@ -61,10 +61,11 @@ class LoopSettings(Protocol):
 @dataclass(frozen=True)
 class Watch:
     """Who watches a training: `progress` is told how far it is; `on_interrupt` is called at the first Ctrl-C, which
-    then waits for the end of the step, and None leaves Ctrl-C as it is."""
+    then waits for the end of the step, and None leaves Ctrl-C as it is; `say` is told what is worth saying."""
 
     progress: Progress | None = None
     on_interrupt: OnInterrupt | None = None
+    say: Callable[[str], None] | None = None
 
 
 NOBODY = Watch()

@@ -17,12 +17,10 @@ from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.config.files import CONFIG_FILE, write_config
 from emgecg_cli.core.config.settings import settings_of
-from emgecg_cli.core.config.train import looks_at_val
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.inputs.batch import TextRecords
 from emgecg_cli.core.inputs.drawn.values import drawn_records
 from emgecg_cli.core.inputs.records import Inputs, open_inputs
-from emgecg_cli.core.inputs.rendered import RenderedSplit, lengths_about, render_split, words_of
+from emgecg_cli.core.inputs.rendered import lengths_about, words_of
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
 from emgecg_cli.core.instructions.turns import turn_end, without_words
 from emgecg_cli.core.manifest import (
@@ -36,7 +34,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
     write_manifest,
 )
-from emgecg_cli.core.models.backbones import check_positions, end_ids, positions_of
+from emgecg_cli.core.models.backbones import end_ids
 from emgecg_cli.core.models.builders import SETTINGS
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import save_run_files
@@ -46,14 +44,12 @@ from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.batches import BatchPlan
+from emgecg_cli.core.training.before import drowned, losses_with_and_without, match_tokens
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, STAGE1, telling_where
 from emgecg_cli.core.training.encoder_targets import (
     AUTO,
     LEAST_RECORDS,
-    Targets,
     choose_loss,
-    encoder_targets,
-    target_matrix,
 )
 from emgecg_cli.core.training.group import as_launched, together
 from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
@@ -62,10 +58,13 @@ from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.pace import OnInterrupt
 from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.records import records_of, validation_of
 from emgecg_cli.core.training.setup import make_backbone, make_model, optimizer_maker, resolve_machine
 from emgecg_cli.core.training.stage1 import run_stage1
 from emgecg_cli.core.training.tracking import open_trackers, parse_trackers
-from emgecg_cli.core.training.validation import VALIDATION_FILE, Validation
+from emgecg_cli.core.training.validation import VALIDATION_FILE
+from emgecg_cli.core.training.word_stage import STAGE as WORDS
+from emgecg_cli.core.training.word_stage import run_word_stage, word_alignment
 
 OnStart = Callable[[Start], None]
 Say = Callable[[str], None]
@@ -115,7 +114,7 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
         return _finished(out, plan)
     with telling_where(out), together(config, out, plan) as (parallel, claimed):
         result = _train(parallel, claimed, inputs, store, instructions, out, config, on_start,
-                        Watch(progress, on_interrupt), (say or _nobody) if open_choice else None)
+                        Watch(progress, on_interrupt, say), (say or _nobody) if open_choice else None)
         if parallel.is_main:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
             claimed.finish()
@@ -138,13 +137,15 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     turn = turn_end(tokenizer, end_ids(backbone))
     model = make_model(backbone, config)
     rows = table_of_what_trains(_parts(model, config))
-    records, targets = _records(model, tokenizer, store, shown, config, "train", needed=chosen is None)
+    records, targets = records_of(model, tokenizer, store, shown, config, "train", needed=chosen is None)
     turn = without_words(turn, tokenizer.eos_token_id,
                          partial(words_of, records.rendered, store, tokenizer, len(turn.ids)))
-    validation = _validation(model, tokenizer, store, shown, config, targets, out,
+    token_lengths = match_tokens(model, records) if config.token_norm == "matched" else None
+    alignment = word_alignment(model, records.rendered) if config.word_steps or config.word_loss else None
+    validation = validation_of(model, tokenizer, store, shown, config, targets, out,
                              len(records) // (config.batch_size * parallel.world * config.gradient_accumulation))
     objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
-                          eos_weight=config.eos_loss_weight)
+                          eos_weight=config.eos_loss_weight, alignment=alignment, word_weight=config.word_loss)
     if parallel.kind == "zero3":  # a call of the head gathers it, and processes may need a different number of calls
         objective.output = None
     plan = BatchPlan(records.rendered.lengths, config.batch_size * parallel.world, config.seed, parallel.world,
@@ -161,11 +162,17 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     with explained(config):
         if first:
             run_stage1(parallel, model, tokenizer, first, out, config, watch)
+        if alignment is not None and config.word_steps:
+            run_word_stage(parallel, model, alignment, records, out, config, watch)
         if config.freeze_encoder:
             for name in model.towers:
                 model.towers[name].encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         probe(parallel, prepared, records, partial(lengths_about, records.rendered, shown), config)
+        if len(model.towers) and not claimed.resuming:
+            warning = drowned(*losses_with_and_without(parallel, prepared, records))
+            if warning and parallel.is_main and watch.say:
+                watch.say(warning)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         validation=validation, watch=watch,
                         track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config),
@@ -183,10 +190,11 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
         write_config(out / CONFIG_FILE, to_write(replace(config, encoder_loss=AUTO) if chosen else config), "train",
                      "run")
         logs = ["metrics.jsonl", CONFIG_FILE, *([VALIDATION_FILE] if evaluated else []),
-                *([f"{STAGE1}/metrics.jsonl"] if first else [])]
+                *([f"{STAGE1}/metrics.jsonl"] if first else []),
+                *([f"{WORDS}/metrics.jsonl"] if config.word_steps else [])]
         details = {
             "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,
-            "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model),
+            "machine": machine, "encoder_targets": targets.names, "model": _model_details(config, model, token_lengths),
             "turn": turn.details(),
             "trains": [asdict(row) for row in rows], "kept_step": loop.kept, "validation": loop.validation,
             "files": file_hashes(out, [*saved, *logs])} | _table_details(shown)
@@ -227,42 +235,6 @@ def _table_details(shown: Inputs) -> dict[str, Any]:
     return {"tables": {"references": hash_of(held) if held else None, "random_seed": shown.values.random_seed}}
 
 
-def _records(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
-             split: str, targets: Targets | None = None, needed: bool = True) -> tuple[TextRecords, Targets]:
-    """The records of a split, and the encoder's targets: of the train split, or those given."""
-    sample = (config.val_limit, config.seed) if split == "val" and config.val_limit else None
-    backbone: Any = model.backbone
-    rendered = render_split(store, shown, tokenizer, config.max_length, model.placeholders, split, sample,
-                            positions_of(backbone))
-    if targets is None:
-        targets = encoder_targets(config.encoder_loss, store, rendered, needed)
-        matrix = targets.matrix
-    else:
-        matrix = target_matrix(config.encoder_loss, targets.names, store, rendered)
-    if isinstance(rendered, RenderedSplit):
-        whole, *parts = rendered.longest
-        check_positions(backbone, max(parts) if model.encoder_decoder else whole,
-                        f"the longest conversation of the {split} split", "give a smaller --max-length")
-    start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
-    return TextRecords(shown, rendered, matrix, tokenizer.pad_token_id, start, model.preprocessing), targets
-
-
-def _validation(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,
-                targets: Targets, out: Path, epoch: int) -> Validation | None:
-    """Evaluation on the val split every `epoch` steps, or as asked; None if the store has no such split, or nothing
-    asks for it."""
-    if not looks_at_val(config):
-        return None
-    if not len(store.reported("val")):
-        if config.select == "best":
-            raise MedReportError(f"{store.path}: no record in the val split, by which the best weights are chosen",
-                                 "give --select last, or prepare the store with a val share")
-        return None
-    records, _ = _records(model, tokenizer, store, shown, config, "val", targets)
-    return Validation(records, records.rendered.lengths, config.batch_size, config.evaluate_every or max(1, epoch),
-                      config.select == "best", out, last=config.select == "best" or config.track != "none")
-
-
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
     """The parts of a model and how each is tuned, for the table of what trains; those of several towers by input."""
     parts: dict[str, Any] = {}
@@ -277,11 +249,12 @@ def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
     return parts | {"backbone": (model.backbone, config.tuning)}
 
 
-def _model_details(config: TrainConfig, model: ReportModel) -> dict[str, Any]:
+def _model_details(config: TrainConfig, model: ReportModel, token_lengths: list[float] | None) -> dict[str, Any]:
     """What `load_run` builds the model from."""
     chosen = ("backbone", "tuning", "new_tokens", *SETTINGS)
     revision = getattr(model.backbone.config, "_commit_hash", None)  # of a hub model, so that it stays the same one
-    return {key: getattr(config, key) for key in chosen} | {"revision": revision}
+    measured = {} if token_lengths is None else {"token_lengths": token_lengths}
+    return {key: getattr(config, key) for key in chosen} | {"revision": revision} | measured
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> TrainResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,10 @@ class Evaluation:
 class Validation:
     """Computes the losses of `records` every `every` steps and writes them to `run/validation.jsonl`.
 
+    `shuffled` are the same records in the same order, shown what another patient's show, and their lengths: `paired` is
+    then by how many nats a token their reports are less likely at the mean, record by record, and `paired_error` the
+    standard error of that.
+
     Batches hold `batch_size` records of each process. `last` evaluates after the last step whatever its number. With
     `keep` training ends with the weights of the evaluation with the lowest `by`; a copy of the best so far lies beside
     the checkpoints, and so does the one that was best at the newest checkpoint, from where a killed run resumes.
@@ -49,6 +54,7 @@ class Validation:
     run: Path
     last: bool = True
     by: str = "report"
+    shuffled: tuple[Records, np.ndarray] | None = None
     evaluations: list[Evaluation] = field(default_factory=list)
     at_checkpoint: int | None = None
 
@@ -82,7 +88,11 @@ class Validation:
     def evaluate(self, step: int, parallel: Parallel, objective: nn.Module, log: StepLog) -> None:
         """Compute the losses now, and keep these weights if they are the best so far (collective)."""
         log.flush()
-        losses = evaluate(parallel, objective, self.records, self.lengths, self.batch_size)
+        losses, real = evaluate(parallel, objective, self.records, self.lengths, self.batch_size)
+        if self.shuffled:
+            _, others = evaluate(parallel, objective, *self.shuffled, self.batch_size)
+            seen = (real > 0) & (others > 0)  # a few are left out where processes could not share them
+            losses |= paired((others - real)[seen])
         self.evaluations.append(Evaluation(step, losses))
         if self.keep and self.best.step == step:
             state, _ = parallel.state(objective, None)
@@ -123,12 +133,20 @@ class Validation:
                 path.unlink()
 
 
+def paired(differences: np.ndarray) -> dict[str, float]:
+    """The mean of differences (n), and its standard error."""
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return {"paired": float(differences.mean()), "paired_error": spread / math.sqrt(len(differences))}
+
+
 @torch.no_grad()
 def evaluate(parallel: Parallel, objective: nn.Module, records: Records, lengths: np.ndarray,
-             batch_size: int) -> dict[str, float]:
-    """The objective's losses over all records, in evaluation mode (collective)."""
+             batch_size: int) -> tuple[dict[str, float], np.ndarray]:
+    """The objective's losses over all records, in evaluation mode, and the loss of each report (n), nats a token, zeros
+    of an objective without reports (collective)."""
     totals = records.totals(np.arange(len(records)))
     sums: dict[str, torch.Tensor] = {}
+    each = torch.zeros(len(records), device=parallel.device)
     training = objective.training
     objective.eval()
     for batch in _batches(parallel, records, lengths, batch_size):
@@ -137,9 +155,11 @@ def evaluate(parallel: Parallel, objective: nn.Module, records: Records, lengths
             losses = objective(inputs, on_device, totals)
         for name, value in {"total": losses.total, **losses.parts}.items():
             sums[name] = sums.get(name, 0) + value.float()
+        if losses.each is not None:
+            each[torch.tensor(batch.indices)] = losses.each.float()
     objective.train(training)
     values = parallel.sum(torch.stack(list(sums.values()))).tolist()
-    return dict(zip(sums, values, strict=True))
+    return dict(zip(sums, values, strict=True)), parallel.sum(each).cpu().numpy().astype(np.float64)
 
 
 def _batches(parallel: Parallel, records: Records, lengths: np.ndarray, batch_size: int) -> Iterator[Any]:

@@ -7,7 +7,8 @@ class instances, not closures, so that a deep copy of the model points to the co
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +26,7 @@ class FrameHolder(Protocol):
     """What the hooks need of the fusion they belong to."""
 
     frame: Frame | None
+    lengths: dict[nn.Module, float]  # what a unit token is multiplied by, in layers where that is not 1
 
     def implementation(self) -> str:
         """Name of the attention implementation in use."""
@@ -117,7 +119,8 @@ class AttentionHook:
         if frame.memo is not None and module in frame.memo:
             return frame.memo[module]
         assert frame.hidden is not None
-        projected = self.project(module, frame.hidden.to(text.device, text.dtype))
+        hidden = frame.hidden * self.holder.lengths[module] if module in self.holder.lengths else frame.hidden
+        projected = self.project(module, hidden.to(text.device, text.dtype))
         if frame.memo is not None:
             frame.memo[module] = projected
         return projected
@@ -165,6 +168,24 @@ def check_used(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any
     for value in kwargs.values():
         if isinstance(value, PrefixedCache) and not value.used:
             raise RuntimeError(f"prefix fusion: {type(module).__name__} never updated its cache, the prefix is lost")
+
+
+@contextmanager
+def measured_states(modules: Sequence[nn.Module], mask: Tensor) -> Iterator[Callable[[], list[float]]]:
+    """The mean length of the states (B, T, D) that each module is given where `mask` (B, T) says text, asked for after
+    a run inside."""
+    found: dict[nn.Module, float] = {}
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        found[module] = float(states.detach().float().norm(dim=-1)[mask.bool()].mean())
+
+    handles = [module.register_forward_pre_hook(note, with_kwargs=True) for module in modules]
+    try:
+        yield lambda: [found[module] for module in modules]
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class SeenHook:

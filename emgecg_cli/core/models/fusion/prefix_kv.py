@@ -6,7 +6,8 @@ projections, with whatever LoRA they carry. It has no position, is never rotated
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,9 +25,12 @@ from emgecg_cli.core.models.fusion.hooks import (
     PinnedCheckpoint,
     SeenHook,
     check_used,
+    measured_states,
 )
 from emgecg_cli.core.models.fusion.signal_tokens import copies_of_a_row, real_tokens, sequences
 from emgecg_cli.core.models.tuning import base_of
+
+SHARE_OF_TEXT = 0.3  # heard beside the text, and without drowning it, by SmolLM2 and by Gemma 3 (docs/training.md)
 
 
 class PrefixKV:
@@ -63,6 +67,7 @@ class PrefixKV:
                for hook in module._forward_pre_hooks.values()):
             raise RuntimeError("prefix fusion: already attached to this backbone")
         self.layers = _checked_layers(layers, len(self.attention))
+        self.lengths: dict[nn.Module, float] = {}
         self.buffers: list[tuple[nn.Module, CausalBufferHook]] = []
         self.handles = [decoder_stack(self.base).register_forward_pre_hook(SeenHook(self))]
         for index in self.layers:
@@ -78,6 +83,19 @@ class PrefixKV:
         hook = AttentionHook(self, module, FAMILIES[self.config.model_type][1])
         self.handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         self.handles.append(module.register_forward_hook(check_used, with_kwargs=True))
+
+    @torch.no_grad()
+    def measure(self, input_ids: Tensor, attention_mask: Tensor) -> list[float]:
+        """How long a signal token should be in each fused layer: 0.3 of the mean text state its projections see, once
+        it is tiled. Text (B, T), padded behind."""
+        with measured_states([self.attention[index] for index in self.layers], attention_mask) as lengths:
+            self.forward(None, input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        return [SHARE_OF_TEXT * length / math.sqrt(self.heads) for length in lengths()]
+
+    def match(self, lengths: Sequence[float]) -> float:
+        """Take the lengths of `measure`; returns the one the projector is to give."""
+        self.lengths = {self.attention[index]: length for index, length in zip(self.layers, lengths, strict=True)}
+        return 1.0
 
     def implementation(self) -> str:
         """The attention implementation, read at every use because it can be set after attaching."""

@@ -80,6 +80,16 @@ class Splice:
         """One step; see `Fusion`."""
         return self.backbone(**with_positions(self.base, inputs))
 
+    @torch.no_grad()
+    def measure(self, input_ids: Tensor, attention_mask: Tensor) -> list[float]:
+        """How long a signal token should be: as an embedded word is at the mean. Text (B, T), padded behind."""
+        return [float(self._embed(None, None, input_ids, None)[attention_mask.bool()].float().norm(dim=-1).mean())]
+
+    def match(self, lengths: Sequence[float]) -> float:
+        """Take the length of `measure`; returns the one the projector is to give."""
+        (length,) = lengths
+        return length
+
     def detach(self) -> None:
         """Nothing to undo: the backbone was never changed."""
 

@@ -1,0 +1,71 @@
+"""The stage in which signal tokens learn the words of reports, before the backbone sees any: `--word-steps`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.batch import Batch, TextRecords, Totals
+from emgecg_cli.core.inputs.rendered import Split
+from emgecg_cli.core.models.builders import input_embeddings
+from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.word_alignment import WordAlignment, content_words
+from emgecg_cli.core.training.loop import NOBODY, Watch
+from emgecg_cli.core.training.objective import Losses
+from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.stages import train_stage
+
+STAGE = "words"
+MOST_REPORTS = 1 << 16  # that are read to tell content words
+BATCH = 64  # no backbone is run, and words of few reports need many in a batch
+
+
+class NamedWords(nn.Module):
+    """Towers and the loss of their tokens against the words of the report, without a run of the backbone."""
+
+    def __init__(self, model: ReportModel, alignment: WordAlignment) -> None:
+        super().__init__()
+        self.model = model
+        self.alignment = alignment
+
+    def forward(self, inputs: dict[str, Tensor], batch: Batch, totals: Totals) -> Losses:
+        """The loss of a batch as its share of a step; see `Objective`."""
+        loss = self.alignment(self.model.see(inputs, batch.present).tokens, batch.labels) / totals.records
+        return Losses(loss, {"words": loss.detach()})
+
+
+def word_alignment(model: ReportModel, rendered: Split) -> WordAlignment:
+    """The loss of signal tokens against the words of these reports.
+
+    Raises MedReportError where tokens are not as wide as words, and where no word tells reports apart.
+    """
+    embeddings = input_embeddings(model.backbone).detach()
+    if model.fusion.dim != embeddings.shape[1]:
+        raise MedReportError("--word-loss, --word-steps: signal tokens are "
+                             f"{model.fusion.dim} wide, words {embeddings.shape[1]}",
+                             "use --fusion splice, or leave both out")
+    counts, number = np.zeros(len(embeddings)), min(MOST_REPORTS, len(rendered.indices))
+    for answer in islice(rendered.answers(), number):
+        counts[np.unique(answer)] += 1
+    shares = torch.from_numpy(counts / number).float()
+    if not len(content_words(shares)):
+        raise MedReportError("--word-loss, --word-steps: no word tells the reports apart: each is in nearly all of "
+                             "them, or in hardly any", "leave both out")
+    return WordAlignment(embeddings.cpu(), shares)
+
+
+def run_word_stage(parallel: Parallel, model: ReportModel, alignment: WordAlignment, records: TextRecords, out: Path,
+                   config: TrainConfig, watch: Watch = NOBODY) -> None:
+    """Train the projectors, or take what a killed run had trained; see `train_stage`."""
+    own = replace(config, steps=config.word_steps, batch_size=min(BATCH, len(records) // parallel.world),
+                  gradient_accumulation=1)
+    encoders = [model.towers[name].encoder for name in model.towers]
+    train_stage(parallel, STAGE, NamedWords(model, alignment), lambda: (records, records.rendered.lengths), out, own,
+                frozen=[model.backbone, *encoders], smallest=2, watch=watch)
