@@ -38,6 +38,9 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ecg_labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/emg_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/facts.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/near_pairs.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_start.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loss_memory.py
 
 .venv/ready: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'
