@@ -15,6 +15,16 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "1700000000")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none; torch is asked only where such a test was chosen."""
+    chosen = [item for item in items if item.get_closest_marker("gpu")]
+    if chosen:
+        from torch.cuda import is_available  # here, since most tests need no torch
+
+        for item in chosen if not is_available() else []:
+            item.add_marker(pytest.mark.skip(reason="no GPU is seen"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real recordings beside the checkout; tests that need it are skipped where it is not."""
