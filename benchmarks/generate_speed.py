@@ -61,9 +61,11 @@ def make_model(config: LlamaConfig, device: torch.device) -> Any:
     torch.set_default_dtype(torch.bfloat16 if device.type == "cuda" else torch.float32)
     try:
         with device:
-            return LlamaForCausalLM(config).eval()
+            model = LlamaForCausalLM(config).eval()
     finally:
         torch.set_default_dtype(before)
+    model.generation_config.eos_token_id = None  # lengths are given, no token ends a report
+    return model
 
 
 def work_of(model: Any, fusion: PrefixKV | None, rows: int, prompt: int, new: int) -> Callable[[], None]:
