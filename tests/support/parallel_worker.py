@@ -70,10 +70,10 @@ class ReportObjective(nn.Module):
 
     def forward(self, signal: Tensor, ids: Tensor, mask: Tensor, tokens: int, rows: int) -> Share:
         """Shares of a step that holds so many tokens and rows."""
-        logits, features = self.model({"ecg": signal}, ids, mask)
+        logits, seen = self.model({"ecg": signal}, ids, mask)
         labels = torch.where(mask.bool() & (ids >= 0), ids, -100)[:, 1:]
         report = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels.flatten(), reduction="sum") / tokens
-        encoder = (self.head(features.float()).squeeze(-1) - signal.mean((1, 2))).square().sum() / rows
+        encoder = (self.head(seen.features.float()).squeeze(-1) - signal.mean((1, 2))).square().sum() / rows
         return Share(report + encoder, {"report": report.detach()})
 
 

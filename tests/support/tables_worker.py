@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from emgecg_cli.core.recipes import resolve_train_config
-from emgecg_cli.core.training import run, stage1
+from emgecg_cli.core.training import run, stages
 from emgecg_cli.core.training.loop import run_loop
 
 SHORT: dict[str, Any] = dict(backbone="tiny", recipe="emgllm", steps=3, stage1_steps=3, select="last",
@@ -36,7 +36,7 @@ def train(name: str, settings: dict[str, Any], instructions: Path, folder: Path,
         save_file(tensors, folder / loops[-1])
         return result
 
-    stage1.run_loop = run.run_loop = watched
+    stages.run_loop = run.run_loop = watched
     config = resolve_train_config(**SHORT | settings | {"batch_size": BATCH // world})
     run.train(instructions, folder / name, config)
     assert len(loops) == 2

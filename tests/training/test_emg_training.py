@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import generate_reports
+from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.drawn.values import draw_value
 from emgecg_cli.core.inputs.records import Inputs
@@ -241,7 +241,7 @@ def test_dropout_reaches_the_encoder_and_the_run(tables: tuple[Path, Path], tmp_
 
 def generate(run: Path, out: Path, references: Path | None = None, **changes: Any) -> list[dict[str, Any]]:
     config = GenerateConfig(**{"max_new_tokens": 6, "batch_size": 3} | changes)
-    generate_reports(run, out, config, references_path=references)
+    generate_reports(run, out, config, places=Places(references=references))
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
@@ -326,8 +326,8 @@ def test_tables_and_signals_are_not_mistaken_for_each_other(
         train(inputs[1], tmp_path / "b", short())
     for one, other in ((run, inputs), (short_run, tables)):
         with pytest.raises(MedReportError, match=r"holds \w+, and encoder"):
-            generate_reports(one, tmp_path / "p.jsonl", GenerateConfig(), store_path=other[0],
-                             instructions_path=other[1])
+            generate_reports(one, tmp_path / "p.jsonl", GenerateConfig(),
+                             places=Places(store=other[0], instructions=other[1]))
     with pytest.raises(MedReportError, match="holds signals"):
         generate(short_run, tmp_path / "p.jsonl", tables[0] / "references.json")
     assert not list(tmp_path.iterdir())

@@ -263,7 +263,7 @@ def test_masked_needs_an_encoder_of_patches_and_a_recording_of_two(store: Path, 
 def test_an_encoder_says_what_it_is(store: Path, encoder: Path) -> None:
     manifest = read_manifest(encoder, "encoder")
     assert set(contents(encoder)) == {"manifest.json", "encoder.safetensors", "metrics.jsonl", "validation.json",
-                                      "train_subjects.txt"}
+                                      "train_subjects.txt", "config.yaml"}
     assert manifest.details["validation"] == json.loads((encoder / "validation.json").read_text())
     assert manifest.details["encoder"] == "resnet18-tiny" and manifest.counts["steps"] == 3
     assert train_subjects(encoder) == subject_hashes(open_store(store), "train")
