@@ -48,6 +48,7 @@ TRAIN = ("train", "--backbone", "tiny", "--steps", "3", "--batch-size", "4", "--
          "runs/a")
 
 
+@pytest.mark.long
 def test_train_on_a_full_disk_says_so_leaves_nothing_and_goes_on(inputs: Path, tmp_path: Path) -> None:
     """Full at the first checkpoint, then at the weights of the run."""
     for name in ("stores", "instructions"):

@@ -127,6 +127,7 @@ def test_reports_are_chinese_and_scored_whole_and_by_section(form: str, whole: P
     assert ("contradictions" in model) == (form == "tables")  # of a report with its tables
 
 
+@pytest.mark.long
 def test_killed_in_every_command_and_run_again(form: str, data: Path, whole: Path, tmp_path: Path, fuse: Fuse,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(data, tmp_path / "data")

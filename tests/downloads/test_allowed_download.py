@@ -47,6 +47,7 @@ def medreport(hub: Hub, home: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.long
 def test_a_hub_backbone_of_a_run_is_fetched_only_where_it_is_allowed(hub: Hub, sent: Path, tmp_path: Path) -> None:
     generate = ("generate", str(sent), "--limit", "2", "--max-new-tokens", "3", "--out", str(tmp_path / "p.jsonl"))
     export = ("export", str(sent), "--to", str(tmp_path / "out"))

@@ -241,6 +241,7 @@ def lines_of(out: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in part_paths(out))
 
 
+@pytest.mark.long
 def test_a_killed_writer_loses_nothing(place: Path) -> None:
     out = place / "killed/p.jsonl"
     arguments = [*ARGUMENTS, "--out", "killed/p.jsonl"]
@@ -253,6 +254,7 @@ def test_a_killed_writer_loses_nothing(place: Path) -> None:
     assert contents(out.parent) == contents(place / "whole")
 
 
+@pytest.mark.long
 def test_processes_end_as_the_bytes_of_one(place: Path) -> None:
     out = place / "two/p.jsonl"
     arguments = [*ARGUMENTS, "--out", "two/p.jsonl", "--num-processes", "2"]

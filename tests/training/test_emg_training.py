@@ -137,6 +137,7 @@ def _rewrite(instructions: Path, rows: list[dict[str, Any]]) -> None:
     change_manifest(instructions, change)
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_with_the_same_bytes(tables: tuple[Path, Path], tmp_path: Path) -> None:
     """Killed in stage 1, between the stages, in stage 2 and at the end."""
     arguments = ["train", "--backbone", "tiny", "--recipe", "emgllm", "--steps", "3", "--stage1-steps", "3",

@@ -108,6 +108,6 @@ def test_sixteen_reports_are_learnt_by_heart_and_only_from_their_signals(family:
         others = loss_of(model, signals.flip(0), inputs, labels)  # whose reports differ in every word
     assert own < 0.02 and others > 2.0, (own, others)
     prompts = inputs["prompt_ids"] if model.encoder_decoder else inputs["input_ids"][:, :-WORDS]
-    written = model.generate({"ecg": signals}, prompts, torch.ones_like(prompts), max_new_tokens=WORDS + 1, do_sample=False,
-                             eos_token_id=None, pad_token_id=0)
+    written = model.generate({"ecg": signals}, prompts, torch.ones_like(prompts),
+                             max_new_tokens=WORDS + 1, do_sample=False, eos_token_id=None, pad_token_id=0)
     assert torch.equal(written[:, :WORDS], labels[:, -WORDS - 1:-1])

@@ -18,6 +18,7 @@ from emgecg_cli.core.training.run import train
 QUICK = dict(steps=3, batch_size=4, checkpoint_every=1)
 
 
+@pytest.mark.long
 def test_training(inputs: tuple[Path, Path], tmp_path: Path, fuse: Fuse) -> None:
     def work(name: str) -> object:
         return train(inputs[1], tmp_path / name, short_config(**QUICK))
