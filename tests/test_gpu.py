@@ -27,7 +27,7 @@ CLOSE = dict(rtol=0.03, atol=0.03)  # bf16 has eight bits
 
 
 def losses_of(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line)["report"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_every_kernel_sees_the_prefix(family: str, kernel: SDPBackend) -> None:
             with sdpa_kernel(kernel):
                 seen = fusion.forward(token.to(DEVICE, torch.bfloat16), input_ids=ids.to(DEVICE), use_cache=False)
         except RuntimeError as error:
-            if "No available kernel" in str(error):
+            if "No available kernel" in str(error) or "No viable backend" in str(error):
                 pytest.skip(f"{kernel.name} does not take this head or type here")
             raise
     found = seen.logits.float().cpu()
