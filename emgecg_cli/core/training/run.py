@@ -169,9 +169,9 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
                 model.towers[name].encoder.requires_grad_(False)
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         probe(parallel, prepared, records, partial(lengths_about, records.rendered, shown), config)
-        if len(model.towers) and not claimed.resuming:
+        if len(model.towers):  # in a run that goes on as well: only the main process knows for sure that it does
             warning = drowned(*losses_with_and_without(parallel, prepared, records))
-            if warning and parallel.is_main and watch.say:
+            if warning and parallel.is_main and watch.say and not claimed.resuming:
                 watch.say(warning)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         validation=validation, watch=watch,
