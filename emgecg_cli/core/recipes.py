@@ -195,6 +195,9 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
     if config.tuning == "frozen" and config.new_tokens != "none":
         refuse("--new-tokens with --tuning frozen: their embeddings would stay untrained", "use --tuning lora",
                "new_tokens", "tuning")
+    if config.word_steps and config.parallel in SHARDED:
+        refuse(f"--word-steps with --parallel {config.parallel}, which shards a model in place and once",
+               "use --parallel ddp, or --word-loss without --word-steps", "parallel", "word_steps")
     if reads_values_alone(config) and config.fusion != "splice":
         refuse(f"--fusion {config.fusion} with encoder {config.encoder}: its embeddings stand in the text, where the "
                "numbers stood", "use --fusion splice", "fusion", "encoder")

@@ -34,6 +34,13 @@ def test_a_token_that_lies_where_the_word_does_names_it_whatever_its_length_and_
         assert set(model.logits(tokens)[0].topk(2).indices.tolist()) == {2, 7}
 
 
+def test_a_token_that_is_not_real_names_nothing() -> None:
+    model, embeddings = alignment()
+    words = (embeddings[[12, 17]] - embeddings.mean(0))[None]
+    alone, padded = model.logits(words[:, :1]), model.logits(words, torch.tensor([[True, False]]))
+    torch.testing.assert_close(alone, padded)
+
+
 def test_tokens_learn_the_words_of_their_reports() -> None:
     model, _ = alignment()
     labels = torch.tensor([[10, 12], [15, 19], [11, 12]])

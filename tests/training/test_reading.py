@@ -115,3 +115,11 @@ def test_what_cannot_be_matched_is_one_line(inputs: tuple[Path, Path], folder: P
     with pytest.raises(MedReportError, match=says):
         train(inputs[1], tmp_path / "run", short_config(**READING | dict(backbone=str(folder)) | changes))
     assert not (tmp_path / "run/manifest.json").exists()
+
+
+@pytest.mark.parametrize("parallel", ["fsdp", "zero2", "zero3"])
+def test_what_shards_a_model_once_is_refused_before_anything_is_loaded(parallel: str) -> None:
+    with pytest.raises(MedReportError, match="--word-steps with --parallel") as told:
+        short_config(**READING | dict(backbone="anything", parallel=parallel))
+    assert "--word-loss" in str(told.value.hint)
+    short_config(**READING | dict(backbone="anything", parallel=parallel, word_steps=0))

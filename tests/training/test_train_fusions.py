@@ -63,7 +63,7 @@ def test_killed_at_a_random_moment_the_loss_curve_is_the_same(inputs: tuple[Path
 def test_a_saved_run_gives_its_logits_back_and_reads_its_signal(inputs: tuple[Path, Path], tmp_path: Path,
                                                                 backbone: Path, fusion: str,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    from emgecg_cli.core.training import run as module
+    from emgecg_cli.core.training import write_run as module
     kept: list[Any] = []
     original = module.save_run_files
     monkeypatch.setattr(module, "save_run_files", lambda *args: kept.append(args[1]) or original(*args))

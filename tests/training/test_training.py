@@ -157,7 +157,7 @@ def test_a_run_says_what_it_is(short_run: Path) -> None:
 
 def test_a_loaded_run_gives_the_logits_of_the_trained_model(inputs: tuple[Path, Path], tmp_path: Path,
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    from emgecg_cli.core.training import run as module
+    from emgecg_cli.core.training import write_run as module
     kept = []
     original = module.save_run_files
     monkeypatch.setattr(module, "save_run_files", lambda *args: kept.append(args[1]) or original(*args))

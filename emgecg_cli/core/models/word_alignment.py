@@ -55,12 +55,15 @@ class WordAlignment(nn.Module):
         columns = torch.where(labels >= 0, self.column[labels.clamp(min=0)], count)
         return labels.new_zeros(len(labels), count + 1, dtype=torch.float32).scatter_(1, columns, 1.0)[:, :count]
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """How near each content word lies to the signal tokens (B, N, D) of a record: (B, V)."""
+    def logits(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+        """How near each content word lies to the signal tokens (B, N, D) of a record, those that `valid` (B, N) says
+        are real: (B, V)."""
         near = F.normalize(tokens.float(), dim=-1) @ self.directions.T
+        if valid is not None:
+            near = near.masked_fill(~valid[..., None], -1.0)  # as far as a token can be
         return self.scale.exp() * torch.logsumexp(SHARPNESS * near, 1) / SHARPNESS + self.bias
 
-    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, labels: Tensor, valid: Tensor | None = None) -> Tensor:
         """The mean loss a word, summed over the records of a batch."""
-        each = F.binary_cross_entropy_with_logits(self.logits(tokens), self.held(labels), reduction="none")
+        each = F.binary_cross_entropy_with_logits(self.logits(tokens, valid), self.held(labels), reduction="none")
         return each.mean(1).sum()

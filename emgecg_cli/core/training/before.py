@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,19 +29,22 @@ def match_tokens(model: ReportModel, records: TextRecords) -> list[float]:
 
 
 @torch.no_grad()
-def losses_with_and_without(parallel: Parallel, objective: nn.Module, records: TextRecords) -> tuple[float, float]:
-    """The mean loss of the first records' reports (nats a token) with what they show, and of their text alone
-    (collective)."""
+def losses_with_and_without(parallel: Parallel, objective: nn.Module, records: TextRecords, batch_size: int) \
+        -> tuple[float, float]:
+    """The mean loss of the first records' reports (nats a token) with what they show, and of their text alone, in
+    batches that fit (collective)."""
     training, some = objective.training, range(min(FIRST, len(records)))
-    bare: Any = replace(records, rendered=without_placeholders(records.rendered, len(some)))
+    bare = replace(records, rendered=without_placeholders(records.rendered, len(some)))
     totals, means = records.totals(np.array(some)), []
     objective.eval()
     for which, shows in ((records, True), (bare, False)):
-        batch = which.collate([which[i] for i in some])
-        inputs, on_device = network_input(batch, parallel.device, 0, 0)
-        with parallel.autocast():
-            losses = objective(inputs if shows else None, on_device, totals)
-        means.append(float(losses.each.mean()))
+        each = []
+        for start in range(0, len(some), batch_size):
+            batch = which.collate([which[i] for i in some[start:start + batch_size]])
+            inputs, on_device = network_input(batch, parallel.device, 0, 0)
+            with parallel.autocast():
+                each.append(objective(inputs if shows else None, on_device, totals).each)
+        means.append(float(torch.cat(each).mean()))
     objective.train(training)
     return means[0], means[1]
 

@@ -72,7 +72,7 @@ class Objective(nn.Module):
             encoder = self._encoder_loss(seen.features, batch) / totals.records
             total, parts["encoder"] = total + self.weight * encoder, encoder.detach()
         if self.alignment is not None and seen.tokens is not None:
-            words = self.alignment(seen.tokens, batch.labels) / totals.records
+            words = self.alignment(seen.tokens, batch.labels, seen.valid) / totals.records
             total, parts["words"] = total + self.word_weight * words, words.detach()
         counts = (answers != IGNORE_INDEX).sum(1).clamp(min=1)
         return Losses(total, parts, tokens.detach().sum(1) / counts)

@@ -37,7 +37,8 @@ class NamedWords(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor], batch: Batch, totals: Totals) -> Losses:
         """The loss of a batch as its share of a step; see `Objective`."""
-        loss = self.alignment(self.model.see(inputs, batch.present).tokens, batch.labels) / totals.records
+        seen = self.model.see(inputs, batch.present)
+        loss = self.alignment(seen.tokens, batch.labels, seen.valid) / totals.records
         return Losses(loss, {"words": loss.detach()})
 
 

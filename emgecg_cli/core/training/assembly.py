@@ -1,0 +1,118 @@
+"""What a training is made of, put together before its first step: all that can be refused is refused here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import set_seed
+from torch import nn
+
+from emgecg_cli.core import names
+from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.inputs.batch import TextRecords
+from emgecg_cli.core.inputs.drawn.values import Drawn, drawn_records
+from emgecg_cli.core.inputs.records import Inputs, open_inputs
+from emgecg_cli.core.inputs.rendered import words_of
+from emgecg_cli.core.instructions.build import Instructions
+from emgecg_cli.core.instructions.turns import TurnEnd, turn_end, without_words
+from emgecg_cli.core.models.backbones import end_ids
+from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
+from emgecg_cli.core.models.word_alignment import WordAlignment
+from emgecg_cli.core.store import Store
+from emgecg_cli.core.training.batches import BatchPlan
+from emgecg_cli.core.training.before import match_tokens
+from emgecg_cli.core.training.encoder_targets import Targets
+from emgecg_cli.core.training.made_from import subjects_of
+from emgecg_cli.core.training.objective import Objective
+from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.records import records_of, validation_of
+from emgecg_cli.core.training.setup import make_backbone, make_model
+from emgecg_cli.core.training.validation import Validation
+from emgecg_cli.core.training.word_stage import word_alignment
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """All that a training needs: what the model is shown, the model, its records and losses, the order of batches.
+
+    `subjects` are whom it is trained on, as hashes; `first` the drawn tables of stage 1, and `alignment` the loss that
+    names words, each None without; `token_lengths` the measured lengths of signal tokens, None where they are fixed.
+    """
+
+    subjects: set[str]
+    shown: Inputs
+    first: Drawn | None
+    model: ReportModel
+    tokenizer: Any
+    turn: TurnEnd
+    trains: list[PartRow]
+    records: TextRecords
+    targets: Targets
+    token_lengths: list[float] | None
+    alignment: WordAlignment | None
+    validation: Validation | None
+    objective: Objective
+    plan: BatchPlan
+
+
+def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instructions: Instructions, out: Path,
+             config: TrainConfig, needed: bool) -> Assembled:
+    """Put a training together. Targets of the encoder must be there where they are `needed`.
+
+    Raises MedReportError when inputs do not fit each other, or when the backbone cannot be had.
+    """
+    subjects = subjects_of(store, config)
+    shown = _shown(store, instructions, config)
+    whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
+    first = drawn_records(shown, whole) if shown.values and config.stage1_steps else None
+    set_seed(config.seed + parallel.rank)
+    backbone, tokenizer = make_backbone(config, machine, shown, first.texts() if first else ())
+    turn = turn_end(tokenizer, end_ids(backbone))
+    model = make_model(backbone, config)
+    trains = table_of_what_trains(_parts(model, config))
+    records, targets = records_of(model, tokenizer, store, shown, config, "train", needed=needed)
+    turn = without_words(turn, tokenizer.eos_token_id,
+                         partial(words_of, records.rendered, store, tokenizer, len(turn.ids)))
+    token_lengths = match_tokens(model, records) if config.token_norm == "matched" else None
+    alignment = word_alignment(model, records.rendered) if config.word_steps or config.word_loss else None
+    validation = validation_of(model, tokenizer, store, shown, config, targets, out,
+                               len(records) // (whole.batch_size * config.gradient_accumulation))
+    objective = Objective(model, targets.shares, weight=config.encoder_loss_weight, end=turn.ids,
+                          eos_weight=config.eos_loss_weight, alignment=alignment, word_weight=config.word_loss)
+    if parallel.kind == "zero3":  # a call of the head gathers it, and processes may need a different number of calls
+        objective.output = None
+    plan = BatchPlan(records.rendered.lengths, whole.batch_size, config.seed, parallel.world,
+                     smallest=2 if has_batch_norm(config) else 1)
+    return Assembled(subjects, shown, first, model, tokenizer, turn, trains, records, targets, token_lengths, alignment,
+                     validation, objective, plan)
+
+
+def has_batch_norm(config: TrainConfig) -> bool:
+    """Whether a batch needs two records: only the encoder of values does without BatchNorm."""
+    return set(names.encoders_of(config.encoder)) != {"values"}
+
+
+def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inputs:
+    """The records as the model is to see them."""
+    hints = {"values": "give --recipe emgllm", "ecg": "choose an encoder of signals, or leave --recipe out"}
+    return open_inputs(store, instructions, encoder=config.encoder, hints=hints, mode=config.values,
+                       references=Path(config.references) if config.references else None,
+                       random_seed=config.seed if config.random_references else None)
+
+
+def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
+    """The parts of a model and how each is tuned, for the table of what trains; those of several towers by input."""
+    parts: dict[str, Any] = {}
+    frozen = ("frozen" if not config.stage1_steps else "stage 1") if config.freeze_encoder else "full"
+    for name in model.towers:
+        tower, which = model.towers[name], f"{name} " if len(model.towers) > 1 else ""
+        parts[f"{which}encoder"] = (tower.encoder, frozen)
+        if tower.projector is not None:
+            parts[f"{which}projector"] = (tower.projector, "full")
+    if isinstance(model.fusion, nn.Module):
+        parts["fusion"] = (model.fusion, "full")
+    return parts | {"backbone": (model.backbone, config.tuning)}
