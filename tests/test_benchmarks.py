@@ -24,3 +24,11 @@ def test_every_benchmark_runs_at_its_smallest_size(path: Path) -> None:
 
 def test_make_benchmarks_runs_all_of_them() -> None:
     assert set(re.findall(r"benchmarks/(\w+)\.py", (ROOT / "Makefile").read_text())) == {p.stem for p in BENCHMARKS}
+
+
+def test_the_script_for_a_gpu_can_be_read_and_names_files_that_are_there() -> None:
+    script = ROOT / "benchmarks/on_gpu.sh"
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    named = set(re.findall(r"(?:benchmarks|tests)/\w+\.py", script.read_text()))
+    assert {"tests/test_gpu.py", "benchmarks/train_speed.py"} <= named
+    assert all((ROOT / name).is_file() for name in named)

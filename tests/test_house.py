@@ -122,8 +122,8 @@ def test_no_pickle_no_unsafe_load(path):
 
 
 @pytest.mark.parametrize("path", [*modules(PACKAGE), *modules(TESTS)], ids=lambda path: path.name)
-def test_no_file_is_longer_than_400_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+def test_no_file_is_too_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= (300 if PACKAGE in path.parents else 400)
 
 
 @pytest.mark.parametrize("path", [path for path in modules(PACKAGE) if path.stat().st_size],
@@ -182,9 +182,9 @@ def test_no_command_takes_an_option_it_ignores(name):
     function = COMMANDS[name]
     tree = ast.parse(inspect.getsource(function))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    takes_all = "locals" in used or any(node.arg in used for node in (tree.body[0].args.kwarg,) if node)
-    ignored = set(inspect.signature(function).parameters) - used
-    assert takes_all or not ignored
+    given = tree.body[0].args
+    own = {node.arg for node in (*given.args, *given.kwonlyargs, *filter(None, [given.kwarg]))}
+    assert "locals" in used or not own - used
 
 
 def test_console_script_and_module_are_the_same_program():

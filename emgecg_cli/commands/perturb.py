@@ -48,7 +48,7 @@ def perturb(store: StoreArg = None, kind: KindOpt = None, level: LevelOpt = None
                              "for example --kind gaussian --snr-db 10; see `medreport perturb --help`")
     if kind is not None:
         names.check("perturbation", kind)
-    if level is not None and (suite or any(value is not None for value in given.values())):
+    if sum(value is not None for value in (level, suite, *given.values())) > 1:
         raise MedReportError("--level is the level, as --snr-db and --proportion are, and a suite has its own",
                              "give one of them")
     several = perturbations.plan_of(kind, perturbations.levels_of(level) if level is not None else [], suite)

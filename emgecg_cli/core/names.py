@@ -95,7 +95,7 @@ ENGINES = {
     "local": _CORE + "engines.local:run",
     "ray": _CORE + "engines.ray:run",
 }
-# name of an input -> its source, in inputs/sources.py: open(store, fs) -> InputSource
+# name of an input -> its source, in inputs/sources.py: open(store, preprocessing, values) -> Source
 INPUTS = {
     "ecg": Input("ecg", _CORE + "inputs.sources:EcgSource"),
     "values": Input("value", _CORE + "inputs.sources:ValueSource"),

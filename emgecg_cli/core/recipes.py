@@ -195,6 +195,12 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
     if config.tuning == "frozen" and config.new_tokens != "none":
         refuse("--new-tokens with --tuning frozen: their embeddings would stay untrained", "use --tuning lora",
                "new_tokens", "tuning")
+    if (config.word_steps or config.word_loss) and config.fusion != "splice":
+        refuse(f"--word-steps and --word-loss with --fusion {config.fusion}: its signal tokens stand among no words",
+               "use --fusion splice, or leave both out", "fusion", "word_steps", "word_loss")
+    if config.token_norm == "matched" and config.fusion == "cross-attention":
+        refuse("--token-norm matched with --fusion cross-attention: its projections are new, and have no text to be "
+               "matched to", "give --token-norm unit, rms or none", "token_norm", "fusion")
     if config.word_steps and config.parallel in SHARDED:
         refuse(f"--word-steps with --parallel {config.parallel}, which shards a model in place and once",
                "use --parallel ddp, or --word-loss without --word-steps", "parallel", "word_steps")

@@ -11,7 +11,7 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import Measurements, Reading, RecordRow
-from emgecg_cli.core.emg.case import Case, NcvRow, values
+from emgecg_cli.core.emg.case import Case, Item, NcvRow, values
 from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
@@ -92,7 +92,7 @@ def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], 
         return ""
     if cell.value is None:
         return "absent" if cell.state == "absent" else cell.text
-    mark = marks.get((f"{row.nerve}|{row.type}|{row.stim}|{row.rec}|{measure}", side), "")
+    mark = marks.get((Item(row.nerve, row.type, row.stim, row.rec, measure).key, side), "")
     return f"{cell.value:g} {mark}".strip()
 
 

@@ -116,7 +116,9 @@ def test_several_levels_and_a_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [one["kind"] for one in json.loads(capsys.readouterr().out)] == ["gain", "lead-drop", "lead-drop"]
     for more, says in ((["--kind", "gaussian"], "needs --snr-db"), (["--kind", "gain"], "needs --level"),
                        ([], "either --kind or --suite"), (["--kind", "gain", "--suite", "robustness"], "either --kind"),
-                       (["--suite", "hard"], "no suite 'hard'"), (["--kind", "gain", "--level", "2,x"], "not numbers"),
+                       (["--suite", "hard"], "no suite 'hard'"),
+                       (["--suite", "robustness", "--snr-db", "3"], "give one of them"),
+                       (["--kind", "gain", "--level", "2,x"], "not numbers"),
                        (["--kind", "gain", "--level", "2,2"], "twice"),
                        (["--kind", "gain", "--level", "2,3", "--out", "x"], "--out names one place"),
                        (["--kind", "gaussian", "--level", "2", "--snr-db", "2"], "--level is the level"),
@@ -128,3 +130,7 @@ def test_every_level_of_a_suite_can_be_made(ecg: np.ndarray) -> None:
     for kind, levels in SUITES["robustness"].items():
         for level in levels:
             assert apply(kind, ecg, level).shape == ecg.shape
+
+
+def test_the_suite_holds_every_kind_but_the_two_that_are_one_kinds_other_scales() -> None:
+    assert set(SUITES["robustness"]) == set(names.PERTURBATIONS) - {"gaussian-ratio", "meit-proportion"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.training.checkpoint import load_checkpoint, load_state, save_checkpoint, save_state
+from emgecg_cli.core.training.checkpoint import load_checkpoint, load_state, save_checkpoint, save_state, where
 from emgecg_cli.core.training.parallel import Parallel, open_parallel
 
 
@@ -125,7 +126,7 @@ def test_processes_that_see_different_checkpoints_are_stopped(tmp_path: Path, mo
     step(*run)
     save_checkpoint(tmp_path, 4, *run)
     run[0].world = 2
-    run[0].sum = lambda tensor: tensor + torch.tensor([0.0, 1.0])  # the other one sees none
+    run[0].sum = lambda tensor: tensor + torch.zeros(1)  # the other one sees none
     with pytest.raises(MedReportError, match="not all processes see the same checkpoint"):
         load_checkpoint(tmp_path, *run)
 
@@ -216,3 +217,15 @@ def test_a_checkpoint_of_before_they_were_hashed_is_gone_on_from(tmp_path: Path)
         save_file(load_file(file), file)
     (tmp_path / "step-00000001/state.json").write_text('{"step": 1, "processes": 1}\n')
     assert load_checkpoint(tmp_path, *run) == 1
+
+
+def test_what_an_interrupted_run_goes_on_from_is_said_of_every_stage(tmp_path: Path) -> None:
+    assert "begins again" in where(tmp_path)
+    for made, says in (("stage1/checkpoints/step-00000003", "step 3 of stage 1"),
+                       ("words/checkpoints/step-00000005", "step 5 of the steps on words"),
+                       ("checkpoints/step-00000007", "from step 7")):
+        (tmp_path / made).mkdir(parents=True)
+        assert says in where(tmp_path), made
+    shutil.rmtree(tmp_path / "checkpoints/step-00000007")
+    (tmp_path / "checkpoints/words.safetensors").touch()
+    assert "the end of the steps on words" in where(tmp_path)

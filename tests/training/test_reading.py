@@ -27,7 +27,7 @@ from emgecg_cli.core.training.run import train
 
 READING: dict[str, Any] = dict(recipe="meit-paper", encoder="resnet18-tiny", projector="mlp-gelu", fusion="splice",
                                signal_tokens=4, token_norm="matched", lora_rank=4, word_steps=5, word_loss=0.5, steps=4,
-                               batch_size=4, gradient_accumulation=1, checkpoint_every=2, evaluate_every=2,
+                               batch_size=4, gradient_accumulation=3, checkpoint_every=2, evaluate_every=2,
                                paired_loss=True, select="last")
 
 
@@ -108,13 +108,21 @@ def test_tokens_that_drown_the_text_are_warned_of_before_the_first_step(
     assert before.drowned(1.5, 3.0) is None
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    (dict(fusion="prefix-kv"), "words 64"), (dict(fusion="cross-attention", word_steps=0, word_loss=0.0), "matched")])
-def test_what_cannot_be_matched_is_one_line(inputs: tuple[Path, Path], folder: Path, tmp_path: Path,
-                                           changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(MedReportError, match=says):
-        train(inputs[1], tmp_path / "run", short_config(**READING | dict(backbone=str(folder)) | changes))
-    assert not (tmp_path / "run/manifest.json").exists()
+def test_the_steps_on_words_are_the_same_whatever_those_of_reports_accumulate(
+        inputs: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:
+    lines = []
+    for accumulated in (1, 3):
+        config = short_config(**READING | dict(backbone=str(folder), steps=1, gradient_accumulation=accumulated))
+        train(inputs[1], tmp_path / str(accumulated), config)
+        lines.append((tmp_path / str(accumulated) / "words/metrics.jsonl").read_text())
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("changes", [dict(fusion="prefix-kv"), dict(fusion="cross-attention", token_norm="unit"),
+                                     dict(fusion="cross-attention", word_steps=0, word_loss=0.0)])
+def test_what_cannot_be_matched_is_refused_before_anything_is_loaded(changes: dict[str, Any]) -> None:
+    with pytest.raises(MedReportError, match="matched" if "word_steps" in changes else "--word-steps and --word-loss"):
+        short_config(**READING | dict(backbone="anything") | changes)
 
 
 @pytest.mark.parametrize("parallel", ["fsdp", "zero2", "zero3"])

@@ -174,8 +174,8 @@ class TrainConfig:
     word_steps: int = setting(0, LOSS, "Steps in which signal tokens learn to name the words of reports, through the "
                               "backbone's own word embeddings, before any report (--fusion splice).", OF_SIGNALS,
                               unsaid=True, least=0, most=10**9)
-    word_loss: float = setting(0.0, LOSS, "Weight of that loss beside the report's, after those steps.", OF_SIGNALS,
-                               unsaid=True, least=0)
+    word_loss: float = setting(0.0, LOSS, "Weight of that loss beside the report's, after those steps "
+                               "(--fusion splice).", OF_SIGNALS, unsaid=True, least=0)
     augment: str = setting("none", LOSS, "none, or any of roll,gain,noise.", OF_RECORDINGS, noun="augmentation",
                            known=("roll", "gain", "noise"), several=True, hints=("none", "roll,gain,noise"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +17,16 @@ from emgecg_cli.core.evaluation.score import Scores, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import statistics_path
 from emgecg_cli.core.evaluation.store_check import check_against_store, name_of
 from emgecg_cli.core.evidence import Evidence
-from emgecg_cli.core.manifest import Manifest, check_files, input_of, is_finished, path_from, read_manifest
+from emgecg_cli.core.manifest import (
+    Manifest,
+    check_files,
+    file_hashes,
+    input_of,
+    is_finished,
+    manifest_hash,
+    path_from,
+    read_manifest,
+)
 from emgecg_cli.core.store import Store, open_store
 
 
@@ -53,7 +61,7 @@ def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Pat
     scored = score_rows(rows, metrics=metrics, train_reports=store.reports("train") if store else None,
                         evidence=Evidence(store) if store else None, progress=progress, **settings)
     shown = open_store(made_from) if made_from else store
-    if store and manifest and input_of(store.path, store.path)["hash"] != manifest.inputs.get("store", {}).get("hash"):
+    if store and manifest and manifest_hash(store.path) != manifest.inputs.get("store", {}).get("hash"):
         caveats.append(f"the predictions were not made from {name_of(store)}, but from "
                        f"{name_of(shown) if shown and made_from else 'another store, which is not there'}")
     about = about_of(rows, predictions=file, manifest=manifest, store=store, shown=shown)
@@ -134,7 +142,7 @@ def _has_statistics(scores: Path) -> bool:
 
 def _plain_input(path: Path, out: Path) -> dict[str, str]:
     """How a manifest names predictions that medreport did not make, or has not finished."""
-    return {"path": path_from(path, out), "hash": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"path": path_from(path, out), "hash": file_hashes(path.parent, [path.name])[path.name]}
 
 
 def _jsonable(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ and a column for each statistic, "metric (slice): statistic", null where the rec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.compute import Block, Computed, clusters_of, evaluate
 from emgecg_cli.core.evaluation.slices import Slice
 from emgecg_cli.core.files import write_atomically
-from emgecg_cli.core.metrics import Metric
+from emgecg_cli.core.metrics import Metric, Restored
+from emgecg_cli.core.store.table import frame_bytes
 
 KEYS = ("record_id", "dataset", "subject_id", "system")
 
@@ -75,9 +75,7 @@ def _columns(block: Block, n: int) -> dict[str, polars.Series]:
 
 def write_statistics(path: Path, frame: polars.DataFrame) -> None:
     """Write them, atomically; the same statistics give the same bytes."""
-    buffer = BytesIO()
-    frame.write_parquet(buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, frame_bytes(frame))
 
 
 def read_statistics(path: Path) -> polars.DataFrame:
@@ -118,5 +116,5 @@ def recompute(frame: polars.DataFrame, resamples: int, seed: int) -> Computed:
 def _restored(name: str, columns: Sequence[str], statistics: np.ndarray) -> Metric:
     kind: Any = names.resolve("metric", name)
     own = [column.partition(": ")[2] for column in columns]
-    metric: Metric = kind.restored(own, statistics.sum(axis=0)) if hasattr(kind, "restored") else kind()
+    metric: Metric = kind.restored(own, statistics.sum(axis=0)) if issubclass(kind, Restored) else kind()
     return metric

@@ -43,7 +43,7 @@ class Job:
     zeros: frozenset[str]
     config: GenerateConfig
 
-    @property
+    @cached_property
     def chunks(self) -> list[list[int]]:
         """Store indices, chunk by chunk: what is generated and written together, some batches."""
         size = self.config.batch_size * (BATCHES if self.config.num_beams == 1 else 1)
@@ -74,7 +74,8 @@ class Job:
         """
         found = [one for name in self.inputs.names if name not in self.zeros
                  if (one := self._sources_of(index).get(name, index)) is not None]
-        return self.store.row(next((one for one in found if one != index), index)).record_id if found else None
+        at = next((one for one in found if one != index), index)
+        return str(self.store.column("record_id")[at]) if found else None
 
     def _sources_of(self, index: int) -> Instead:
         return self.sources.get(index, OWN)

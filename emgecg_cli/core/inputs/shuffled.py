@@ -39,10 +39,11 @@ class Shuffled:
         return dict.fromkeys(self.inputs.names, self.others[index])
 
 
-def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int) -> dict[int, int]:
+def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int,
+                             hint: str = "choose another --split, or a larger --limit") -> dict[int, int]:
     """A seeded permutation that gives every record the recording of another patient.
 
-    Raises MedReportError when one patient has more than half of the records: then none exists.
+    Raises MedReportError, with this hint, when one patient has more than half of the records: then none exists.
     """
     rng = np.random.default_rng(seed)
     by_subject: dict[str, list[int]] = {}
@@ -52,7 +53,7 @@ def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int)
     largest = len(groups[0])
     if 2 * largest > len(indices):
         raise MedReportError(f"one patient has {largest} of {len(indices)} records: no shuffle between patients exists",
-                             "choose another --split, or a larger --limit")
+                             hint)
     # Patients lie in blocks; a shift by the largest block takes every record out of its own.
     ordered = [i for group in groups for i in group]
     return dict(zip(ordered, ordered[largest:] + ordered[:largest], strict=True))

@@ -64,6 +64,9 @@ class WordAlignment(nn.Module):
         return self.scale.exp() * torch.logsumexp(SHARPNESS * near, 1) / SHARPNESS + self.bias
 
     def forward(self, tokens: Tensor, labels: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The mean loss a word, summed over the records of a batch."""
+        """The mean loss a word, summed over the records of a batch; those without a real token say nothing."""
+        if valid is not None:
+            there = valid.any(1)
+            tokens, labels, valid = tokens[there], labels[there], valid[there]
         each = F.binary_cross_entropy_with_logits(self.logits(tokens, valid), self.held(labels), reduction="none")
         return each.mean(1).sum()

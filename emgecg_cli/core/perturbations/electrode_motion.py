@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emgecg_cli.core.perturbations.levels import ELECTRODES, add_noise, check_snr
+from emgecg_cli.core.perturbations.levels import ELECTRODES, add_noise
 
 PER_SECOND = 0.5  # jumps, at all electrodes together; at least one
 RISE_S = (0.05, 0.4)  # until the peak
@@ -19,7 +19,6 @@ def electrode_motion(signal: np.ndarray, fs: int, snr_db: float, rng: np.random.
 
     `signal` is float32 microvolts (12, L), missing samples = NaN. Raises MedReportError beyond ±100 dB.
     """
-    check_snr(snr_db)
     length = signal.shape[1]
     moved = np.zeros((ELECTRODES, length))
     for _ in range(1 + int(rng.poisson(PER_SECOND * length / fs))):

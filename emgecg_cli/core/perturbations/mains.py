@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.perturbations.levels import ELECTRODES, add_noise, check_snr
+from emgecg_cli.core.perturbations.levels import ELECTRODES, add_noise
 
 MAINS_HZ = 50
 THIRD = 0.2  # of the size of the first
@@ -17,7 +17,6 @@ def mains(signal: np.ndarray, fs: int, snr_db: float, rng: np.random.Generator) 
     `signal` is float32 microvolts (12, L), missing samples = NaN. Raises MedReportError beyond ±100 dB, and for a rate
     below 100 Hz, which cannot hold it.
     """
-    check_snr(snr_db)
     if fs < 2 * MAINS_HZ:
         raise MedReportError(f"a hum of {MAINS_HZ} Hz in recordings of {fs} Hz",
                              f"prepare the store with --fs {2 * MAINS_HZ} or more")

@@ -18,7 +18,7 @@ from emgecg_cli.core.claims import claim
 from emgecg_cli.core.config import PrepareConfig
 from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import write_atomically
+from emgecg_cli.core.files import write_atomically, writing
 from emgecg_cli.core.manifest import (
     Manifest,
     check_folder_name,
@@ -30,6 +30,7 @@ from emgecg_cli.core.manifest import (
 )
 from emgecg_cli.core.perturbations.reached import achieved_snr_db, changed_share
 from emgecg_cli.core.signals.fingerprint import checksum
+from emgecg_cli.core.signals.leads import count_clipped
 from emgecg_cli.core.store import QUARANTINE, Engine, Shard, Store, Written, make_shard, shard_file, write_store
 from emgecg_cli.core.store.integrity import SHARDS
 from emgecg_cli.core.store.table import CHECKSUM, frame_bytes, merge_parts, to_row
@@ -42,7 +43,6 @@ from emgecg_cli.core.store.views import (
     Drawing,
     DrawnSignals,
     ViewRows,
-    count_clipped,
     of_signal,
 )
 from emgecg_cli.core.store.writer import DECIDING, PARTIAL
@@ -79,18 +79,19 @@ def write_view(job: Job, out: Path, identity: Mapping[str, Any], make_manifest: 
     with claim(out, dict(identity) | {"versions": package_versions(DECIDING)}, own=(PARTIAL,)) as claimed:
         folder = out / PARTIAL
         try:
-            if not claimed.resuming:
-                shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            claimed.begin()
-            _write_parts(job, folder, engine, progress)
-            table, reached = _put_together(job, out, folder)
-            manifest = make_manifest(table, reached)
-            drawn = {"kind": job.drawing.kind, "level": job.drawing.level, "seed": job.drawing.seed}
-            extra = {"plan_hash": json_hash(identity), "files": file_hashes(out, [CHANGED, PERTURBED]), VIEW: drawn}
-            details = {name: value for name, value in manifest.details.items() if name != SHARDS}
-            write_manifest(out, replace(manifest, details=details | extra))
-            shutil.rmtree(folder)
+            with writing(out):
+                if not claimed.resuming:
+                    shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                claimed.begin()
+                _write_parts(job, folder, engine, progress)
+                table, reached = _put_together(job, out, folder)
+                manifest = make_manifest(table, reached)
+                drawn = {"kind": job.drawing.kind, "level": job.drawing.level, "seed": job.drawing.seed}
+                extra = {"plan_hash": json_hash(identity), "files": file_hashes(out, [CHANGED, PERTURBED]), VIEW: drawn}
+                details = {name: value for name, value in manifest.details.items() if name != SHARDS}
+                write_manifest(out, replace(manifest, details=details | extra))
+                shutil.rmtree(folder)
         except polars.exceptions.PolarsError as error:
             raise MedReportError(f"{folder}: a part cannot be read ({str(error).partition(chr(10))[0][:200]})",
                                  "remove the folder and run the command again") from None
@@ -121,7 +122,8 @@ def _write_part(store: Store, drawing: Drawing, folder: Path, numbered: tuple[in
     signals = Job(store, drawing, hit).signals(folder)
     rows = []
     for index, record_id in zip(hit, signals.ids, strict=True):
-        before, after = store.signal(index), signals.signal(index)
+        before = store.signal(index)
+        after = signals.after(index, before)
         rows.append(_row(store, index, record_id, before, after))
     write_atomically(_part(folder, number), frame_bytes(polars.DataFrame(rows, schema=SCHEMA, orient="row")))
     return number
@@ -159,19 +161,26 @@ def write_copy(job: Job, out: Path, identity: Mapping[str, Any], make_manifest: 
         return make_manifest(written.records, rows)
 
     return write_store(out, identity=identity, sizes=[min(size, len(store) - start) for start in starts],
-                       job=lambda number: (starts[number], min(starts[number] + size, len(store))),
-                       build=partial(_build_shard, job), make_manifest=finish, files=[PERTURBED], engine=engine,
-                       set_aside=read_rows(store.rows.home / QUARANTINE, QuarantineRow), progress=progress).manifest
+                       job=lambda number: _part_of(job, starts[number], min(starts[number] + size, len(store))),
+                       build=partial(_build_shard, store, job.drawing), make_manifest=finish, files=[PERTURBED],
+                       engine=engine, progress=progress,
+                       set_aside=read_rows(store.rows.home / QUARANTINE, QuarantineRow)).manifest
 
 
-def _build_shard(job: Job, number: int, span: tuple[int, int]) -> Shard:
-    hit = job.hit[bisect_left(job.hit, span[0]):bisect_left(job.hit, span[1])]
-    signals = replace(job, hit=hit).signals(Path())
+def _part_of(job: Job, start: int, stop: int) -> tuple[int, int, list[int]]:
+    """Some rows, and those of them that are hit: a task is sent to its process with no more than it needs."""
+    return start, stop, job.hit[bisect_left(job.hit, start):bisect_left(job.hit, stop)]
+
+
+def _build_shard(store: Store, drawing: Drawing, number: int, part: tuple[int, int, list[int]]) -> Shard:
+    start, stop, hit = part
+    signals = Job(store, drawing, hit).signals(Path())
     kept = []
-    for index in range(*span):
-        values, signal = job.store.rows.values(index), signals.signal(index)
+    for index in range(start, stop):
+        values, before = store.rows.values(index), store.signal(index)
+        signal = signals.after(index, before)
         if signals.at(index) is not None:
-            values |= of_signal(values, job.store.signal(index), signal)
+            values |= of_signal(values, before, signal)
         kept.append((to_row(values), signal))
     return make_shard(number, kept)
 

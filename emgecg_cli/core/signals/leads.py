@@ -24,3 +24,8 @@ def to_float_uv(signal: np.ndarray) -> np.ndarray:
     values = signal.astype(np.float32)
     values[signal == MISSING] = np.nan
     return values
+
+
+def count_clipped(signal: np.ndarray) -> int:
+    """Samples of int16 microvolts at either end of their scale."""
+    return int(np.count_nonzero(np.abs(signal, dtype=np.int32) == LARGEST_UV))

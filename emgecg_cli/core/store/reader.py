@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import polars
 from emgecg_cli.core.artifacts import SPLITS, RecordRow
 from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
+from emgecg_cli.core.manifest import Manifest, check_files, manifest_hash, read_manifest
 from emgecg_cli.core.references import References
 from emgecg_cli.core.store.integrity import SHARDS, integrity_of
 from emgecg_cli.core.store.payloads import Kind, Payload, kind_of
@@ -81,9 +82,9 @@ class Store:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
-        """Pickle the path alone, for loader workers: the maps themselves would be copied whole."""
-        return open_store, (self.path.absolute(),)
+    def __reduce__(self) -> tuple[Callable[[Path, str], Store], tuple[Path, str]]:
+        """Pickle the path alone, for other processes: the maps themselves would be copied whole."""
+        return _reopened, (self.path.absolute(), manifest_hash(self.path))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row as a map-style data set gives it: all columns of the table, and what it
@@ -160,6 +161,17 @@ class Store:
         if not 0 <= found < len(self):
             raise IndexError(f"row {index} of a store of {len(self)}")
         return found
+
+
+def _reopened(path: Path, digest: str) -> Store:
+    return _opened_here(path, digest, os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _opened_here(path: Path, digest: str, process: int) -> Store:
+    """A store that was sent to a process, opened there once for all its tasks; one that was made anew has another
+    `digest`, and what a parent had opened is not a forked child's."""
+    return open_store(path)
 
 
 def open_store(path: Path) -> Store:

@@ -25,7 +25,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, is_finished, manifest_hash, path_at
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.fingerprint import checksum
-from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING, to_float_uv, to_int16_uv
+from emgecg_cli.core.signals.leads import LEADS, MISSING, count_clipped, to_float_uv, to_int16_uv
 from emgecg_cli.core.signals.quality import SignalChecks
 from emgecg_cli.core.store.payloads import Payload
 from emgecg_cli.core.store.payloads.cutting import described, measured
@@ -83,10 +83,14 @@ class DrawnSignals:
 
     def signal(self, index: int) -> np.ndarray:
         """See `payloads.Payload`."""
-        signal, at = self.original.signal(index), self.at(index)
+        return self.after(index, self.original.signal(index))
+
+    def after(self, index: int, before: np.ndarray) -> np.ndarray:
+        """What the original's signal of a row becomes."""
+        at = self.at(index)
         if at is None:
-            return signal
-        drawn = self.drawing_of.draw(signal, self.fs, self.ids[at])
+            return before
+        drawn = self.drawing_of.draw(before, self.fs, self.ids[at])
         if self.sums is not None and not self.seen[at]:
             if checksum(drawn) != self.sums[at]:
                 raise MedReportError(
@@ -143,7 +147,8 @@ class ViewRows:
         values = self.original.values(index)
         if self.signals.at(index) is None:
             return values
-        return values | of_signal(values, self.signals.original.signal(index), self.signals.signal(index))
+        before = self.signals.original.signal(index)
+        return values | of_signal(values, before, self.signals.after(index, before))
 
     def scan(self) -> polars.LazyFrame:
         """The table: the original's, with the columns that describe the signal as they are now for perturbed
@@ -182,11 +187,6 @@ def of_signal(values: Mapping[str, Any], before: np.ndarray, after: np.ndarray, 
 def _dropped(before: np.ndarray, after: np.ndarray) -> list[int]:
     """The leads that had samples and have none now."""
     return np.flatnonzero((after == MISSING).all(axis=1) & (before != MISSING).any(axis=1)).tolist()
-
-
-def count_clipped(signal: np.ndarray) -> int:
-    """Samples at either end of the int16 scale."""
-    return int(np.count_nonzero(np.abs(signal.astype(np.int32)) == LARGEST_UV))
 
 
 def is_view(manifest: Manifest) -> bool:

@@ -24,7 +24,7 @@ from emgecg_cli.core.artifacts import WITHOUT_REPORT, QuarantineRow, to_json
 from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import write_chunks_atomically
+from emgecg_cli.core.files import write_chunks_atomically, writing
 from emgecg_cli.core.manifest import (
     Manifest,
     check_folder_name,
@@ -183,7 +183,8 @@ def _gather(out: Path, folder: Path, n_shards: int, set_aside: Iterable[Quaranti
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
     try:
-        yield
+        with writing(out):
+            yield
     except OSError as error:
         raise MedReportError(f"{out}: cannot be written ({error.strerror or error})",
                              "free or mend the disk and repeat the command: it goes on where it stopped") from None

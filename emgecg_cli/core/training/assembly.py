@@ -110,7 +110,7 @@ def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
     frozen = ("frozen" if not config.stage1_steps else "stage 1") if config.freeze_encoder else "full"
     for name in model.towers:
         tower, which = model.towers[name], f"{name} " if len(model.towers) > 1 else ""
-        parts[f"{which}encoder"] = (tower.encoder, frozen)
+        parts[f"{which}encoder"] = (tower.encoder, frozen if name == "values" else "full")
         if tower.projector is not None:
             parts[f"{which}projector"] = (tower.projector, "full")
     if isinstance(model.fusion, nn.Module):

@@ -26,7 +26,8 @@ from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.tensor_files import load_tensors, save_tensors
 
-CHECKPOINTS, STAGE1 = "checkpoints", "stage1"
+CHECKPOINTS, STAGE1, WORDS = "checkpoints", "stage1", "words"
+STAGES = {STAGE1: "stage 1", WORDS: "the steps on words"}  # in their order
 LOGS = ("metrics.jsonl", "validation.jsonl")  # beside the checkpoints' folder
 KEPT = 2
 DAMAGED = (OSError, ValueError, KeyError, SafetensorError)
@@ -70,10 +71,7 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
     parallel.barrier()  # whoever writes has written
     found = _checkpoints(folder)
     newest = found[-1] if found else None
-    steps = parallel.sum(torch.tensor([_step(newest), 1.0], dtype=torch.float64))
-    if steps[0].item() != _step(newest) * parallel.world:
-        raise MedReportError(f"{folder}: not all processes see the same checkpoint",
-                             "put the run on a file system that all machines share")
+    check_same(parallel, _step(newest), folder)
     if newest is None:
         return 0
     try:
@@ -98,6 +96,13 @@ def load_checkpoint(folder: Path, parallel: Parallel, objective: nn.Module, opti
     return step
 
 
+def check_same(parallel: Parallel, seen: int, folder: Path) -> None:
+    """Raise MedReportError in a process that sees something else in a folder than the others do (collective)."""
+    if parallel.sum(torch.tensor([seen], dtype=torch.float64)).item() != seen * parallel.world:
+        raise MedReportError(f"{folder}: not all processes see the same checkpoint",
+                             "put the run on a file system that all machines share")
+
+
 @contextmanager
 def telling_where(run: Path) -> Iterator[None]:
     """Add a note to a KeyboardInterrupt from inside: where the same command resumes."""
@@ -110,11 +115,13 @@ def telling_where(run: Path) -> Iterator[None]:
 
 def where(run: Path) -> str:
     """What the same command will do about a run that was interrupted."""
-    for folder, of in ((run / CHECKPOINTS, ""), (run / STAGE1 / CHECKPOINTS, " of stage 1")):
-        if found := _checkpoints(folder):
-            return f"run the same command again: it goes on from step {_step(found[-1])}{of}"
-    if (run / CHECKPOINTS / f"{STAGE1}.safetensors").is_file():
-        return "run the same command again: it goes on from the end of stage 1"
+    if found := _checkpoints(run / CHECKPOINTS):
+        return f"run the same command again: it goes on from step {_step(found[-1])}"
+    for name, said in reversed(STAGES.items()):
+        if (run / CHECKPOINTS / f"{name}.safetensors").is_file():
+            return f"run the same command again: it goes on from the end of {said}"
+        if found := _checkpoints(run / name / CHECKPOINTS):
+            return f"run the same command again: it goes on from step {_step(found[-1])} of {said}"
     return "no checkpoint was written yet: the same command begins again"
 
 

@@ -149,7 +149,7 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
     if validation and validation.is_missing(start, steps):
         validation.evaluate(start, parallel, objective, log)
     objective.train()
-    with asked_to_stop(watch.on_interrupt) as asked:
+    with parallel.accumulating(accumulate), asked_to_stop(watch.on_interrupt) as asked:
         pace = Pace(parallel, start, steps, config.checkpoint_minutes, asked)
         for step in range(start, steps):
             factor = learning_rate_factor(step, steps, config.schedule, config.warmup)

@@ -14,6 +14,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import Records, Totals
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.setup import SHARDING
 
 
 def ran_out(error: BaseException) -> bool:
@@ -48,7 +49,7 @@ def advice(config: Config, fits: int | None = None) -> str:
         ways.append("--gradient-checkpointing")
     if isinstance(config, TrainConfig) and config.tuning in ("full", "lora"):
         ways.append(f"--tuning {'lora' if config.tuning == 'full' else 'qlora'}")
-    if config.parallel not in ("fsdp", "zero3"):
+    if config.parallel not in SHARDING:
         ways.append("--parallel fsdp on several GPUs")
     ways.append("a shorter --max-length" if isinstance(config, TrainConfig) else "a smaller --encoder")
     return ", or ".join(ways)

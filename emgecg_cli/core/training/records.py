@@ -64,6 +64,8 @@ def shuffled_of(model: ReportModel, tokenizer: Any, records: TextRecords, shown:
     """The same records with what another patient's show, and their lengths."""
     indices = records.rendered.indices
     subjects = shown.store.column("subject_id").to_list()
-    others = Shuffled(shown, shuffle_between_patients(indices.tolist(), subjects, config.seed))
-    rendered = render_all(others, indices, tokenizer, config.max_length, model.placeholders)
+    others = Shuffled(shown, shuffle_between_patients(indices.tolist(), subjects, config.seed,
+                                                      "leave --paired-loss out, or give a larger --val-limit"))
+    rendered = records.rendered if shown.values is None else \
+        render_all(others, indices, tokenizer, config.max_length, model.placeholders)
     return replace(records, shown=others, rendered=rendered), rendered.lengths

@@ -146,8 +146,7 @@ def _train_stages(parallel: Parallel, made: Assembled, out: Path, config: TrainC
     if made.alignment is not None and config.word_steps:
         run_word_stage(parallel, made.model, made.alignment, made.records, out, config, watch)
     if config.freeze_encoder:
-        for name in made.model.towers:
-            made.model.towers[name].encoder.requires_grad_(False)
+        made.model.towers["values"].encoder.requires_grad_(False)
 
 
 def _look_first(parallel: Parallel, prepared: nn.Module, made: Assembled, config: TrainConfig, say: Say | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from emgecg_cli.core.inputs.drawn.words import words_zh
 from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.instructions.render import text_of
 from emgecg_cli.core.instructions.template_settings import settle_template
+from emgecg_cli.core.launch import world
 from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
 from emgecg_cli.core.models.builders import SETTINGS, build_report_model, check_fusion
 from emgecg_cli.core.models.encoders import load_encoder_weights
@@ -32,7 +32,7 @@ SHARDING = ("fsdp", "zero3")  # of which each process holds a part of the weight
 def resolve_machine(precision: str, parallel: str) -> dict[str, Any]:
     """Device type, precision and processes a run depends on; "auto" is bf16 where the device has it, else fp32."""
     machine: dict[str, Any] = machine_at_hand()
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = world()
     kind = parallel if parallel != "auto" else ("ddp" if processes > 1 else "none")
     chosen = {} if precision == "auto" else {"precision": precision}
     return machine | chosen | {"processes": processes, "parallel": kind}

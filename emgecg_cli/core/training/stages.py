@@ -18,7 +18,7 @@ from torch import nn
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.inputs.batch import Records
 from emgecg_cli.core.training.batches import BatchPlan
-from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_state, save_state
+from emgecg_cli.core.training.checkpoint import CHECKPOINTS, check_same, load_state, save_state
 from emgecg_cli.core.training.loop import NOBODY, Watch, run_loop
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.setup import optimizer_maker
@@ -37,6 +37,7 @@ def train_stage(parallel: Parallel, name: str, objective: nn.Module, make: Calla
     with _frozen(frozen):
         prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
         parallel.barrier()
+        check_same(parallel, int(kept.is_file()), kept.parent)
         if kept.is_file():
             parallel.load(prepared, optimizer, load_state(kept), {})
         else:

@@ -91,8 +91,7 @@ class Validation:
         losses, real = evaluate(parallel, objective, self.records, self.lengths, self.batch_size)
         if self.shuffled:
             _, others = evaluate(parallel, objective, *self.shuffled, self.batch_size)
-            seen = (real > 0) & (others > 0)  # a few are left out where processes could not share them
-            losses |= paired((others - real)[seen])
+            losses |= paired(others - real)
         self.evaluations.append(Evaluation(step, losses))
         if self.keep and self.best.step == step:
             state, _ = parallel.state(objective, None)

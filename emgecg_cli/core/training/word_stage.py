@@ -17,12 +17,12 @@ from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.models.builders import input_embeddings
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.word_alignment import WordAlignment, content_words
+from emgecg_cli.core.training.checkpoint import WORDS
 from emgecg_cli.core.training.loop import NOBODY, Watch
 from emgecg_cli.core.training.objective import Losses
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.stages import train_stage
 
-STAGE = "words"
 MOST_REPORTS = 1 << 16  # that are read to tell content words
 BATCH = 64  # no backbone is run, and words of few reports need many in a batch
 
@@ -67,6 +67,6 @@ def run_word_stage(parallel: Parallel, model: ReportModel, alignment: WordAlignm
     """Train the projectors, or take what a killed run had trained; see `train_stage`."""
     own = replace(config, steps=config.word_steps, batch_size=min(BATCH, len(records) // parallel.world),
                   gradient_accumulation=1)
-    encoders = [model.towers[name].encoder for name in model.towers]
-    train_stage(parallel, STAGE, NamedWords(model, alignment), lambda: (records, records.rendered.lengths), out, own,
-                frozen=[model.backbone, *encoders], smallest=2, watch=watch)
+    idle = [model.backbone, *(model.towers[name].encoder for name in model.towers)]
+    train_stage(parallel, WORDS, NamedWords(model, alignment), lambda: (records, records.rendered.lengths), out, own,
+                frozen=idle, smallest=2, watch=watch)

@@ -19,11 +19,10 @@ from emgecg_cli.core.models.run_files import save_run_files
 from emgecg_cli.core.recipes import to_write
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.training.assembly import Assembled
-from emgecg_cli.core.training.checkpoint import STAGE1
+from emgecg_cli.core.training.checkpoint import STAGE1, WORDS
 from emgecg_cli.core.training.encoder_targets import AUTO
 from emgecg_cli.core.training.loop import LoopResult
 from emgecg_cli.core.training.validation import VALIDATION_FILE
-from emgecg_cli.core.training.word_stage import STAGE as WORDS
 
 
 def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], loop: LoopResult, config: TrainConfig, *,

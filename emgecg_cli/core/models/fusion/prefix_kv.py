@@ -89,7 +89,7 @@ class PrefixKV:
         """How long a signal token should be in each fused layer: 0.3 of the mean text state its projections see, once
         it is tiled. Text (B, T), padded behind."""
         with measured_states([self.attention[index] for index in self.layers], attention_mask) as lengths:
-            self.forward(None, input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+            self.forward(None, input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
         return [SHARE_OF_TEXT * length / math.sqrt(self.heads) for length in lengths()]
 
     def match(self, lengths: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ them a report states, and does not deny or doubt, is read by the labeler. What i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from math import inf
@@ -56,7 +56,7 @@ def read_claims(report: str, language: str | None = None) -> tuple[Claim, ...]:
     found = [claim for code in said if code in codes(said, possible=False) for claim in OF_STATEMENT.get(code, ())]
     for sentence in _sentences(report):
         if not PAST.search(sentence):
-            found += [*_numbers(sentence), *_words(sentence, said), *_st(sentence, str(language))]
+            found += [*_numbers(sentence), *_words(sentence), *_st(sentence, str(language))]
     if said.keys() & ECTOPY:
         found = [claim for claim in found if claim != Claim("regular", 1, 1)]
     return tuple(dict.fromkeys(_settled(found)))
@@ -142,7 +142,7 @@ def is_abnormal(kind: str, value: float, sex: str | None, shown: bool = False) -
     return kind == "regular" and value == 0
 
 
-def _words(sentence: str, said: Mapping[str, Status]) -> Iterator[Claim]:
+def _words(sentence: str) -> Iterator[Claim]:
     for pattern, claim in WORDS:
         for match in pattern.finditer(sentence):
             own = match[0].startswith(("no ", "without", "absent", "absence", "kein", "inga"))

@@ -94,7 +94,7 @@ def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 
     if first < 0 or (first and first >= signal.shape[1]):
         raise ValueError(f"start {start:g} s is not in a recording of {signal.shape[1] / fs:g} s")
     chosen, length = LAYOUTS[layout], round(SECONDS * fs)
-    parts = cut_parts(signal[:, first:first + length], chosen.rows, fs, length)
+    parts = cut_parts(signal[:, first:first + length], chosen.rows, length)
     used, rows = fit_rows(parts, chosen.row_mm, MM_PER_SECOND / fs, gain)
     head = _lines(header, WIDTH - 2 * RIGHT)
     top = head[-1].y + 3.0 if head else 0.0

@@ -44,15 +44,14 @@ class Row:
     down: float
 
 
-def cut_parts(shown: np.ndarray, names: Sequence[Sequence[str]], fs: int, length: int) -> list[tuple[Part, ...]]:
+def cut_parts(shown: np.ndarray, names: Sequence[Sequence[str]], length: int) -> list[tuple[Part, ...]]:
     """The parts of every row of `names`, of int16 microvolts (12, L); a row's leads share `length` samples."""
     values = to_float_uv(shown)
-    return [tuple(_part(LEADS.index(name), shown, values, column, len(row), fs, length)
+    return [tuple(_part(LEADS.index(name), shown, values, column, len(row), length)
                   for column, name in enumerate(row)) for row in names]
 
 
-def _part(lead: int, shown: np.ndarray, values: np.ndarray, column: int, n_columns: int, fs: int,
-          length: int) -> Part:
+def _part(lead: int, shown: np.ndarray, values: np.ndarray, column: int, n_columns: int, length: int) -> Part:
     first, last = column * length // n_columns, (column + 1) * length // n_columns
     own, present = values[lead], np.isfinite(values[lead])
     window = slice(first, min(last, len(own)))

@@ -16,7 +16,7 @@ from emgecg_cli.core.datasets import Recording
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 from emgecg_cli.core.signals.derived_leads import derive_leads
 from emgecg_cli.core.signals.fingerprint import fingerprint, signal_hash
-from emgecg_cli.core.signals.leads import LARGEST_UV, LEADS, MISSING
+from emgecg_cli.core.signals.leads import LEADS, MISSING, count_clipped
 from emgecg_cli.core.signals.quality import check_signal
 from emgecg_cli.core.signals.resampling import Rate, resample, resampled_length, resampling_ratio
 from emgecg_cli.core.signals.windows import window_starts
@@ -52,8 +52,7 @@ def rows_of(recording: Recording, report: str | None,
                                 recording.ref.source)
             continue
         window = signal[:, start:start + length]
-        n_clipped = 0 if recording.n_clipped == 0 else \
-            int(np.count_nonzero(np.abs(window, dtype=np.int32) == LARGEST_UV))
+        n_clipped = 0 if recording.n_clipped == 0 else count_clipped(window)
         derived: list[str] = []
         if config.derive_leads:
             window, derived = derive_leads(window, recording.absent_leads)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from emgecg_cli.core.config import HEALTHY
-from emgecg_cli.core.emg.case import Case, Item
+from emgecg_cli.core.emg.case import Case, Item, values
 from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.references import References, fit
@@ -45,7 +45,7 @@ def fit_references(cases: Iterable[Examination], percentiles: Sequence[float], c
     check_healthy(healthy)
     pool: dict[str, int] = {"healthy": 0}
     nerves: dict[str, Any] = {"examinations": 0, "values": 0, "none": {}}
-    triples: list[tuple[Item | str, float, Case]] = []
+    triples: list[tuple[Item, float, Case]] = []
     for stored in cases:
         case = stored.case
         if case is None:
@@ -53,9 +53,7 @@ def fit_references(cases: Iterable[Examination], percentiles: Sequence[float], c
         why_not = why_not_healthy(stored.findings, stored.impression, case.emg)
         if why_not is None:
             pool["healthy"] += 1
-            triples += [(f"{row.nerve}|{row.type}|{row.stim}|{row.rec}|{measure}", cell.value, case)
-                        for row in case.ncv for (measure, _), cell in row.cells.items()
-                        if cell.state == "value" and cell.value is not None]
+            triples += [(item, cell.value, case) for item, _, cell in values(case) if cell.value is not None]
         else:
             reason = why_not.partition(":")[0]
             pool[reason] = pool.get(reason, 0) + 1
@@ -65,10 +63,10 @@ def fit_references(cases: Iterable[Examination], percentiles: Sequence[float], c
     return fit(triples, percentiles, covariates, rule=RULES[healthy]), made_of
 
 
-def _of_nerves(stored: Examination, case: Case, counts: dict[str, Any]) -> list[tuple[Item | str, float, Case]]:
+def _of_nerves(stored: Examination, case: Case, counts: dict[str, Any]) -> list[tuple[Item, float, Case]]:
     """The values of a patient's nerves that the report calls normal, counted."""
     called = normal_nerves(stored.findings, stored.impression, case)
-    found: list[tuple[Item | str, float, Case]] = [(item, value, case) for item, value in normal_values(case, called)]
+    found: list[tuple[Item, float, Case]] = [(item, value, case) for item, value in normal_values(case, called)]
     if found:
         counts["examinations"] += 1
         counts["values"] += len(found)

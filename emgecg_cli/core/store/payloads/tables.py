@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ class Tables:
 
     def open(self, path: Path, manifest: Manifest, rows: StoredRows, integrity: Integrity) -> OpenTables:
         """See `payloads.Kind`."""
-        return OpenTables(path, integrity)
+        return OpenTables(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +114,6 @@ class OpenTables:
     """The tables of an open store; see `payloads.Payload`. They are read once, since such stores are small."""
 
     path: Path
-    integrity: Integrity
-    _read: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict, repr=False)
 
     def signal(self, index: int) -> np.ndarray:
         """Raise MedReportError: there are no signals."""
@@ -126,11 +125,13 @@ class OpenTables:
 
     def case(self, index: int, values: Mapping[str, Any]) -> Examination:
         """See `payloads.Payload`."""
-        if TABLES not in self._read:
-            frame = polars.read_parquet(self.path / TABLES, glob=False)
-            self._read[TABLES] = {key[0]: rows.to_dicts() for key, rows in
-                                  frame.partition_by("record_id", as_dict=True, maintain_order=True).items()}
-        return case_of(self._read[TABLES].get(values["record_id"], []), {**dict.fromkeys(PERSON), **values})
+        return case_of(self._tables.get(values["record_id"], []), {**dict.fromkeys(PERSON), **values})
+
+    @cached_property
+    def _tables(self) -> dict[Any, list[dict[str, Any]]]:
+        frame = polars.read_parquet(self.path / TABLES, glob=False)
+        return {key[0]: rows.to_dicts() for key, rows in
+                frame.partition_by("record_id", as_dict=True, maintain_order=True).items()}
 
     def references(self) -> References:
         """See `payloads.Payload`."""

@@ -6,7 +6,6 @@ So gradients are summed over processes, where Accelerate's strategies average.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.launch import launched
 from emgecg_cli.core.models.batch_norm import synchronise_batch_norm
 from emgecg_cli.core.training.parallel import sharding
 from emgecg_cli.core.training.parallel.accelerators import (
@@ -88,6 +88,16 @@ class Parallel:
     def accumulate(self, objective: nn.Module) -> AbstractContextManager[None]:
         """Around the forward and backward pass of one micro-batch of a step; counts them to know the last."""
         return self.accelerator.accumulate(objective)
+
+    @contextmanager
+    def accumulating(self, batches: int) -> Iterator[None]:
+        """Around a loop whose steps have so many micro-batches each, counted from its first."""
+        before = self.accelerator.gradient_accumulation_steps
+        self.accelerator.gradient_accumulation_steps, self.accelerator.step = batches, 0
+        try:
+            yield
+        finally:
+            self.accelerator.gradient_accumulation_steps, self.accelerator.step = before, 0
 
     @contextmanager
     def no_sync(self, objective: nn.Module) -> Iterator[None]:
@@ -192,5 +202,5 @@ def open_parallel(kind: str, precision: str, *, accumulation: int = 1, max_grad_
     if precision not in ("fp32", "bf16"):
         raise MedReportError(f"no precision '{precision}' to train in", "available: fp32, bf16")
     if kind == "auto":
-        kind = "ddp" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "none"
+        kind = "ddp" if launched() else "none"
     return Parallel(kind, open_accelerator(kind, precision, accumulation, max_grad_norm), max_grad_norm)
