@@ -171,3 +171,16 @@ def test_the_command_makes_views_unless_a_copy_is_asked_for(place: Path, capsys:
     assert run(line) == 0 and "is finished already" in capsys.readouterr().err
     os.rename(place / "clean", place / "away")
     assert len(open_store(out).signal(3)) == 12
+
+
+def test_a_disk_that_is_full_while_parts_are_put_together_is_no_damaged_part(
+        place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise polars.exceptions.ComputeError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("emgecg_cli.core.perturbations.writing.merge_parts", full)
+    with pytest.raises(MedReportError, match="cannot be written .No space left on device.") as told:
+        perturb_store(place / "clean", place / "full", kind="gaussian", levels={"snr_db": 7.0})
+    assert "remove the folder" not in str(told.value.hint)
+    monkeypatch.undo()
+    assert perturb_store(place / "clean", place / "full", kind="gaussian", levels={"snr_db": 7.0}).path
