@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_while_parts_are_put_together_is_no_damaged_part(
         raise polars.exceptions.ComputeError("No space left on device (os error 28)")
 
     monkeypatch.setattr("emgecg_cli.core.perturbations.writing.merge_parts", full)
-    with pytest.raises(MedReportError, match="cannot be written .No space left on device.") as told:
+    with pytest.raises(MedReportError, match=r"cannot be written \(No space left on device\)") as told:
         perturb_store(place / "clean", place / "full", kind="gaussian", levels={"snr_db": 7.0})
     assert "remove the folder" not in str(told.value.hint)
     monkeypatch.undo()
