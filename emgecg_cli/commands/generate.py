@@ -32,10 +32,13 @@ ReferencesOpt = Annotated[Path | None, typer.Option("--references", metavar="FIL
                                                    help="Another hospital's references.json, for runs on tables.")]
 SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Which records.",
                                           autocompletion=words("train", "val", "test"))]
-SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros|none",
-                                        autocompletion=words("real", "shuffled", "zeros", "none"),
+SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros|noise|none",
+                                        autocompletion=words("real", "shuffled", "zeros", "noise", "none"),
                                         help="What the model is shown; shuffled: another patient's recording or "
-                                             "values. Of several inputs, each by name: ecg=shuffled,values=real.")]
+                                             "values; noise: of each recording's power. Of several inputs, each by "
+                                             "name: ecg=shuffled,values=real.")]
+LossOpt = Annotated[bool, typer.Option("--reference-loss", help="Also write how likely each reference is to the model, "
+                                                                "shown this and another patient's: score compares.")]
 BatchOpt = Annotated[int, typer.Option("--batch-size", min=1,
                                      help="Records at once; eight times as many are written together.")]
 LimitOpt = Annotated[int | None, typer.Option("--limit", min=1, show_default=False, help="Only the first N records.")]
@@ -66,7 +69,7 @@ WriterOpt = Annotated[str | None, typer.Option(
 
 def generate(run: RunArg = None, store: StoreOpt = None, instructions: InstructionsOpt = None,
              references: ReferencesOpt = None, split: SplitOpt = GenerateConfig.split,
-             signal: SignalOpt = GenerateConfig.signal,
+             signal: SignalOpt = GenerateConfig.signal, reference_loss: LossOpt = GenerateConfig.reference_loss,
              limit: LimitOpt = GenerateConfig.limit, batch_size: BatchOpt = GenerateConfig.batch_size,
              max_new_tokens: NewOpt = GenerateConfig.max_new_tokens, num_beams: BeamsOpt = GenerateConfig.num_beams,
              length_penalty: LengthOpt = GenerateConfig.length_penalty,
@@ -82,7 +85,7 @@ def generate(run: RunArg = None, store: StoreOpt = None, instructions: Instructi
         other = "--writer" if writer else "--out -"
         raise MedReportError(f"{other} is one process, not --num-processes {num_processes}", "leave one of them out")
     config = GenerateConfig(split, signal, batch_size, num_beams, max_new_tokens, limit, seed, temperature, top_p,
-                            top_k, repetition_penalty, no_repeat_ngram_size, length_penalty)
+                            top_k, repetition_penalty, no_repeat_ngram_size, length_penalty, reference_loss)
     number = _writer(writer)
     run = run or find_one("run")
     from emgecg_cli.core.generation import Places, generate_reports, write_parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from emgecg_cli.core.json_lines import parse_rows, read_rows, to_json, write_rows
+from emgecg_cli.core.json_lines import UNSAID, parse_rows, read_rows, to_json, write_rows
 
 __all__ = ["parse_rows", "read_rows", "to_json", "write_rows"]  # beside the rows themselves
 
@@ -191,8 +191,10 @@ class InstructionRow:
 class PredictionRow:
     """One line of `predictions.jsonl`: a generated report beside its reference, None where the record has no report.
 
-    `signal` says what the model was shown ("real", "shuffled", "zeros" or "none"), `signal_from` whose recording.
-    `truncated`: the report was as long as it may be and had not ended; None where that is not known.
+    `signal` says what the model was shown ("real", "shuffled", "zeros", "noise" or "none"), `signal_from` whose
+    recording. `truncated`: the report was as long as it may be and had not ended; None where that is not known.
+    `reference_loss`: the reference's mean loss in nats a token, given what the model was shown, and given another
+    patient's in place of what was the record's own; None where nobody asked.
     """
 
     record_id: str
@@ -206,3 +208,5 @@ class PredictionRow:
     signal: str | None = None
     signal_from: str | None = None
     truncated: bool | None = None
+    reference_loss: float | None = field(default=None, metadata=UNSAID)
+    reference_loss_shuffled: float | None = field(default=None, metadata=UNSAID)

@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_chunks_atomically
 
 Row = TypeVar("Row")
+UNSAID = {"unsaid": True}  # metadata of a field that a line leaves out where it is None
 
 # annotation of a field -> the JSON values it takes, and their name in an error; other annotations are not checked
 _JSON_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -30,7 +31,15 @@ _JSON_NAMES = {type(None): "null", bool: "true or false", int: "a number", float
 
 def to_json(row: object) -> str:
     """One line of JSON, UTF-8, keys in field order."""
-    return json.dumps(asdict(row) if not isinstance(row, dict) else row, ensure_ascii=False)  # type: ignore[call-overload]
+    return json.dumps(row if isinstance(row, dict) else _values(row), ensure_ascii=False)
+
+
+def _values(row: Any) -> dict[str, Any]:
+    values = asdict(row)
+    for one in fields(row):
+        if one.metadata.get("unsaid") and values[one.name] is None:
+            del values[one.name]
+    return values
 
 
 def write_rows(path: Path, rows: Iterable[object]) -> None:

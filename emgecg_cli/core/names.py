@@ -159,6 +159,7 @@ METRICS = {
     "labels": _CORE + "metrics.clinical.labels:Labels",
     "facts": _CORE + "metrics.clinical.facts:Facts",
     "statements": _CORE + "metrics.clinical.statements:Statements",
+    "reference-loss": _CORE + "metrics.reference_loss:ReferenceLoss",
 }
 
 # metric -> its settings by name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import SIGNALS, Places, generate_reports, reports
-from emgecg_cli.core.generation.job import BATCHES, plan_job
+from emgecg_cli.core.generation.job import BATCHES, plan_job, settings_of
 from emgecg_cli.core.inputs.records import open_inputs
 from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
@@ -92,6 +92,7 @@ def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp
     monkeypatch.setattr(reports, "why_not_refilled", lambda backbone: "it is spied on")
     store = open_store(inputs[0])
     by_id = {store.row(i).record_id: i for i in range(len(store))}
+    noises: list[torch.Tensor] = []
     for signal in SIGNALS:
         shown.clear()
         rows = write(short_run, tmp_path / f"{signal}.jsonl", signal=signal, batch_size=1)
@@ -100,12 +101,21 @@ def test_what_the_model_is_shown(short_run: Path, inputs: tuple[Path, Path], tmp
                 assert tensor is None and row.signal_from is None
             elif signal == "zeros":
                 assert tensor is not None and not tensor.any() and row.signal_from is None
+            elif signal == "noise":
+                own = torch.tensor(store.signal(by_id[row.record_id])).float() / 250
+                assert tensor is not None and row.signal_from is None
+                # lead by lead of the same power, up to chance and rounding, and of nothing else
+                torch.testing.assert_close(tensor[0].std(1), own.std(1), rtol=0.2, atol=0.01)
+                both = torch.stack([(one - one.mean(1, keepdim=True)).flatten() for one in (tensor[0], own)])
+                assert abs(torch.corrcoef(both)[0, 1]) < 0.05
+                noises.append(tensor)
             else:
                 assert tensor is not None and row.signal_from is not None
                 source = store.row(by_id[row.signal_from])
                 expected = torch.tensor(store.signal(by_id[row.signal_from])).float() / 250
                 torch.testing.assert_close(tensor[0], expected)
                 assert (source.subject_id == row.subject_id) == (signal == "real")
+    assert not torch.equal(noises[0], noises[1])  # each record has its own
 
 
 def test_shuffling_gives_everybody_another_patients_recording() -> None:
@@ -138,8 +148,8 @@ def test_an_unfinished_file_is_completed_to_the_same_bytes(short_run: Path, tmp_
     cut = tmp_path / "cut.jsonl"
     cut.write_bytes(b"".join(whole.read_bytes().splitlines(keepends=True)[:kept]) + torn)
     finished = read_manifest(whole, "predictions")
-    plan = {"settings": asdict(single), "inputs": hashes_of(finished.inputs), "machine": finished.details["machine"],
-            "versions": package_versions()}
+    plan = {"settings": settings_of(single), "inputs": hashes_of(finished.inputs),
+            "machine": finished.details["machine"], "versions": package_versions()}
     Claim(cut, plan, False).begin()
     result = generate_reports(short_run, cut, single)
     assert result.written == len(rows) - kept // BATCHES * BATCHES
@@ -161,8 +171,8 @@ def test_what_is_not_ours_or_of_other_settings_is_refused(short_run: Path, tmp_p
     with pytest.raises(MedReportError, match="did not make"):
         write(short_run, tmp_path / "mine.jsonl")
     assert (tmp_path / "mine.jsonl").read_text() == "precious\n"
-    with pytest.raises(MedReportError, match="no signal 'noise'"):
-        write(short_run, tmp_path / "n.jsonl", signal="noise")
+    with pytest.raises(MedReportError, match="no signal 'static'"):
+        write(short_run, tmp_path / "n.jsonl", signal="static")
     with pytest.raises(MedReportError, match=r"written to a \.jsonl"):
         write(short_run, tmp_path / "p.txt")
     slow = make_store(tmp_path / "slow", 20, fs=50)

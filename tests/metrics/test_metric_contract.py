@@ -72,7 +72,8 @@ def of_store(store: Store) -> list[PredictionRow]:
     """Each record with the report of the next one."""
     rows = [store.row(i) for i in range(len(store))]
     return [PredictionRow(row.record_id, other.report or "", row.report, 0, row.subject_id, store.dataset, row.language,
-                          row.codes) for row, other in zip(rows, [*rows[1:], rows[0]], strict=True)]
+                          row.codes, reference_loss=i / 8, reference_loss_shuffled=i % 3)
+            for i, (row, other) in enumerate(zip(rows, [*rows[1:], rows[0]], strict=True))]
 
 
 def of_tables() -> list[PredictionRow]:

@@ -83,6 +83,7 @@ class GenerateConfig:
 
     `max_new_tokens` None takes the longest report the run was trained on, and some room.
     `repetition_penalty` and `no_repeat_ngram_size` look at what has been written of the report, not at the prompt.
+    `reference_loss` asks for the loss of each record's own report besides.
     Raises MedReportError on bad values, and on those that would change nothing.
     """
 
@@ -99,6 +100,7 @@ class GenerateConfig:
     repetition_penalty: float | None = None
     no_repeat_ngram_size: int | None = None
     length_penalty: float | None = None
+    reference_loss: bool = False
 
     @property
     def samples(self) -> bool:

@@ -12,8 +12,10 @@ from emgecg_cli.core.reports.scripts import JAPANESE, LANGUAGE_OF, LATIN, script
 
 _SCRIPTS = {"Han": "Chinese characters", JAPANESE: "Japanese characters"}
 # What the model was shown in place of a record's own signal.
-_NOT_OWN = {"shuffled": "another record's signal", "zeros": "a flat line", "none": "no signal"}
-_INPUT_NOT_OWN = {"shuffled": "another record's {}", "zeros": "zeros as {}", "none": "no {}"}
+_NOT_OWN = {"shuffled": "another record's signal", "zeros": "a flat line", "noise": "noise of its power",
+            "none": "no signal"}
+_INPUT_NOT_OWN = {"shuffled": "another record's {}", "zeros": "zeros as {}", "noise": "noise as {}",
+                  "none": "no {}"}
 
 
 def caveats_of(rows: Sequence[PredictionRow]) -> list[str]:

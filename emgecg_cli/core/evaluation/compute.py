@@ -144,6 +144,8 @@ def _missing(tasks: Sequence[Task], computed: set[str]) -> dict[str, str]:
 
 def _blocks(task: Task, metric: Metric) -> list[Block]:
     systems, n = list(task.hypotheses), len(task.rows)
+    if metric.declared.kind == "loss":  # of the run that wrote the rows
+        systems = systems[:1]
     texts = [text for system in systems for text in task.hypotheses[system]]
     references = [row.reference or "" for row in task.rows] * len(systems)
     found = metric.segment_statistics(texts, references, [*task.rows] * len(systems))

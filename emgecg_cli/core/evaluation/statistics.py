@@ -42,7 +42,7 @@ def statistics_frame(rows: Sequence[PredictionRow], blocks: Sequence[Block]) -> 
             if block.system == system:
                 columns |= _columns(block, len(rows))
         frames.append(polars.DataFrame(columns))
-    return polars.concat(frames)
+    return polars.concat(frames, how="diagonal")  # baselines lack what only a run has
 
 
 def joined(frames: Mapping[str, polars.DataFrame], system: str) -> polars.DataFrame:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from torch import Tensor
 from emgecg_cli.core.artifacts import SPLITS
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.generation.shown import Shown, joined_signal, parse_signal, shown_as
 from emgecg_cli.core.inputs.batch import stacked
-from emgecg_cli.core.inputs.records import OWN, Inputs, Instead, check_held
-from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
+from emgecg_cli.core.inputs.records import Inputs, check_held
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import Renderer, render_prompt
 from emgecg_cli.core.instructions.turns import turn_end
@@ -24,7 +24,6 @@ from emgecg_cli.core.models.backbones import check_positions, positions_of
 from emgecg_cli.core.models.run_files import train_subjects
 from emgecg_cli.core.store import Store, subject_hashes
 
-SIGNALS = ("real", "shuffled", "zeros", "none")
 OTHER_STORE = dict.fromkeys(("ecg", "values"), "give a store of the kind the run was trained on")
 BATCHES = 8  # in a chunk: the last reports of a chunk leave places empty, and a kill costs up to a whole one
 ROOM = 8  # one token in so many more than the longest report of training
@@ -32,15 +31,14 @@ ROOM = 8  # one token in so many more than the longest report of training
 
 @dataclass(frozen=True)
 class Job:
-    """Store indices in order of prompt length; `sources`, the records whose inputs each is shown where
-    they are not its own; and which inputs are shown as zeros."""
+    """Store indices in order of prompt length, what each record is shown, and, where the losses of references are asked
+    for, what it is shown with another patient's in place of its own."""
 
     store: Store
     instructions: Instructions
-    inputs: Inputs
+    shown: Shown
+    others: Shown | None
     order: list[int]
-    sources: Mapping[int, Instead]
-    zeros: frozenset[str]
     config: GenerateConfig
 
     @cached_property
@@ -57,52 +55,12 @@ class Job:
 
     def prompts(self, indices: list[int], tokenizer: Any, placeholders: Mapping[str, int] | None) -> list[list[int]]:
         """Token ids of the prompts of some records; an input that is not shown has no placeholders either."""
-        counts = None if self.config.signal == "none" else placeholders
-        return [render_prompt(self.inputs.messages(i, self._sources_of(i)), tokenizer,
-                              self.inputs.placeholders(i, counts, self._sources_of(i))) for i in indices]
+        return [render_prompt(self.shown.messages(i), tokenizer, self.shown.placeholders(i, placeholders))
+                for i in indices]
 
     def tower_inputs(self, indices: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the towers take of some records, by name, and which of them have it; see `inputs.batch.stacked`."""
-        inputs, present = stacked([self.inputs.arrays(i, self._sources_of(i)) for i in indices],
-                                  [self.inputs.lacking(i, self._sources_of(i)) for i in indices])
-        for name in self.zeros & inputs.keys():  # NaN is what matrices are padded with, and stays
-            inputs[name] = inputs[name].masked_fill(~inputs[name].isnan(), 0)
-        return inputs, present
-
-    def signal_from(self, index: int) -> str | None:
-        """The record whose signal a record is shown: another, where any input is another's; None where none is shown.
-        """
-        found = [one for name in self.inputs.names if name not in self.zeros
-                 if (one := self._sources_of(index).get(name, index)) is not None]
-        at = next((one for one in found if one != index), index)
-        return str(self.store.column("record_id")[at]) if found else None
-
-    def _sources_of(self, index: int) -> Instead:
-        return self.sources.get(index, OWN)
-
-
-def parse_signal(signal: str, inputs: Sequence[str]) -> dict[str, str]:
-    """How each input is shown: "shuffled" says it of all, "ecg=shuffled,values=zeros" of those, the others being real.
-
-    Raises MedReportError for unknown words, and for inputs that are not among these.
-    """
-    if signal in SIGNALS:
-        return dict.fromkeys(inputs, signal)
-    said: dict[str, str] = {}
-    for word in signal.split(","):
-        name, _, how = word.partition("=")
-        if how not in SIGNALS or name in said:
-            raise MedReportError(f"no signal '{word}'", f"available: {', '.join(SIGNALS)}, for all inputs, or for each "
-                                 "as in ecg=shuffled,values=real")
-        if name not in inputs:
-            raise MedReportError(f"--signal {word}: the run reads no input '{name}'", f"it reads {', '.join(inputs)}")
-        said[name] = how
-    return dict.fromkeys(inputs, "real") | said
-
-
-def joined_signal(said: Mapping[str, str]) -> str:
-    """The inverse, as short as possible: one word if all inputs are shown alike."""
-    return next(iter(said.values())) if len(set(said.values())) == 1 else ",".join(map("=".join, said.items()))
+        return stacked([self.shown.arrays(i) for i in indices], [self.shown.lacking(i) for i in indices])
 
 
 def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
@@ -116,23 +74,13 @@ def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
 def plan_job(inputs: Inputs, tokenizer: Any, config: GenerateConfig) -> Job:
     """Put the records in order, and choose what each is shown. The order needs no model: the text decides it."""
     chosen, said = chosen_records(inputs.store, config), parse_signal(config.signal, inputs.names)
-    sources: dict[int, dict[str, int | None]] = {i: {} for i in chosen}
-    subjects = inputs.store.column("subject_id").to_list() if "shuffled" in said.values() else []
-    for name, how in said.items():
-        others: dict[int, int | None] = {}
-        if how == "none":
-            others = dict.fromkeys(chosen)
-        elif how == "shuffled":  # of several inputs, each among the records that have it
-            those = chosen if len(said) == 1 else [i for i in chosen if inputs.has(i, name)]
-            others = dict(shuffle_between_patients(those, subjects, config.seed))
-        for i, other in others.items():
-            sources[i][name] = other
+    shown = shown_as(inputs, chosen, said, config.seed)
     renderer = Renderer(tokenizer, 0, turn_end(tokenizer))  # renders a prompt that many share once
-    lengths = {i: len(renderer.prompt(inputs.messages(i, sources[i]),
-                                      inputs.placeholders(i, inputs.text_counts, sources[i]))) for i in chosen}
-    zeros = frozenset(name for name, how in said.items() if how == "zeros")
-    return Job(inputs.store, inputs.instructions, inputs, sorted(chosen, key=lambda i: (lengths[i], i)), sources, zeros,
-               config)
+    lengths = {i: len(renderer.prompt(inputs.messages(i, shown.source_of(i)),
+                                      inputs.placeholders(i, inputs.text_counts, shown.source_of(i)))) for i in chosen}
+    order = sorted(chosen, key=lambda i: (lengths[i], i))
+    others = shown.shuffled(chosen) if config.reference_loss else None
+    return Job(inputs.store, inputs.instructions, shown, others, order, config)
 
 
 @dataclass(frozen=True)
@@ -186,6 +134,15 @@ def check_fits(run: Path, manifest: Manifest, store: Store, instructions: Instru
 def check_signal(run: Path, inputs: Inputs, config: GenerateConfig) -> str:
     """`config.signal` in the shortest words; raises MedReportError for one that the run cannot be shown."""
     said = parse_signal(config.signal, inputs.names)
+    if said.get("values") == "noise":
+        raise MedReportError(f"--signal {config.signal}: values of tables have no power that noise could have",
+                             "give shuffled or none for values")
     if said.get("values") == "zeros" and "values" not in inputs.sources:
         raise MedReportError(f"--signal zeros: {run} reads values as text", "give --signal none or shuffled")
     return joined_signal(said)
+
+
+def settings_of(config: GenerateConfig) -> dict[str, Any]:
+    """The settings as plan and manifest hold them; one that is newer than predictions there are is left out while it
+    is as it was for them."""
+    return {name: value for name, value in asdict(config).items() if name != "reference_loss" or value}

@@ -51,7 +51,7 @@ def _arguments(run: Path, out: Path, config: GenerateConfig, places: Places) -> 
                              "references": places.references, "backbone": places.backbone}
     given |= {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
     options = [word for key, value in given.items() if value is not None
-               for word in (f"--{key.replace('_', '-')}", str(value))]
+               for word in (f"--{key.replace('_', '-')}", *([] if value is True else [str(value)]))]
     return ["generate", *["--allow-download"] * places.download, *options, "--", str(run)]
 
 

@@ -15,8 +15,10 @@ from emgecg_cli.core.artifacts import PredictionRow, to_json
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation.endings import endings
 from emgecg_cli.core.generation.job import Job
+from emgecg_cli.core.generation.reference_loss import reference_losses
 from emgecg_cli.core.generation.refill import Choice, write_refilled
 from emgecg_cli.core.generation.sampling import processors
+from emgecg_cli.core.generation.shown import Shown
 from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.decoding import Rows, why_not_refilled
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
@@ -54,11 +56,19 @@ class Reporter:
         records = [job.store.row(i) for i in indices]
         write = self._refilled if self.why_static is None else self._static
         output = write(indices, [row.record_id for row in records], told)
+        losses, of_others = (self._losses(indices, one) for one in (job.shown, job.others))
         for i, row, ids in zip(indices, records, output, strict=True):
             text, ended = self.turn.report(ids, self.tokenizer)
             yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
                                 row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal,
-                                job.signal_from(i), truncated=not ended)
+                                job.shown.signal_from(i), not ended, losses.get(i), of_others.get(i))
+
+    def _losses(self, indices: list[int], shown: Shown | None) -> dict[int, float]:
+        """The losses of the references, where they are asked for."""
+        config = self.job.config
+        if shown is None or not config.reference_loss:
+            return {}
+        return reference_losses(self.model, self.tokenizer, shown, indices, config.batch_size, self.device)
 
     def _refilled(self, indices: list[int], record_ids: list[str], told: Callable[[int], None]) -> list[list[int]]:
         prompts = self.job.prompts(indices, self.tokenizer, self.model.placeholders)

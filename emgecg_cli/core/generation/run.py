@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +15,16 @@ from emgecg_cli.core.claims import check_place, check_plan, claim, claim_part, c
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import named
-from emgecg_cli.core.generation.job import OTHER_STORE, Job, Limit, check_fits, check_signal, limit_of, plan_job
+from emgecg_cli.core.generation.job import (
+    OTHER_STORE,
+    Job,
+    Limit,
+    check_fits,
+    check_signal,
+    limit_of,
+    plan_job,
+    settings_of,
+)
 from emgecg_cli.core.generation.parts import Sums, held_numbers, merge, read_all, read_held
 from emgecg_cli.core.generation.reports import Reporter, to_lines
 from emgecg_cli.core.inputs.records import Inputs, open_inputs, references_input
@@ -126,7 +135,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, places: Place
         inputs["references"] = references_input(file, out or Path())
     shown = _shown(store, instructions, manifest, config, file)
     config = replace(config, signal=check_signal(run, shown, config))
-    plan = {"settings": asdict(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
+    plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine_at_hand(),
             "versions": package_versions()}
     return Task(run, store, instructions, config, shown, inputs, plan, limit, places)
 
@@ -220,7 +229,7 @@ def _write_all(out: Path, task: Task, progress: Progress | None) -> GenerateResu
                    "files": file_hashes(out.parent, [out.name])}
         details |= {"max_new_tokens": limit} if limit != task.limit.tokens else {}
         config = task.config
-        write_manifest(out, Manifest("predictions", "generate", asdict(config), config.seed, counts, task.inputs,
+        write_manifest(out, Manifest("predictions", "generate", settings_of(config), config.seed, counts, task.inputs,
                                      details))
         claimed.finish()
     return GenerateResult(out, len(rows), written, False, counts["truncated"], limit,

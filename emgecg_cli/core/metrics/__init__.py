@@ -17,6 +17,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.evidence import Evidence
 
+Kind = Literal["text", "clinical", "facts", "loss"]
 Need = Literal["text", "codes", "evidence", "weights", "judge"]
 # What of the texts is compared: "tokens" and "text" by language and by section, tokens only if it is known how texts
 # without blanks between words are cut; "reports" as they are, all at once.
@@ -26,12 +27,18 @@ Compares = Literal["tokens", "text", "reports"]
 @dataclass(frozen=True)
 class Declared:
     """What a metric declares before anything is computed. `lower_is_better` names values, without their slice;
-    `headline` maps those that stand in a short table to what they are, "" where their name says it."""
+    `headline` maps those that stand in a short table to what they are, "" where their name says it.
+
+    `kind` says what values are of: words, what is said of the patient, claims against the recording, or the losses of a
+    run, which no baseline has. `decisive` are those by which it is decided whether a run uses its signal.
+    """
 
     needs: frozenset[Need] = frozenset()
     compares: Compares = "reports"
     lower_is_better: frozenset[str] = frozenset()
     headline: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind = "text"
+    decisive: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

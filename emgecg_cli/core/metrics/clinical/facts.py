@@ -43,7 +43,8 @@ class Facts:
     declared = Declared(frozenset({"evidence"}), lower_is_better=frozenset({
         "facts-contradicted-per-report", "facts-not-measurable", "facts-reference-contradicted-per-report",
         "facts-reference-not-measurable", "facts-rate-error"}), headline={
-            "facts-precision": "share of the claims that the recording supports, of those it can judge"})
+            "facts-precision": "share of the claims that the recording supports, of those it can judge"},
+        kind="facts", decisive=frozenset({"facts-precision", "facts-recall"}))
 
     def __init__(self, evidence: Evidence | None = None) -> None:
         self._evidence = evidence

@@ -43,7 +43,8 @@ class Findings:
 
     name = "findings"
     declared = Declared(frozenset({"codes"}), lower_is_better=frozenset({"findings-unread"}), headline={
-        "findings-F1": "micro-F1 over abnormal findings, against the codes of the records", "findings-exact": ""})
+        "findings-F1": "micro-F1 over abnormal findings, against the codes of the records", "findings-exact": ""},
+        kind="clinical", decisive=frozenset({"findings-F1"}))
 
     def __init__(self, codes: Sequence[str] = ()) -> None:
         self.codes = tuple(codes)
