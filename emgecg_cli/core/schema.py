@@ -22,7 +22,9 @@ _OF_KIND: dict[str, dict[str, str]] = {
     "store": _OF_SIGNALS | {"counts.records": "count", "details.modality": "text?", "details.population": "text?",
                             "details.shards": "hashes~", "details.references": "object?",
                             "details.perturbation": "object?", "details.view": "object~", "details.view.kind": "text",
-                            "details.view.level": "number", "details.view.seed": "whole number"},
+                            "details.view.level": "number", "details.view.seed": "whole number",
+                            "details.listed": "object~", "details.listed.made_of": "text",
+                            "details.listed.hash": "text", "details.listed.records": "count"},
     "instructions": {"counts.records": "count", "counts.values": "count?", "details.pool_hash": "text",
                      "details.draw_hash": "text", "details.modality": "text?", "inputs.store": "object"},
     "encoder": {"details.trains": "parts?"},
@@ -38,7 +40,7 @@ _OF_KIND: dict[str, dict[str, str]] = {
         "details.model.emg_reshape": "text~", "details.model.emg_dropout": "number~", "details.turn": "object?",
         "details.turn.end": "tokens", "details.turn.stop": "tokens", "details.turn.text": "text?"},
 }
-_OPTIONAL = ("details.turn", "details.tables", "details.view")
+_OPTIONAL = ("details.turn", "details.tables", "details.view", "details.listed")
 _MISSING = object()
 
 

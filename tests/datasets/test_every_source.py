@@ -17,8 +17,9 @@ from store_helpers import hashes, prepare
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import REPORT_KINDS
-from emgecg_cli.core.datasets import Source, open_dataset, takes
+from emgecg_cli.core.datasets import Listing, Source, open_dataset, takes
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store import open_store
 
@@ -128,6 +129,25 @@ def test_every_source_keeps_the_contract(tmp_path: Path) -> None:
         assert source.dataset == dataset and str(tmp_path) not in repr((source.arguments, source.details)), dataset
         before = list(source.listing())
         assert list(source.listing()) == before, "a listing can be read again, in the same order"
+
+
+def test_what_a_listing_is_made_of_is_the_same_until_a_file_is_changed(tmp_path: Path) -> None:
+    first, again = every_source(tmp_path / "a"), every_source(tmp_path / "b")
+    made = {name: source.listing.made_of for name, source in first.items() if isinstance(source.listing, Listing)}
+    assert {*made} == {"ptb-xl", "mimic-iv-ecg", "ludb", "wfdb", "code15", "synthetic"}
+    for dataset, found in made.items():
+        assert json_hash(found) == json_hash(again[dataset].listing.made_of), dataset
+    changed = 0
+    for dataset in {*made} - {"synthetic"}:
+        for table in (tmp_path / "b" / dataset).glob("*.csv"):
+            whole = table.read_text()
+            table.write_text(whole + "\n")
+            reports = {"reports": table} if dataset == "wfdb" else {}
+            source = open_dataset(dataset, 0, 100 if dataset == "synthetic" else 500, root=table.parent, **reports)
+            assert isinstance(source.listing, Listing) and source.listing.made_of != made[dataset], table
+            table.write_text(whole)
+            changed += 1
+    assert changed == 6
 
 
 @pytest.mark.parametrize("dataset", [name for name in names.choices("dataset") if takes(name, "root")])

@@ -7,15 +7,17 @@ import random
 import signal as signals
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from fuse import Fuse
+from manifests import change_manifest
 from store_helpers import damaged_root, hashes, prepare
 
-from emgecg_cli.core.datasets import Source
+from emgecg_cli.core.datasets import Listing, Source
 from emgecg_cli.core.datasets.ptb_xl import open_source
 from emgecg_cli.core.errors import MedReportError
 
@@ -95,6 +97,37 @@ def test_other_arguments_are_refused(tmp_path: Path, fuse: Fuse) -> None:
         prepare(replace(source, listing=lambda: islice(source.listing(), 1, None)), out)
     before = hashes(out)
     assert prepare(source, out).already_finished and hashes(out) == before
+
+
+def test_a_finished_store_is_compared_with_its_source_without_listing_it_where_its_files_are_the_same(
+        tmp_path: Path) -> None:
+    root, out = damaged_root(tmp_path / "root"), tmp_path / "store"
+    made = prepare(open_source(root), out)
+
+    def opened(rows: Callable[[], Iterator]) -> Source:
+        source = open_source(root)
+        assert isinstance(source.listing, Listing)
+        return replace(source, listing=replace(source.listing, rows=rows))
+
+    def unread() -> Iterator:
+        raise AssertionError("listed")
+
+    found = prepare(opened(unread), out)
+    assert found.already_finished and found.manifest == made.manifest and found.n_reused_shards == 5
+    with pytest.raises(MedReportError, match=r"made with other seed: 0 \(now 1\)"):
+        prepare(opened(unread), out, seed=1)
+    for other in (lambda: prepare(opened(unread), out, split="80/10/10"),  # may come to the same split, or not
+                  lambda: prepare(replace(open_source(root), listing=unread), out)):
+        with pytest.raises(AssertionError, match="listed"):
+            other()
+    change_manifest(out, lambda values: values["details"].pop("listed"))  # as stores were before
+    assert prepare(open_source(root), out).already_finished
+    with pytest.raises(AssertionError, match="listed"):
+        prepare(opened(unread), out)
+    table = root / "ptbxl_database.csv"
+    table.write_text(table.read_text() + "\n")
+    with pytest.raises(MedReportError, match="made with other input"):
+        prepare(open_source(root), out)
 
 
 def test_a_shard_whose_signals_are_gone_is_made_again(tmp_path: Path, fuse: Fuse) -> None:

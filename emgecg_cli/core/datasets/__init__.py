@@ -104,6 +104,24 @@ class ReadExamination:
 
 
 Read = Callable[[Sequence[RecordRef]], Iterator[Recording | ReadExamination | QuarantineRow]]
+Rows = Callable[[], Iterator[RecordRef | QuarantineRow]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A listing together with all that decides it, so that what it lists need not be read to know that it is the same.
+
+    `made_of` holds, as JSON values, the options and the hashes of the content of every file that `rows` reads: where it
+    is equal, another listing of the same dataset yields the same rows, under the same versions of the packages that
+    read them. A listing that depends on anything else, such as which files lie in a folder, must not be one of these;
+    one that is put in the place of another takes its `made_of` away with it.
+    """
+
+    rows: Rows
+    made_of: Any
+
+    def __call__(self) -> Iterator[RecordRef | QuarantineRow]:
+        return self.rows()
 
 
 @dataclass(frozen=True)
@@ -111,8 +129,9 @@ class Source:
     """An opened source: what it holds, and how to read it.
 
     `listing()` streams the records in a fixed order, and those that are refused by what the listing alone shows; it
-    never holds the whole set. `read` yields, for each reference in order, the recording or the reason why it is set
-    aside; it can be pickled. `arguments` are the resolved options and `details` what else the manifest should say.
+    never holds the whole set. Where options and files of known content decide it, it is a `Listing`. `read` yields, for
+    each reference in order, the recording or the reason why it is set aside; it can be pickled. `arguments` are the
+    resolved options and `details` what else the manifest should say.
     A source of the modality "tables" yields `ReadExamination`s in place of recordings.
     A source that takes `no_reports` lists recordings without a report too, as `unreported`, where it is given; else it
     refuses them.
@@ -120,7 +139,7 @@ class Source:
     """
 
     dataset: str
-    listing: Callable[[], Iterator[RecordRef | QuarantineRow]]
+    listing: Rows
     read: Read
     arguments: dict[str, Any]
     details: dict[str, Any] = field(default_factory=dict)

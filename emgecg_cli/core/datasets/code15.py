@@ -24,7 +24,7 @@ import numpy as np
 import polars
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source
 from emgecg_cli.core.datasets.formats.csv_tables import (
     file_hash,
     first_row,
@@ -35,6 +35,7 @@ from emgecg_cli.core.datasets.formats.csv_tables import (
 from emgecg_cli.core.datasets.formats.hdf5_parts import import_h5py, open_file, read_ids, read_recordings, recordings_of
 from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.person import read_years
 from emgecg_cli.core.reports.templates import report_of
 from emgecg_cli.core.signals.leads import LEADS, to_int16_uv
@@ -78,8 +79,9 @@ def open_source(root: Path, no_reports: bool = False) -> Source:
     _check_one_is_readable(root, parts)
     details = {"table_sha256": file_hash(root / TABLE), "parts": parts, "microvolts_per_unit": UNITS_UV,
                **table_details(root / TABLE, numbers=NUMBERS)}
-    return Source("code15", partial(_list, root, parts, no_reports), partial(_read, str(root)),
-                  {"root": root.name or root.resolve().name}, details)
+    listing = Listing(partial(_list, root, parts, no_reports),
+                      [details, json_hash([_ids_or_why(root, part) for part in parts]), no_reports])
+    return Source("code15", listing, partial(_read, str(root)), {"root": root.name or root.resolve().name}, details)
 
 
 def _parts(root: Path) -> list[str]:
@@ -105,6 +107,13 @@ def _check_one_is_readable(root: Path, parts: Sequence[str]) -> None:
 
 def _ids(root: Path, part: str) -> list[int]:
     return read_ids(root / part, "exam_id", "tracings", len(LEADS)).tolist()
+
+
+def _ids_or_why(root: Path, part: str) -> list[int] | list[str]:
+    try:
+        return _ids(root, part)
+    except RecordError as error:
+        return [error.reason, error.detail]
 
 
 def _list(root: Path, parts: Sequence[str], no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:

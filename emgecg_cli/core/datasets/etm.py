@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import ReadExamination, RecordRef, Source
+from emgecg_cli.core.datasets import Listing, ReadExamination, RecordRef, Source
 from emgecg_cli.core.datasets.emg_tables import RawExamination, read_etm, survey_etm
 from emgecg_cli.core.emg.case import case_from_dict, case_to_dict
 from emgecg_cli.core.emg.examination import Examination
@@ -34,8 +34,8 @@ def open_source(root: Path, mapping: Path | None = None, no_reports: bool = Fals
         root = root / TABLES_FORM
     details = survey_etm(root, mapping)
     arguments = {"root": root.name or root.resolve().name, "mapping": mapping and Path(mapping).name}
-    return Source("etm", partial(_list, root, mapping, no_reports), read, arguments, details,
-                  population=f"etm/{arguments['root']}", modality="tables")
+    listing = Listing(partial(_list, root, mapping, no_reports), [details, no_reports])
+    return Source("etm", listing, read, arguments, details, population=f"etm/{arguments['root']}", modality="tables")
 
 
 def _list(root: Path, mapping: Path | None, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:

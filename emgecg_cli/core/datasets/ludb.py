@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.challenge import FS, check_folder
 from emgecg_cli.core.datasets.formats.csv_tables import file_hash, iterate_rows, scan_columns, table_details
 from emgecg_cli.core.datasets.formats.wfdb_headers import Header, RecordError, read_header
@@ -57,12 +57,12 @@ def open_source(root: Path, no_reports: bool = False) -> Source:
         raise MedReportError(f"{root}: not an LUDB root, no {TABLE} beside {FOLDER}/",
                              f"--root is the folder that holds {TABLE} and {FOLDER}/")
     scan_columns(root / TABLE, COLUMNS, numbers=NUMBERS)
-    return Source("ludb", partial(_list, root / TABLE, no_reports), partial(_read, str(root)),
-                  {"root": root.name or root.resolve().name},
-                  {"table_sha256": file_hash(root / TABLE), "patients": "one per record, by the set's own word",
-                   "reports": "cardiologists' statements from fixed lists, one sentence each",
-                   "amplitudes": "stored numbers as microvolts where a header's gains are the ranges of its leads",
-                   **table_details(root / TABLE, numbers=NUMBERS)})
+    details = {"table_sha256": file_hash(root / TABLE), "patients": "one per record, by the set's own word",
+               "reports": "cardiologists' statements from fixed lists, one sentence each",
+               "amplitudes": "stored numbers as microvolts where a header's gains are the ranges of its leads",
+               **table_details(root / TABLE, numbers=NUMBERS)}
+    return Source("ludb", Listing(partial(_list, root / TABLE, no_reports), [details, no_reports]),
+                  partial(_read, str(root)), {"root": root.name or root.resolve().name}, details)
 
 
 def _list(table: Path, no_reports: bool) -> Iterator[RecordRef | QuarantineRow]:

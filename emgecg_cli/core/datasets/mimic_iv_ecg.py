@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from emgecg_cli.core.artifacts import MachineIntervals, QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.formats.csv_tables import (
     file_hash,
     iterate_frame,
@@ -56,8 +56,9 @@ def open_source(root: Path, no_reports: bool = False) -> Source:
                "measurements_without_record": int(np.isin(keyed, studies, invert=True).sum()),
                "measurements_without_study_id": len(rows.keys) - len(keyed),
                **table_details(root / RECORDS, root / MEASUREMENTS)}
-    return Source("mimic-iv-ecg", partial(_list, root / RECORDS, rows, no_reports), partial(_read, str(root)),
-                  {"root": root.name or root.resolve().name}, details)
+    listing = Listing(partial(_list, root / RECORDS, rows, no_reports), [details, no_reports])
+    return Source("mimic-iv-ecg", listing, partial(_read, str(root)), {"root": root.name or root.resolve().name},
+                  details)
 
 
 def _check_root(root: Path) -> None:

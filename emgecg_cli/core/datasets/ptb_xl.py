@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.formats.csv_tables import (
     file_hash,
     first_row,
@@ -74,8 +74,8 @@ def open_source(root: Path, fs: int = 100, reports: Path | None = None, keep_ori
         details["reports"] = texts.details | {"unknown_ids": sum(key not in listed for key in texts.by_id)}
     arguments: dict[str, object] = {"root": root.name or root.resolve().name, "reports": reports and Path(reports).name}
     arguments |= {"keep_original": True} if keep_original else {}
-    return Source("ptb-xl", partial(_list, root / TABLE, native, texts), partial(_read, str(root), native), arguments,
-                  details)
+    listing = Listing(partial(_list, root / TABLE, native, texts), [details, keep_original, no_reports])
+    return Source("ptb-xl", listing, partial(_read, str(root), native), arguments, details)
 
 
 def _check_root(root: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source, read_each
+from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.formats.csv_tables import (
     column_names,
     file_hash,
@@ -22,6 +22,7 @@ from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
 from emgecg_cli.core.datasets.record_names import RecordNames, match_names, spelled, unlisted
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.person import read_sex, read_years
 
 COLUMNS = ("record", "report")
@@ -64,8 +65,10 @@ def open_source(root: Path, reports: Path | None = None, no_reports: bool = Fals
     details = {"reports_sha256": file_hash(reports), "headers": names.n_headers,
                "records_without_report": names.n_unlisted, **table_details(reports, numbers=NUMBERS)}
     rest = partial(_list_headers, root, names) if no_reports else tuple
-    return Source("wfdb", partial(_list, reports, needed, optional, names, rest), partial(_read, str(root)), arguments,
-                  details, population=population)
+    rows = partial(_list, reports, needed, optional, names, rest)
+    # with no_reports headers are listed too, and what they say of segments
+    listing = rows if no_reports else Listing(rows, [details, json_hash(names.elsewhere)])
+    return Source("wfdb", listing, partial(_read, str(root)), arguments, details, population=population)
 
 
 def _no_header(root: Path) -> MedReportError:

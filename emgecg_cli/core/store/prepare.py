@@ -22,12 +22,13 @@ from emgecg_cli.core.reports.text import clean_report, parse_rules
 from emgecg_cli.core.signals.quality import SUSPECT
 from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts
 from emgecg_cli.core.store.index import build_index
+from emgecg_cli.core.store.listed import Listed, for_manifest, listed_before, made_of
 from emgecg_cli.core.store.payloads import KINDS, Kind
 from emgecg_cli.core.store.payloads.tables import UNUSED
 from emgecg_cli.core.store.payloads.texts import CLEANED, FLAGGED, SetAside
 from emgecg_cli.core.store.shards import Shard, make_shard
 from emgecg_cli.core.store.splits import split_hash
-from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, write_store
+from emgecg_cli.core.store.writer import IN_THIS_PROCESS, Engine, Progress, Written, finished_before, write_store
 
 # why a recording without a report is set aside although such are kept
 IN_TRAIN = ("no report", "its patient is in train by the official split, where every recording has a report")
@@ -51,28 +52,50 @@ def prepare_store(source: Source, out: Path, config: PrepareConfig, engine: Engi
     """Write a store from an opened source, or resume a killed run; the result is the same bytes.
 
     The split is drawn over all listed records, so that it does not move with what is set aside later; so are the
-    shards, each of which is a pure function of its references. `progress(done, total)` counts recordings. Raises
-    MedReportError when an option is wrong, `out` holds something else, or no record can be read.
+    shards, each of which is a pure function of its references. A store that is finished is compared with what this
+    call would make, its arguments, inputs and listing; the source is listed for that only where it does not say what
+    its listing is made of (`datasets.Listing`), or says something else than the store's manifest. `progress(done,
+    total)` counts recordings. Raises MedReportError when an option is wrong, `out` holds something else, or no record
+    can be read.
     """
     kind = KINDS[source.modality]
     rules = parse_rules(CLEANING[kind.name] if config.clean is None else config.clean)
-    settings = settings_for(kind, config)
+    plan = _Plan(source, config, source.arguments | settings_for(kind, config) | {"clean": ",".join(rules) or "none"})
+    made = made_of(source, config, rules)
+    if listed := listed_before(out, made):
+        return PrepareResult(out, finished_before(out, plan.identity(listed)), True, len(plan.starts(listed)))
     index = build_index(_marked(source.listing(), rules) if config.no_reports else source.listing())
     try:
-        split = index.assign_splits(config.split, config.seed)
-        arguments = source.arguments | settings | {"clean": ",".join(rules) or "none", "split": split}
-        identity = {"command": f"prepare {source.dataset}", "arguments": arguments, "details": source.details,
-                    "index": index.hash}
-        starts = range(0, index.n_records, config.shard_size)
+        listed = Listed(index.assign_splits(config.split, config.seed), index.hash, index.n_records)
+        starts = plan.starts(listed)
         written = write_store(
-            out, identity=identity, sizes=[min(config.shard_size, index.n_records - start) for start in starts],
+            out, identity=plan.identity(listed), sizes=[min(config.shard_size, listed.records - at) for at in starts],
             job=lambda number: index.refs(starts[number], starts[number] + config.shard_size),
             build=partial(build_shard, source.read, kind, config, rules),
-            make_manifest=partial(_finish, out, source, kind, arguments, config), kind=kind, files=CARD,
+            make_manifest=partial(_finish, out, plan, kind, listed, for_manifest(listed, made)), kind=kind, files=CARD,
             set_aside=index.set_aside(), engine=engine, progress=progress)
     finally:
         index.close()
     return PrepareResult(out, written.manifest, written.already_finished, written.n_reused)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked for: the source, how it is prepared, and the arguments of the manifest but the split."""
+
+    source: Source
+    config: PrepareConfig
+    asked: dict[str, Any]
+
+    def arguments(self, listed: Listed) -> dict[str, Any]:
+        return self.asked | {"split": listed.split}
+
+    def identity(self, listed: Listed) -> dict[str, Any]:
+        return {"command": f"prepare {self.source.dataset}", "arguments": self.arguments(listed),
+                "details": self.source.details, "index": listed.hash}
+
+    def starts(self, listed: Listed) -> range:
+        return range(0, listed.records, self.config.shard_size)
 
 
 def settings_for(kind: Kind, config: PrepareConfig) -> dict[str, Any]:
@@ -128,16 +151,17 @@ def _must_not_train(ref: RecordRef) -> bool:
     return ref.unreported and ref.split == "train"
 
 
-def _finish(out: Path, source: Source, kind: Kind, arguments: dict[str, Any], config: PrepareConfig,
+def _finish(out: Path, plan: _Plan, kind: Kind, listed: Listed, about_listing: dict[str, Any],
             written: Written) -> Manifest:
     """Write the data card, and say in the manifest what is there."""
+    source, config, arguments = plan.source, plan.config, plan.arguments(listed)
     counts = _count(parse_rules(arguments["clean"]), written)
     fs, sig_len = kind.shape(config)
     details = source.details | {
         "dataset": source.dataset, "population": source.population, "modality": kind.name, "fs": fs,
         "sig_len": sig_len, "languages": _tally(written.records, "language"),
         "report_kinds": _tally(written.records, "report_kind"), "split_hash": split_hash(written.records),
-        **kind.finish(out, written.records, config)}
+        **kind.finish(out, written.records, config), **about_listing}
     facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"],
                          alike=kind.alike(out, config), unused=counts.get("unused_columns"))
     for name, text in zip(CARD, (card_markdown(facts, kind.card), card_page(facts, kind.card)), strict=True):

@@ -28,7 +28,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import QuarantineRow
-from emgecg_cli.core.datasets import Recording, RecordRef, Source
+from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source
 from emgecg_cli.core.datasets.synthetic.findings import CODES, SETS, draw_findings
 from emgecg_cli.core.datasets.synthetic.heart import Hearts, draw_hearts
 from emgecg_cli.core.datasets.synthetic.render import render
@@ -64,7 +64,7 @@ def open_source(records: int = 5000, seed: int = 0, fs: int = 100, findings: str
 
     arguments = {"records": records, "seed": seed, "findings": findings}
     details = {"findings": {"set": findings, "codes": list(SETS[findings])}}
-    return Source("synthetic", functools.partial(_list, records, seed),
+    return Source("synthetic", Listing(functools.partial(_list, records, seed), [records, seed]),
                   functools.partial(_read, records, seed, fs, findings), arguments, details)
 
 

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from emgecg_cli.core import names
-from emgecg_cli.core.datasets import ReadExamination, RecordRef, Source
+from emgecg_cli.core.datasets import Listing, ReadExamination, RecordRef, Source
 from emgecg_cli.core.datasets.emg_tables.cases import RawExamination
 from emgecg_cli.core.datasets.synthetic_emg import examination
 from emgecg_cli.core.datasets.synthetic_emg.diseases import draw_effects
@@ -118,7 +118,7 @@ def open_source(records: int = 2000, seed: int = 0, language: str = "both") -> S
     """Open a cohort of exactly `records` examinations; raises MedReportError for values out of range."""
     check(records, seed, language)
     arguments = {"records": records, "seed": seed, "language": language}
-    return Source("synthetic-emg", partial(listing, records, seed, language),
+    return Source("synthetic-emg", Listing(partial(listing, records, seed, language), [records, seed, language]),
                   partial(_examine, records, seed, language), arguments, modality="tables")
 
 
