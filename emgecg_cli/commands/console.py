@@ -98,6 +98,11 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
+def print_text(text: str) -> None:
+    """Print a text that is made already, such as a table for a paper, on stdout as it is."""
+    print(text, end="")
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None,
           talk: bool = False) -> None:
     """Print a table: ruled and within its width on a terminal, aligned plain text elsewhere. Columns of numbers are

@@ -63,10 +63,10 @@ def after_perturb(store: Path) -> None:
 
 def after_generate(predictions: Path) -> None:
     """Score them, where there is something to score them against."""
-    from emgecg_cli.core.artifacts import PredictionRow, read_rows
     from emgecg_cli.core.evaluation.audit import check_rows, check_tokens
+    from emgecg_cli.core.predictions import read_predictions
 
-    rows = [row for row in read_rows(predictions, PredictionRow) if row.reference is not None]
+    rows = [row for row in read_predictions(predictions).rows if row.reference is not None]
     if not rows:
         console.note("the records have no reports of their own, so that there is nothing to score these against")
         return

@@ -60,9 +60,10 @@ InstructionsOpt = Annotated[Path | None, typer.Option(
     help="Other instructions, of a store that the run was not trained on; else the run's own.")]
 RunArg = Annotated[Path | None, typer.Argument(metavar="RUN", show_default=False,
                                                help="A run of train; the only one under runs/ if not given.")]
-PredictionsArg = Annotated[str | None, typer.Argument(
-    metavar="PREDICTIONS|-", show_default=False,
-    help="A predictions file, or - for JSON lines on stdin; the only one under predictions/ if not given.")]
+SystemsArg = Annotated[list[str] | None, typer.Argument(
+    metavar="PREDICTIONS|- …", show_default=False,
+    help="A predictions file, or - for one on stdin; the only one under predictions/ if not given. Several are "
+         "compared with the first.")]
 DatasetArg = Annotated[str, typer.Argument(metavar="DATASET", autocompletion=complete("dataset"),
                                            help=f"One of {', '.join(names.choices('dataset'))}.")]
 DownloadOpt = Annotated[bool, typer.Option("--allow-download", help="Fetch the backbone that the run names from the "

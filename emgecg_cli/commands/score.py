@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, PredictionsArg, SeedOpt, find_one, words
+from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.names import METRIC_SETTINGS
+from emgecg_cli.core.names import SCORE_FORMATS as FORMATS
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="The store predictions are held against, whose train reports make "
@@ -31,6 +32,18 @@ SectionOpt = Annotated[str, typer.Option("--section", metavar="all|findings|impr
                                          autocompletion=words("all", "findings", "impression"),
                                          help="What of a report is scored; all: the whole and each section.")]
 ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Bootstrap draws of the intervals.")]
+FieldOpt = Annotated[list[str] | None, typer.Option(
+    "--field", metavar="NAME=FIELD,…", show_default=False,
+    help="Which field of someone else's file is which of ours: prediction=output,reference=report,record_id=id.")]
+NameOpt = Annotated[list[str] | None, typer.Option(
+    "--name", metavar="NAME", show_default=False,
+    help="What a system is called, once for each file in their order; the names of several files if not given.")]
+CommonOpt = Annotated[bool, typer.Option("--common", help="Several systems are scored on the records that all have.")]
+RandomisationsOpt = Annotated[int, typer.Option("--randomisations", min=100, max=1_000_000,
+                                                help="Random swaps of the paired test between systems.")]
+FormatOpt = Annotated[str | None, typer.Option(
+    "--format", metavar="|".join(FORMATS), show_default=False, autocompletion=words(*FORMATS),
+    help="What is printed on stdout. [table]")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
                                               help="Also write a page with a few ECGs and their reports.")]
 ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, show_default=False,
@@ -52,37 +65,75 @@ def _takes_metric_settings(command: Command) -> Command:
 
 
 @_takes_metric_settings
-def score(predictions: PredictionsArg = None, metric: MetricsOpt = None, store: StoreOpt = None,
+def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt = None, common: CommonOpt = False,
+          metric: MetricsOpt = None, store: StoreOpt = None,
           foreign: ForeignOpt = False,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
+          randomisations: RandomisationsOpt = ScoreDefaults.randomisations,
           seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
-          out: OutOpt = None, as_json: JsonOpt = False, **of_metrics: Any) -> None:
-    """Score reports against their references; every value has a confidence interval and says how it was computed."""
+          out: OutOpt = None, form: FormatOpt = None, as_json: JsonOpt = False, **of_metrics: Any) -> None:
+    """Score reports against their references; every value has a confidence interval and says how it was computed.
+
+    Several files are compared with the first by paired tests.
+    """
     from emgecg_cli.core.evaluation.files import score_file
+    from emgecg_cli.core.evaluation.systems import names_of
+    from emgecg_cli.core.predictions import parse_fields
+
+    shown = _format(form, as_json)
 
     if examples is not None and page is None:
         raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
     settings = _metric_settings(of_metrics)
-    source = predictions or find_one("predictions").as_posix()
-    target = out or (None if source == "-" else Path(SCORES) / f"{Path(source).stem}.json")
-    piped = source == "-"
+    sources = predictions or [find_one("predictions").as_posix()]
+    names = names_of(sources, name or [])
+    target = out or _target(sources)
+    piped = "-" in sources
     if piped and sys.stdin is None:
         raise MedReportError("stdin is closed", "pipe predictions into it")
+    if sources.count("-") > 1:
+        raise MedReportError("stdin is given twice", "give one system on stdin, the others as files")
+    files = [sys.stdin if source == "-" else Path(source) for source in sources]
     likely = _only_store() if piped and store is None else None
     with console.progress("score", unit="metrics") as progress:
-        scores = score_file(sys.stdin if piped else Path(source), target, store_path=store, likely_store=likely,
-                            foreign=foreign, page=page, progress=progress,
+        scores = score_file(files[0] if len(files) == 1 and not name else dict(zip(names, files, strict=True)), target,
+                            store_path=store, likely_store=likely, foreign=foreign, page=page, progress=progress,
+                            fields=parse_fields(field or []), common=common, randomisations=randomisations,
                             examples=ScoreDefaults.examples if examples is None else examples,
                             metrics=metric, settings=settings, seed=seed, resamples=resamples, language=language,
                             segmentation=segmentation, section=section)
-    if as_json:
-        console.print_json(scores)
-    else:
-        show_scores(scores)
+    _show(scores, shown)
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")
+
+
+def _format(given: str | None, as_json: bool) -> str:
+    """What to print, of --format and --json."""
+    if given and given not in FORMATS:
+        raise MedReportError(f"no format '{given}'", f"--format takes {', '.join(FORMATS)}")
+    if as_json and given not in (None, "json"):
+        raise MedReportError(f"--json and --format {given} are both given", "leave one of them out")
+    return "json" if as_json else given or "table"
+
+
+def _target(sources: Sequence[str]) -> Path | None:
+    """Where scores are written if nothing is said: by the names of the files, for a stream nowhere."""
+    stems = [Path(source).stem for source in sources]
+    return None if "-" in sources else Path(SCORES) / f"{'-vs-'.join(stems)[:120]}.json"
+
+
+def _show(scores: Any, form: str) -> None:
+    from emgecg_cli.core.evaluation import tables
+
+    if form == "json":
+        console.print_json(scores)
+    elif form == "table":
+        show_scores(scores)
+    else:
+        written = {"csv": tables.as_csv, "markdown": tables.as_markdown, "latex": tables.as_latex}[form](scores)
+        console.print_text(written)
 
 
 def _metric_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -107,13 +158,21 @@ def _only_store() -> Path | None:
 
 
 def show_scores(scores: Any) -> None:
-    """Print what was scored and what limits it, the table, values down and systems across, then signatures and notes on
-    stderr."""
+    """Print what was scored and what limits it, the table, values down and systems across, the paired tests, then
+    signatures and notes on stderr. A star marks what the tests support."""
+    from dataclasses import asdict
+
+    from emgecg_cli.core.evaluation.comparison import best_of
+
     _show_head(scores)
+    best = best_of(asdict(scores))
     names = [value.name for value in scores.systems[0].values]
     cells = {(system.name, value.name): value for system in scores.systems for value in system.values}
-    rows = [[name, *(_cell(cells.get((system.name, name))) for system in scores.systems)] for name in names]
+    rows = [[name, *(_cell(cells.get((system.name, name)), system.name in best.get(name, ()))
+                     for system in scores.systems)] for name in names]
     console.table(["score", *(system.name for system in scores.systems)], rows, title=f"{scores.n} reports")
+    if scores.comparison:
+        _show_tests(scores.comparison)
     for table in scores.tables:
         _show_table(table, several=len({one.system for one in scores.tables}) > 1)
     for note in scores.notes:
@@ -124,6 +183,17 @@ def show_scores(scores: Any) -> None:
     for signature, of in signatures.items():
         if signature:
             console.note(f"{', '.join(of)}: {signature}")
+
+
+def _show_tests(comparison: Any) -> None:
+    """Each difference from the first system with its interval, and the p values of both tests."""
+    from emgecg_cli.core.evaluation.comparison import p_value
+
+    rows = [[test.name, test.system, _cell(_Difference(test.difference, test.ci_low, test.ci_high),
+                                           test.better is not None),
+             *(p_value(p) for p in (test.p_bootstrap, test.p, test.p_holm))] for test in comparison.tests]
+    console.table(["score", "system", "difference", "p bootstrap", "p randomisation", "p Holm"], rows,
+                  title=f"against {comparison.against}")
 
 
 def _show_table(table: Any, several: bool) -> None:
@@ -150,8 +220,14 @@ def _show_head(scores: Any) -> None:
         console.table(["scored", ""], rows)
 
 
-def _cell(value: Any) -> str:
+class _Difference(NamedTuple):
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+
+
+def _cell(value: Any, supported: bool = False) -> str:
     if value is None or value.value is None:
         return "not computed" if getattr(value, "reason", None) else "-"
     interval = "" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]"
-    return f"{value.value:.3f}{interval}"
+    return f"{value.value:.3f}{interval}{(' *' if interval else ' (*)') if supported else ''}"

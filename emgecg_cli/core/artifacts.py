@@ -194,7 +194,8 @@ class PredictionRow:
     `signal` says what the model was shown ("real", "shuffled", "zeros", "noise" or "none"), `signal_from` whose
     recording. `truncated`: the report was as long as it may be and had not ended; None where that is not known.
     `reference_loss`: the reference's mean loss in nats a token, given what the model was shown, and given another
-    patient's in place of what was the record's own; None where nobody asked.
+    patient's in place of what was the record's own; None where nobody asked. `more_references` are further reports of
+    the same record, in files of others that have several.
     """
 
     record_id: str
@@ -210,3 +211,4 @@ class PredictionRow:
     truncated: bool | None = None
     reference_loss: float | None = field(default=None, metadata=UNSAID)
     reference_loss_shuffled: float | None = field(default=None, metadata=UNSAID)
+    more_references: list[str] | None = field(default=None, metadata=UNSAID)

@@ -6,8 +6,9 @@ A row class is the schema: `read_rows` refuses a line that lacks a field without
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -63,31 +64,54 @@ def parse_rows(stream: IO[str] | Iterable[str], kind: type[Row], name: str) -> I
     Raises MedReportError naming the line for bytes that are not UTF-8, for what is not a JSON object, and for a field
     that is missing or of another type.
     """
-    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}  # type: ignore[arg-type]
-    types = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
-    for number, line in _numbered_lines(stream, name):
-        if not line.strip():
-            continue
-        where = f"{name}, line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise MedReportError(f"{where}: not JSON ({error})", "each line holds one JSON object") from None
-        if not isinstance(values, dict):
-            raise MedReportError(f"{where}: not a JSON object", "each line holds one JSON object")
-        missing = [key for key, required in known.items() if required and key not in values]
-        if missing:
-            raise MedReportError(f"{where}: lacks {', '.join(missing)}", f"a {kind.__name__} has {', '.join(known)}")
-        row = {key: value for key, value in values.items() if key in known}
-        for key, value in row.items():
-            if expected := _mismatch(value, types[key]):
-                raise MedReportError(f"{where}: {key} is {_JSON_NAMES[type(value)]}, where {expected} is needed",
-                                     "write the field as its type, or leave the line out")
-        yield kind(**row)
+    for where, values in parse_objects(stream, name):
+        yield row_of(values, kind, where)
 
 
-def _numbered_lines(stream: IO[str] | Iterable[str], name: str) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers from 1."""
+def parse_objects(stream: IO[str] | Iterable[str], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The object of each line and where it stands ("NAME, line 3"), blank lines left out; raises as `parse_rows`."""
+    for number, line in numbered_lines(stream, name):
+        if line.strip():
+            where = f"{name}, line {number}"
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise MedReportError(f"{where}: not JSON ({error})", "each line holds one JSON object") from None
+            if not isinstance(values, dict):
+                raise MedReportError(f"{where}: not a JSON object", "each line holds one JSON object")
+            yield where, values
+
+
+def row_of(values: Mapping[str, Any], kind: type[Row], where: str) -> Row:
+    """The row of a JSON object that stands at `where`; raises MedReportError for a field that is missing or of another
+    type."""
+    known, types = _schema(kind)  # type: ignore[arg-type]
+    missing = [key for key, required in known.items() if required and key not in values]
+    if missing:
+        raise MedReportError(f"{where}: lacks {', '.join(missing)}", f"a {kind.__name__} has {', '.join(known)}")
+    row = {key: value for key, value in values.items() if key in known}
+    for key, value in row.items():
+        if expected := _mismatch(value, types[key]):
+            raise MedReportError(f"{where}: {key} is {_JSON_NAMES[type(value)]}, where {expected} is needed",
+                                 "write the field as its type, or leave the line out")
+    return kind(**row)
+
+
+@lru_cache(maxsize=64)
+def _schema(kind: type) -> tuple[dict[str, bool], dict[str, str]]:
+    """The fields of a row class: whether each is required, and its annotation."""
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}
+    return known, {f.name: str(f.type) for f in fields(kind)}
+
+
+@lru_cache(maxsize=64)
+def _unsaid(kind: type) -> tuple[str, ...]:
+    """The fields of a row class that are not written where they are None."""
+    return tuple(f.name for f in fields(kind) if f.metadata.get("unsaid"))
+
+
+def numbered_lines(stream: IO[str] | Iterable[str], name: str) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers from 1; raises MedReportError where bytes are not UTF-8."""
     number = 0
     try:
         for number, line in enumerate(stream, 1):

@@ -171,6 +171,9 @@ METRIC_SETTINGS = {
     },
 }
 
+# what `score` prints
+SCORE_FORMATS = ("table", "json", "csv", "markdown", "latex")
+
 _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "dataset": DATASETS,
     "labeler": LABELERS,

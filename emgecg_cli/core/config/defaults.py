@@ -132,6 +132,7 @@ class ScoreDefaults:
     """Defaults of `score`."""
 
     resamples: int = 1000
+    randomisations: int = 10_000
     examples: int = 6
     seed: int = 0
 

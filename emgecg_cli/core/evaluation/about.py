@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,19 @@ def about_of(rows: Sequence[PredictionRow], *, predictions: Path | None = None, 
         signal=None if set(signals) == {"not said"} else mixture(signals),
         perturbation=_perturbation(source, rows) if (source := shown or store) else None, n=len(rows),
         date=day_of(predictions), version=__version__, banner=banner_of(rows))
+
+
+def joined_about(systems: Mapping[str, About]) -> About:
+    """One head for several systems on the same records: what differs is listed in their order."""
+    abouts = list(systems.values())
+    if len(abouts) == 1:
+        return abouts[0]
+    joined = {name: ", ".join(dict.fromkeys(str(value) for about in abouts if (value := getattr(about, name)))) or None
+              for name in ("predictions", "run", "signal", "perturbation")}
+    banners = [f"{name}: {about.banner}" for name, about in systems.items() if about.banner]
+    days = [about.date for about in abouts if about.date]
+    return replace(abouts[0], **joined,  # type: ignore[arg-type]
+                   banner="; ".join(banners) or None, date=max(days, default=None))
 
 
 def head_rows(about: Mapping[str, Any]) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -76,12 +76,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Computed:
-    """Values and tables by system, why values are missing, by name, and the statistics they are made of."""
+    """Values and tables by system, why values are missing, by name, the statistics they are made of, and the resampled
+    values (resamples,) by system and name."""
 
     values: dict[str, list[Value]]
     tables: list[ValueTable] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
+    draws: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def clusters_of(rows: Sequence[PredictionRow]) -> tuple[list[Hashable], str]:
@@ -115,7 +117,7 @@ def compute(tasks: Sequence[Task], rows: Sequence[PredictionRow], resamples: int
     values = {system: [*found.values.get(system, []), *(Value(name, None, None, None, "", len(rows), reason)
                                                         for name, reason in missing.items())]
               for system in tasks[0].hypotheses}
-    return Computed(values, found.tables, missing, blocks)
+    return replace(found, values=values, missing=missing)
 
 
 def evaluate(blocks: Sequence[Block], clusters: Sequence[Hashable], resamples: int, seed: int) -> Computed:
@@ -127,10 +129,12 @@ def evaluate(blocks: Sequence[Block], clusters: Sequence[Hashable], resamples: i
         drawn = iter(resample_all(sums, resamples, seed))
     values: dict[str, list[Value]] = {}
     tables: list[ValueTable] = []
+    draws: dict[tuple[str, str], np.ndarray] = {}
     for block, own in zip(blocks, drawn, strict=True):
-        values.setdefault(block.system, []).extend(_values(block, own))
+        own = own if block.metric.declared.resampled else None
+        values.setdefault(block.system, []).extend(_values(block, own, draws))
         tables += _tables(block, own)
-    return Computed(values, tables)
+    return Computed(values, tables, blocks=list(blocks), draws=draws)
 
 
 def _missing(tasks: Sequence[Task], computed: set[str]) -> dict[str, str]:
@@ -144,18 +148,19 @@ def _missing(tasks: Sequence[Task], computed: set[str]) -> dict[str, str]:
 
 def _blocks(task: Task, metric: Metric) -> list[Block]:
     systems, n = list(task.hypotheses), len(task.rows)
-    if metric.declared.kind == "loss":  # of the run that wrote the rows
-        systems = systems[:1]
+    if metric.declared.kind == "loss":  # of the runs that wrote the rows
+        systems = [name for name, own in task.own.items() if metric.applicable(own) is None]
     texts = [text for system in systems for text in task.hypotheses[system]]
     references = [row.reference or "" for row in task.rows] * len(systems)
-    found = metric.segment_statistics(texts, references, [*task.rows] * len(systems))
+    rows = [row for system in systems for row in task.own.get(system, task.rows)]
+    found = metric.segment_statistics(texts, references, rows)
     return [Block(task.slice, metric, system, found[number * n:(number + 1) * n])
             for number, system in enumerate(systems)]
 
 
-def _values(block: Block, drawn: np.ndarray | None) -> list[Value]:
+def _values(block: Block, drawn: np.ndarray | None, draws: dict[tuple[str, str], np.ndarray]) -> list[Value]:
     """The values of one metric, slice and system, with their intervals; a draw without a row of the slice is left out.
-    """
+    `draws` takes the resampled values."""
     part, metric = block.slice, block.metric
     signature = metric.signature()
     if metric.declared.compares != "reports":
@@ -168,6 +173,8 @@ def _values(block: Block, drawn: np.ndarray | None) -> list[Value]:
     found = []
     for name, value in whole.items():
         own = _interval(value, resampled.get(name))
+        if name in resampled:
+            draws[block.system, part.named(name)] = resampled[name]
         reason = None if own.value is not None else "there is nothing in its denominator"
         found.append(Value(part.named(name), own.value, own.ci_low, own.ci_high, signature, len(block.statistics),
                            reason, name in metric.declared.lower_is_better))

@@ -3,98 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
+from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.evaluation.about import about_of
+from emgecg_cli.core.evaluation.about import about_of, joined_about
 from emgecg_cli.core.evaluation.inputs import completed, open_store_for, page_examples, store_of
 from emgecg_cli.core.evaluation.page import POLICY, write_page
-from emgecg_cli.core.evaluation.score import Scores, score_rows, write_scores
+from emgecg_cli.core.evaluation.score import MODEL, Scores, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import statistics_path
 from emgecg_cli.core.evaluation.store_check import check_against_store, name_of
+from emgecg_cli.core.evaluation.systems import Aligned, aligned, said_by
 from emgecg_cli.core.evidence import Evidence
-from emgecg_cli.core.manifest import (
-    Manifest,
-    check_files,
-    file_hashes,
-    input_of,
-    is_finished,
-    manifest_hash,
-    path_from,
-    read_manifest,
-)
+from emgecg_cli.core.manifest import file_hashes, input_of, is_finished, manifest_hash, path_from, read_manifest
+from emgecg_cli.core.predictions import Predictions, read_predictions
 from emgecg_cli.core.store import Store, open_store
 
+Source = Path | IO[str]
 
-def score_file(predictions: Path | IO[str], out: Path | None, *, store_path: Path | None = None,
+
+def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, store_path: Path | None = None,
                likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 6,
-               metrics: Sequence[str] | None = None, progress: Callable[..., None] | None = None,
-               **settings: Any) -> Scores:
+               metrics: Sequence[str] | None = None, fields: Mapping[str, str] | None = None, common: bool = False,
+               progress: Callable[..., None] | None = None, **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
-    The statistics they are made of are written beside the scores. The store, for the baselines, the drawings and what
-    is true of the records, is the one the predictions name unless `store_path` gives another; `likely_store` is used
-    for a stream, which names none, if it holds the same records. `foreign` says that the file is somebody else's: its
-    records and references may be others than the store's. `settings` are those of `score_rows`. Raises MedReportError
-    for unreadable predictions, for such as are not of the store, and for a page without a store.
+    Several systems are a mapping, name -> file or stream; they must be of the same records, or with `common` those are
+    scored that all have. The statistics they are made of are written beside the scores. The store, for the baselines,
+    the drawings and what is true of the records, is the one the predictions name unless `store_path` gives another;
+    `likely_store` is used for a stream, which names none, if it holds the same records. `foreign` says that the files
+    are somebody else's: their records and references may be others than the store's; `fields` which of their fields is
+    which of ours (`predictions.parse_fields`). `settings` are those of `score_rows`. Raises MedReportError for
+    unreadable predictions, for such as are not of the store, and for a page without a store.
     """
     _check_targets(out, page)
-    rows, manifest = _read(predictions)
-    rows, unreported = with_reference(rows)
-    file = predictions if isinstance(predictions, Path) else None
-    made_from = store_of(file) if file else None
-    store_path = store_path or made_from
-    store = open_store_for(rows, store_path, foreign) if store_path else None
-    caveats = check_against_store(rows, store, foreign) if store else []
-    if likely_store and store is None:
-        store, caveats = _likely(rows, likely_store, foreign)
+    sources = dict(predictions) if isinstance(predictions, Mapping) else {MODEL: predictions}
+    read = {name: _System(source, read_predictions(source, fields)) for name, source in sources.items()}
+    store_path = store_path or next((one.made_from for one in read.values() if one.made_from), None)
+    for one in read.values():
+        one.hold_against(store_path, likely_store, foreign)
+    store = next(iter(read.values())).store
     if page and store is None:
         raise MedReportError(f"{page}: drawing ECGs needs their store", "give --store")
     if foreign and store is None:
         raise MedReportError("--foreign has no effect: there is no store to hold the predictions against",
                              "add --store STORE, or leave --foreign out")
-    rows, taken = completed(rows, store)
-    scored = score_rows(rows, metrics=metrics, train_reports=store.reports("train") if store else None,
+    if common and len(read) < 2:
+        raise MedReportError("--common has no effect on one predictions file", "give several, or leave it out")
+    same = aligned({name: one.rows for name, one in read.items()}, common) if len(read) > 1 else \
+        Aligned({name: one.rows for name, one in read.items()}, [])
+    scored = score_rows(same.rows, metrics=metrics, train_reports=store.reports("train") if store else None,
                         evidence=Evidence(store) if store else None, progress=progress, **settings)
-    shown = open_store(made_from) if made_from else store
-    if store and manifest and manifest_hash(store.path) != manifest.inputs.get("store", {}).get("hash"):
-        caveats.append(f"the predictions were not made from {name_of(store)}, but from "
-                       f"{name_of(shown) if shown and made_from else 'another store, which is not there'}")
-    about = about_of(rows, predictions=file, manifest=manifest, store=store, shown=shown)
-    scores = scored.scores
-    scores = replace(scores, about=about, caveats=[*unreported, *caveats, *taken, *scores.caveats])
+    shown = {name: open_store(one.made_from) if one.made_from else store for name, one in read.items()}
+    about = joined_about({name: about_of(same.rows[name], predictions=one.file, manifest=one.predictions.manifest,
+                                         store=store, shown=shown[name]) for name, one in read.items()})
+    said = said_by({name: one.caveats for name, one in read.items()})
+    scores = replace(scored.scores, about=about, caveats=[*said, *same.caveats, *scored.scores.caveats])
     if out:
-        inputs = {"store": input_of(store.path, out)} if store else {}
-        if file:
-            inputs["predictions"] = input_of(file, out) if manifest else _plain_input(file, out)
-        arguments = {"metrics": metrics, **({"foreign": True} if foreign else {}), **_jsonable(settings)}
-        write_scores(out, scores, inputs=inputs, arguments=arguments, statistics=scored.statistics)
-    if page and shown:
-        write_page(page, examples=page_examples(shown, {"model": rows}, examples), scores=asdict(scores))
+        arguments = {"metrics": metrics, **({"foreign": True} if foreign else {}), **({"common": True} if common else
+                     {}), **({"fields": dict(fields)} if fields else {}), **_jsonable(settings)}
+        write_scores(out, scores, inputs=_inputs(read, store, out), arguments=arguments, statistics=scored.statistics)
+    drawn = next(iter(shown.values()))
+    if page and drawn:
+        write_page(page, examples=page_examples(drawn, same.rows, examples), scores=asdict(scores))
     return scores
 
 
-def _read(predictions: Path | IO[str]) -> tuple[list[PredictionRow], Manifest | None]:
-    """The predictions, and the manifest of a file that `generate` finished."""
-    manifest = None
-    if isinstance(predictions, Path):
-        if mark_path(predictions).exists() and not is_finished(predictions):
-            raise MedReportError(f"{predictions}: `generate` has not finished it",
-                                 "repeat that command: it goes on where it stopped")
-        if is_finished(predictions):
-            manifest = read_manifest(predictions, "predictions")
-            check_files(predictions, manifest)
-        rows = read_rows(predictions, PredictionRow)
-    else:
-        rows = list(parse_rows(predictions, PredictionRow, "stdin"))
-    if not rows:
-        raise MedReportError(f"{predictions if isinstance(predictions, Path) else 'stdin'}: holds no predictions",
-                             "run `medreport generate`, or pipe `medreport generate RUN --out -` into it")
-    return rows, manifest
+@dataclass
+class _System:
+    """One predictions file on its way: its rows with what the store knows of them, and what limits their scores."""
+
+    source: Source
+    predictions: Predictions
+    rows: list[PredictionRow] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+    store: Store | None = None
+
+    @property
+    def file(self) -> Path | None:
+        return self.source if isinstance(self.source, Path) else None
+
+    @property
+    def made_from(self) -> Path | None:
+        return store_of(self.file) if self.file else None
+
+    def hold_against(self, path: Path | None, likely: Path | None, foreign: bool) -> None:
+        """Hold the predictions against the store at `path`, else against the likely one, and complete them from it."""
+        rows, unreported = with_reference(self.predictions.rows)
+        store = open_store_for(rows, path, foreign) if path else None
+        caveats = check_against_store(rows, store, foreign) if store else []
+        if likely and store is None:
+            store, caveats = _likely(rows, likely, foreign)
+        manifest, made_from = self.predictions.manifest, self.made_from
+        if store and manifest and manifest_hash(store.path) != manifest.inputs.get("store", {}).get("hash"):
+            caveats.append(f"the predictions were not made from {name_of(store)}, but from "
+                           f"{name_of(open_store(made_from)) if made_from else 'another store, which is not there'}")
+        self.rows, taken = completed(rows, store)
+        self.store, self.caveats = store, [*unreported, *caveats, *taken]
+
+
+def _inputs(read: Mapping[str, _System], store: Store | None, out: Path) -> dict[str, dict[str, str]]:
+    """What the scores are made of, for their manifest."""
+    inputs = {"store": input_of(store.path, out)} if store else {}
+    for number, one in enumerate(read.values(), 1):
+        if one.file:
+            role = "predictions" if number == 1 else f"predictions {number}"
+            inputs[role] = input_of(one.file, out) if one.predictions.manifest else _plain_input(one.file, out)
+    return inputs
 
 
 def _likely(rows: Sequence[PredictionRow], path: Path, foreign: bool) -> tuple[Store | None, list[str]]:

@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from emgecg_cli.core.evaluation.about import head_rows
+from emgecg_cli.core.evaluation.comparison import best_of, p_value
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.pages import DISCLAIMER, POLICY, document
 from emgecg_cli.core.reports.scripts import around_words
 from emgecg_cli.core.signals.paper import draw_ecg
+
+_BOLD = " Bold is what the paired tests support: better than the first system, or the first where it beats all others."
 
 __all__ = ["DISCLAIMER", "POLICY", "PageExample", "Shown", "compare_words", "write_page"]
 
@@ -81,20 +84,19 @@ def _scores(scores: Mapping[str, Any]) -> str:
     systems: Sequence[Mapping[str, Any]] = scores.get("systems", [])
     if not systems:
         return ""
+    best = best_of(scores)
     by_system = [{value["name"]: value for value in system["values"]} for system in systems]
     rows = []
     for name in dict.fromkeys(name for values in by_system for name in values):
-        found = [values.get(name, {}) for values in by_system]
-        lower = any(value.get("lower_is_better") for value in found)
-        best = None if lower else max((value["value"] for value in found if value.get("value") is not None),
-                                      default=None)
-        cells = "".join(_cell(value, best) for value in found)
+        cells = "".join(_cell(values.get(name, {}), system["name"] in best.get(name, ()))
+                        for system, values in zip(systems, by_system, strict=True))
         rows.append(f"<tr><th scope=row>{escape(name)}</th>{cells}</tr>")
     head = "".join(f"<th scope=col>{escape(str(system['name']))}</th>" for system in systems)
     notes = "".join(f"<li>{escape(str(note))}</li>" for note in scores.get("notes", []))
     return ("<section><h2>Scores</h2><div class=scroll tabindex=0><table>"
             f"<thead><tr><th scope=col>score</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-            "<p class=key>Below each value stands its confidence interval. The highest value of a row is bold.</p>"
+            f"<p class=key>Below each value stands its confidence interval.{_BOLD if best else ''}</p>"
+            f"{_tests(scores)}"
             f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</section>")
 
 
@@ -109,7 +111,7 @@ def _tables(scores: Mapping[str, Any]) -> str:
         head = "".join(f"<th scope=col>{escape(name)}</th>" for name in [*counts, *values])
         rows = "".join(f"<tr><th scope=row>{escape(' '.join(filter(None, (row['item'], row['meaning']))))}</th>"
                        + "".join(f"<td>{row['counts'][name]}</td>" for name in counts)
-                       + "".join(_cell(row["values"][name], None) for name in values) + "</tr>"
+                       + "".join(_cell(row["values"][name], False) for name in values) + "</tr>"
                        for row in table["rows"])
         title = f"{table['title']}, {table['system']}" if several else table["title"]
         found.append(f"<details><summary>{escape(title)}</summary><div class=scroll tabindex=0><table><thead><tr>"
@@ -118,12 +120,28 @@ def _tables(scores: Mapping[str, Any]) -> str:
     return f"<section><h2>Item by item</h2>{''.join(found)}</section>" if found else ""
 
 
-def _cell(value: Mapping[str, Any], best: float | None) -> str:
+def _tests(scores: Mapping[str, Any]) -> str:
+    """The paired tests, folded."""
+    comparison = scores.get("comparison")
+    if not comparison:
+        return ""
+    columns = ("score", "system", "difference", "p, paired bootstrap", "p, randomisation", "p, Holm-corrected")
+    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in columns)
+    rows = "".join(f"<tr><th scope=row>{escape(test['name'])}</th><td>{escape(test['system'])}</td>"
+                   + _cell(test | {"value": test["difference"]}, test["better"] is not None)
+                   + "".join(f"<td>{p_value(test[name])}</td>" for name in ("p_bootstrap", "p", "p_holm")) + "</tr>"
+                   for test in comparison["tests"])
+    title = f"Paired tests against {comparison['against']}"
+    return (f"<details><summary>{escape(title)}</summary><div class=scroll tabindex=0><table><thead><tr>{head}</tr>"
+            f"</thead><tbody>{rows}</tbody></table></div></details>")
+
+
+def _cell(value: Mapping[str, Any], bold: bool) -> str:
     """One score with its interval under it; a dash where there is none."""
     if value.get("value") is None:
         return "<td class=none>–</td>"
     number = _number(value["value"])
-    shown = f"<b>{number}</b>" if value["value"] == best else number
+    shown = f"<b>{number}</b>" if bold else number
     low, high = value.get("ci_low"), value.get("ci_high")
     interval = "" if low is None or high is None else f"<small>{_number(low)} – {_number(high)}</small>"
     return f"<td>{shown}{interval}</td>"

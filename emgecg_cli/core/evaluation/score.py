@@ -23,9 +23,11 @@ from emgecg_cli.core.evaluation.audit import (
 )
 from emgecg_cli.core.evaluation.baselines import baseline_predictions
 from emgecg_cli.core.evaluation.caveats import caveats_of
+from emgecg_cli.core.evaluation.comparison import Comparison, compare, comparison_notes
 from emgecg_cli.core.evaluation.compute import Computed, Value, ValueTable, clusters_of, compute
 from emgecg_cli.core.evaluation.slices import groups_of, per_language, section_notes
 from emgecg_cli.core.evaluation.statistics import statistics_frame, statistics_path, write_statistics
+from emgecg_cli.core.evaluation.systems import said_by
 from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, tasks_of
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.files import write_atomically
@@ -54,7 +56,8 @@ class Scores:
     """What `scores.json` holds. `about` is what was scored and `caveats` what limits it, to be read before any value.
     `clustered_by` is the unit drawn in the bootstrap, `n_clusters` how many there are.
 
-    `tables` break the model's values down item by item: by finding, say, with precision, recall, F1 and support.
+    `tables` break the models' values down item by item: by finding, say, with precision, recall, F1 and support.
+    `comparison` holds the paired tests where there are several models.
     """
 
     about: About | None = field(default=None, kw_only=True)
@@ -69,6 +72,7 @@ class Scores:
     systems: list[System]
     notes: list[str]
     tables: list[ValueTable] = field(default_factory=list)
+    comparison: Comparison | None = None
 
     def value(self, name: str, system: str = MODEL) -> Value:
         """One value of one system; raises KeyError for a name that was not computed."""
@@ -94,23 +98,29 @@ def score_predictions(rows: Sequence[PredictionRow], **settings: Any) -> Scores:
 
 
 def score_rows(
-    rows: Sequence[PredictionRow], *, metrics: Sequence[str] | None = None,
+    rows: Sequence[PredictionRow] | Mapping[str, Sequence[PredictionRow]], *, metrics: Sequence[str] | None = None,
     train_reports: Sequence[str | None] | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
-    evidence: Evidence | None = None, seed: int = 0, resamples: int = 1000, language: str | None = None,
-    segmentation: str | None = None, section: str = "all", progress: Callable[..., None] | None = None,
+    evidence: Evidence | None = None, seed: int = 0, resamples: int = 1000, randomisations: int = 10_000,
+    language: str | None = None, segmentation: str | None = None, section: str = "all",
+    progress: Callable[..., None] | None = None,
 ) -> Scored:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
-    Texts are compared after `scripts.same_letters` and nothing else: what the model wrote is what is scored. `metrics`
-    are names of `names.METRICS`, None for all; `settings` are theirs, by name. `train_reports` serve metrics as well
-    that weigh words; `evidence` is what is true of the records; `language` overrides that of every row. Languages
-    without blanks between words need a `segmentation`, "char", or "jieba" for Chinese, and are scored apart from each
-    other and from all others. Reports with findings and impression are scored whole and by section, or on the `section`
-    asked for alone. Intervals are percentile bootstrap, by patient where rows have a `subject_id`. Raises
-    MedReportError for no rows, a record given twice, an empty reference, a language without blanks that has no
-    segmentation or is called another one, an unknown metric, or when no metric can be computed.
+    Several systems are a mapping, name -> rows, of the same records in the same order; the others are then compared
+    with the first by paired tests, of so many `randomisations`. Texts are compared after `scripts.same_letters` and
+    nothing else: what the model wrote is what is scored. `metrics` are names of `names.METRICS`, None for all;
+    `settings` are theirs, by name. `train_reports` serve metrics as well that weigh words; `evidence` is what is true
+    of the records; `language` overrides that of every row. Languages without blanks between words need a
+    `segmentation`, "char", or "jieba" for Chinese, and are scored apart from each other and from all others. Reports
+    with findings and impression are scored whole and by section, or on the `section` asked for alone. Intervals are
+    percentile bootstrap, by patient where rows have a `subject_id`. Raises MedReportError for no rows, a record given
+    twice, an empty reference, a language without blanks that has no segmentation or is called another one, an unknown
+    metric, or when no metric can be computed.
     """
-    checked = check_rows(rows, language)
+    given = dict(rows) if isinstance(rows, Mapping) else {MODEL: rows}
+    systems = {name: check_rows(own, language) for name, own in given.items()}
+    model, *_ = systems
+    checked = systems[model]
     wanted = list(metrics) if metrics is not None else names.choices("metric")
     for name in wanted:
         names.check("metric", name)
@@ -120,38 +130,47 @@ def score_rows(
         check_segmentation(segmentation)
     if asked.comparing("tokens"):
         check_tokens(checked, segmentation)
-    hypotheses = {MODEL: [row.prediction for row in checked]}
+    hypotheses = {name: [row.prediction for row in own] for name, own in systems.items()}
     if reports:
         hypotheses |= per_language(checked, reports, lambda own, same: baseline_predictions(own, same, seed))
-    tasks = tasks_of(checked, hypotheses, asked)
+    tasks = tasks_of(systems, hypotheses, asked)
     computed = compute(tasks, checked, resamples, seed, progress)
-    scores = _scores(checked, hypotheses, computed, seed, resamples)
-    notes = [*text_notes(checked, scores.systems[0].texts), *language_notes(rows, checked, language),
-             *_notes(checked, asked, tasks, computed), *_bootstrap_notes(checked, scores)]
+    scores = _scores(systems, hypotheses, computed, seed, resamples)
+    notes = said_by({one.name: text_notes(systems[one.name], one.texts) for one in scores.systems[:len(systems)]})
+    notes += [*language_notes(given[model], checked, language), *_notes(systems, asked, tasks, computed),
+              *_bootstrap_notes(checked, scores)]
+    if len(systems) > 1:
+        compared = compare(computed, list(systems), clusters_of(checked)[0], randomisations, seed)
+        scores = replace(scores, comparison=compared)
+        notes += comparison_notes(compared, scores.clustered_by)
     if not reports:
         notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
     return Scored(replace(scores, n_train_reports=len(reports), notes=notes),
                   statistics_frame(checked, computed.blocks))
 
 
-def _scores(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], computed: Computed, seed: int,
-            resamples: int) -> Scores:
-    """The scores, without notes and caveats."""
+def _scores(systems: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str, list[str]], computed: Computed,
+            seed: int, resamples: int) -> Scores:
+    """The scores, without notes."""
+    rows = next(iter(systems.values()))
     references = [row.reference or "" for row in rows]
-    systems = [System(name, computed.values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
+    found = [System(name, computed.values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
     clusters, clustered_by = clusters_of(rows)
-    return Scores(len(rows), languages_of(rows), seed, resamples, clustered_by, len(set(clusters)), 0, systems, [],
-                  [table for table in computed.tables if table.system == MODEL], caveats=caveats_of(rows))
+    caveats = said_by({name: caveats_of(own) for name, own in systems.items()})
+    return Scores(len(rows), languages_of(rows), seed, resamples, clustered_by, len(set(clusters)), 0, found, [],
+                  [table for table in computed.tables if table.system in systems], caveats=caveats)
 
 
-def _notes(rows: Sequence[PredictionRow], asked: Asked, tasks: Sequence[Task], computed: Computed) -> list[str]:
+def _notes(systems: Mapping[str, Sequence[PredictionRow]], asked: Asked, tasks: Sequence[Task], computed: Computed
+           ) -> list[str]:
     """The notes of the sections and the metrics."""
-    notes = section_notes(rows, asked.section)
+    rows = next(iter(systems.values()))
+    notes = said_by({name: section_notes(own, asked.section) for name, own in systems.items()})
     if asked.segmentation is not None and not any(groups_of(rows)):
         notes.append(f"--segmentation {asked.segmentation} changed nothing: all reports have blanks between words")
     notes += [f"{name} not computed: {reason}" for name, reason in computed.missing.items()]
     return notes + [note for task in tasks for metric in task.computable() if isinstance(metric, Noted)
-                    for note in metric.notes(task.hypotheses[MODEL], task.rows)]
+                    for note in said_by({name: metric.notes(task.hypotheses[name], task.rows) for name in systems})]
 
 
 def _bootstrap_notes(rows: Sequence[PredictionRow], scores: Scores) -> list[str]:

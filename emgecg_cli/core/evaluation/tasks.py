@@ -34,13 +34,15 @@ class Asked:
 @dataclass(frozen=True)
 class Task:
     """Metrics to compute on a slice; `rows` and `hypotheses`, by system, are those of the slice, cut to its section.
-    `missing` maps the names of metrics that cannot be computed to the reason."""
+    The rows are of the first model, `own` those of every model, which differ in what a model was shown. `missing` maps
+    the names of metrics that cannot be computed to the reason."""
 
     slice: Slice
     rows: list[PredictionRow]
     hypotheses: dict[str, list[str]]
     metrics: list[Metric]
     missing: dict[str, str]
+    own: dict[str, list[PredictionRow]]
 
     def computable(self) -> list[Metric]:
         """The metrics that can be computed."""
@@ -61,22 +63,23 @@ def languages_of(rows: Sequence[PredictionRow]) -> list[str]:
     return sorted({row.language or "en" for row in rows})
 
 
-def tasks_of(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], asked: Asked) -> list[Task]:
+def tasks_of(models: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str, list[str]], asked: Asked
+             ) -> list[Task]:
     """The tasks in the order in which their values are shown: what compares texts as they are, then the whole reports,
-    then texts by section and by language."""
+    then texts by section and by language. `models` have the same records in the same order."""
+    rows = next(iter(models.values()))
     kept: dict[str, dict[str, Any]] = {name: {} for name in asked.metrics}
     of_texts = asked.comparing("tokens", "text")
-    tasks = [_task(rows, hypotheses, asked, part, of_texts, kept) for part in token_slices(rows, asked.section)]
+    tasks = [_task(models, hypotheses, asked, part, of_texts, kept) for part in token_slices(rows, asked.section)]
     whole = whole_slice(rows, asked.section)
-    tasks.insert(1, _task(rows, hypotheses, asked, whole, asked.comparing("reports"), kept))
+    tasks.insert(1, _task(models, hypotheses, asked, whole, asked.comparing("reports"), kept))
     return tasks
 
 
-def _task(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], asked: Asked, part: Slice,
+def _task(models: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str, list[str]], asked: Asked, part: Slice,
           wanted: Sequence[str], kept: Mapping[str, dict[str, Any]]) -> Task:
-    own = [rows[i] if part.section == "all" else
-           replace(rows[i], prediction=part.text(rows[i].prediction), reference=part.text(rows[i].reference))
-           for i in part.index]
+    of_models = {name: [_cut(rows[i], part) for i in part.index] for name, rows in models.items()}
+    own = next(iter(of_models.values()))
     texts = {system: [part.text(written[i]) for i in part.index] for system, written in hypotheses.items()}
     given = Given(own, languages_of(own), asked.segmentation if part.group else None, part.reports(asked.reports),
                   asked.evidence)
@@ -87,4 +90,11 @@ def _task(rows: Sequence[PredictionRow], hypotheses: Mapping[str, list[str]], as
         metrics.append(metric)
         if reason := metric.applicable(own) or given.lacks(metric.declared):
             missing[name] = reason
-    return Task(part, own, texts, metrics, missing)
+    return Task(part, own, texts, metrics, missing, of_models)
+
+
+def _cut(row: PredictionRow, part: Slice) -> PredictionRow:
+    """A row with the section of its texts."""
+    if part.section == "all":
+        return row
+    return replace(row, prediction=part.text(row.prediction), reference=part.text(row.reference or ""))

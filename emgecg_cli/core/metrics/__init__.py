@@ -31,6 +31,8 @@ class Declared:
 
     `kind` says what values are of: words, what is said of the patient, claims against the recording, or the losses of a
     run, which no baseline has. `decisive` are those by which it is decided whether a run uses its signal.
+    `descriptive` values are of the references, or say what texts are like: no system is better by them. A metric is not
+    `resampled` where the order of the reports decides its values, so that draws of them would be of something else.
     """
 
     needs: frozenset[Need] = frozenset()
@@ -39,6 +41,8 @@ class Declared:
     headline: Mapping[str, str] = field(default_factory=dict)
     kind: Kind = "text"
     decisive: frozenset[str] = frozenset()
+    descriptive: frozenset[str] = frozenset()
+    resampled: bool = True
 
 
 @dataclass(frozen=True)

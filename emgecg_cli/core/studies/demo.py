@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.about import about_of
@@ -25,6 +24,7 @@ from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import input_of, read_manifest
 from emgecg_cli.core.perturbations import perturb_store
+from emgecg_cli.core.predictions import read_predictions
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.store import open_store, prepare_store
 from emgecg_cli.core.training.run import train
@@ -74,7 +74,7 @@ def run_demo(folder: Path, *, records: int, steps: int, seed: int, stage: Stage)
 def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: int) -> DemoResult:
     store = open_store(store_path)
     reports = store.reports("train")
-    rows = {name: read_rows(path, PredictionRow) for name, path in predictions.items()}
+    rows = {name: read_predictions(path).rows for name, path in predictions.items()}
     evidence = Evidence(store)
     scored = {name: score_rows(given, train_reports=reports, evidence=evidence, seed=seed)
               for name, given in rows.items()}

@@ -44,7 +44,10 @@ class Facts:
         "facts-contradicted-per-report", "facts-not-measurable", "facts-reference-contradicted-per-report",
         "facts-reference-not-measurable", "facts-rate-error"}), headline={
             "facts-precision": "share of the claims that the recording supports, of those it can judge"},
-        kind="facts", decisive=frozenset({"facts-precision", "facts-recall"}))
+        kind="facts", decisive=frozenset({"facts-precision", "facts-recall"}),
+        descriptive=frozenset({"facts-claims-per-report", "facts-not-measurable", "facts-rate-stated", *(
+            f"facts-reference-{name}" for name in ("precision", "recall", "claims-per-report",
+                                                   "contradicted-per-report", "not-measurable"))}))
 
     def __init__(self, evidence: Evidence | None = None) -> None:
         self._evidence = evidence

@@ -53,7 +53,8 @@ class Statements:
     name = "statements"
     declared = Declared(frozenset({"text"}), lower_is_better=frozenset({
         "statements-unread", "statements-unread-references", "contradictions", "contradictions-per-report",
-        "contradictions-per-reference"}), kind="clinical", decisive=frozenset({"statements-F1"}))
+        "contradictions-per-reference"}), kind="clinical", decisive=frozenset({"statements-F1"}),
+        descriptive=frozenset({"statements-unread-references", "contradictions-per-reference"}))
 
     def __init__(self, tables: Tables | None = None) -> None:
         self.tables = tables if tables is not None and tables.references is not None and tables.cases else None
