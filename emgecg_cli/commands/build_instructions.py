@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 from emgecg_cli.commands import console, next_steps
+from emgecg_cli.commands.endpoint_options import (
+    PriceInOpt,
+    PriceOutOpt,
+    RequestsOpt,
+    prices_of,
+    say_spent,
+)
 from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one, words
 from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
 
@@ -36,6 +43,8 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
                        rephraser: RephraserOpt = InstructionDefaults.rephraser,
                        base_url: BaseUrlOpt = None, model: ModelOpt = None, language: LanguageOpt = "record",
                        layout: LayoutOpt = "published", references: ReferencesOpt = None, tables: TablesOpt = None,
+                       requests_at_once: RequestsOpt = None, price_in: PriceInOpt = None,
+                       price_out: PriceOutOpt = None,
                        seed: SeedOpt = InstructionDefaults.seed,
                        out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Write a pool of prompts and draw one for every record, as chat messages.
@@ -48,7 +57,10 @@ def build_instructions(store: StoreArg = None, pool_size: PoolOpt = InstructionD
     with console.progress("build instructions", unit="prompts") as progress:
         result = build(store, out or Path(INSTRUCTIONS) / store.resolve().name, pool_size=pool_size,
                        rephraser=rephraser, seed=seed, base_url=base_url, model=model, language=language, layout=layout,
-                       references=references, tables=tables, progress=progress)
+                       references=references, tables=tables, progress=progress,
+                       requests_at_once=requests_at_once, prices=prices_of(price_in, price_out))
+    if result.asked:
+        say_spent(result.asked)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     if as_json:

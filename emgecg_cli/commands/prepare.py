@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emgecg_cli.commands import console
+from emgecg_cli.commands.endpoint_options import (
+    PriceInOpt,
+    PriceOutOpt,
+    RequestsOpt,
+    prices_of,
+    refuse_without_endpoint,
+    say_spent,
+)
 from emgecg_cli.commands.options import HEALTHY_HELP, DatasetArg, JsonOpt, OutOpt, complete, words
 from emgecg_cli.commands.verify import show, verified
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import WITHOUT_REPORT
-from emgecg_cli.core.config import CLEANING, DATA, HEALTHY, LARGEST_SEED, STORES, WINDOWS, PrepareConfig
+from emgecg_cli.core.config import (
+    CLEANING,
+    DATA,
+    HEALTHY,
+    LARGEST_SEED,
+    REQUESTS_AT_ONCE,
+    STORES,
+    WINDOWS,
+    PrepareConfig,
+)
 from emgecg_cli.core.errors import MedReportError
 
 if TYPE_CHECKING:
-    from emgecg_cli.core.datasets import Source
+    from emgecg_cli.core.llm import LLMClient, Prices
 
 UNUSED_SHOWN = 20
 
@@ -91,7 +107,8 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             fs: FsOpt = PrepareConfig.fs, seconds: SecondsOpt = PrepareConfig.seconds,
             window: WindowOpt = PrepareConfig.window,
             reports: ReportsOpt = None, keep_original: KeepOpt = False, no_reports: NoReportsOpt = False,
-            translate: TranslateOpt = None, base_url: BaseUrlOpt = None,
+            translate: TranslateOpt = None, base_url: BaseUrlOpt = None, requests_at_once: RequestsOpt = None,
+            price_in: PriceInOpt = None, price_out: PriceOutOpt = None,
             codes: CodesOpt = None, records: RecordsOpt = None,
             findings: FindingsOpt = None, language: LanguageOpt = None, mapping: MappingOpt = None,
             percentiles: PercentilesOpt = PrepareConfig.percentiles,
@@ -106,6 +123,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     says what is wrong with it. Exits with 1 where more than half of the recordings had to be set aside."""
     from emgecg_cli.core.datasets import open_dataset
     from emgecg_cli.core.store import Engine, prepare_store
+    from emgecg_cli.core.translation import translated
 
     names.check("dataset", dataset)
     names.check("engine", engine)
@@ -117,10 +135,18 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
                           findings=findings, language=language, mapping=mapping, keep_original=keep_original or None,
                           no_reports=no_reports or None)
+    client = None
+    if translate or base_url:
+        client = _translator(translate, base_url, out, requests_at_once, prices_of(price_in, price_out))
+    else:
+        refuse_without_endpoint("--translate", "add --translate MODEL --base-url URL", price_in=price_in,
+                                price_out=price_out, requests_at_once=requests_at_once)
     with console.progress(f"prepare {dataset}") as progress:
-        if translate or base_url:
-            source = _translated(source, translate, base_url, out, lambda done: progress(0, 1, translated=done))
+        if client:
+            source = translated(source, client, progress=lambda done: progress(0, 1, translated=done))
         result = prepare_store(source, out, config, Engine(engine, workers), progress)
+    if client:
+        say_spent(client)
     if result.already_finished:
         console.note(f"{result.path.as_posix()} is finished already")
     found = verified([result.path]) if verify else []
@@ -172,16 +198,16 @@ def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | No
     return place
 
 
-def _translated(source: Source, model: str | None, base_url: str | None, out: Path,
-                progress: Callable[[int], None]) -> Source:
-    """The source with English reports; the answers are kept beside the store, for stores at other rates."""
-    from emgecg_cli.core.translation import translated
+def _translator(model: str | None, base_url: str | None, out: Path, requests_at_once: int | None,
+                prices: Prices | None) -> LLMClient:
+    """Who translates; the answers are kept beside the store, for stores at other rates."""
+    from emgecg_cli.core.llm import LLMClient
 
     if not model or not base_url:
         raise MedReportError("a translation needs both --translate MODEL and --base-url URL",
                              "reports are sent to no endpoint that was not named")
-    return translated(source, model=model, base_url=base_url, progress=progress,
-                      cache=out.parent / f".{out.name}.translations.jsonl")
+    return LLMClient(model, base_url, out.parent / f".{out.name}.translations.jsonl",
+                     at_once=requests_at_once or REQUESTS_AT_ONCE, prices=prices)
 
 
 def _dialect(told: dict[str, str]) -> str:

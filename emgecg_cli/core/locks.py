@@ -64,3 +64,12 @@ def is_still(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def wait_for(descriptor: int) -> None:
+    """Lock `ALONE`, and wait for it; where there are no locks, not at all."""
+    try:
+        fcntl.flock(descriptor, ALONE)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise

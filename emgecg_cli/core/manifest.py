@@ -23,6 +23,7 @@ from emgecg_cli.core.schema import why_not
 FORMAT_VERSION = 2
 HASHED_SINCE = 2  # the format since which a manifest holds a hash of its own content
 CHANGED = "undo the change, or remove it and make it again"
+ENDPOINT = "endpoint"  # of details: what a language model's answers took, which decides nothing
 LARGEST = 1 << 28  # bytes of a manifest
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "wfdb", "polars", "numpy", "scipy", "safetensors",
             "sacrebleu", "rouge-score", "bert-score")

@@ -10,17 +10,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
+from typing import Any
 
 from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Read, ReadExamination, Recording, RecordRef, Source
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm import LLMClient
-from emgecg_cli.core.manifest import json_hash
+from emgecg_cli.core.manifest import ENDPOINT, json_hash
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 
 SOURCES = ("ptb-xl", "wfdb")
@@ -40,16 +39,17 @@ The report:
 {report}"""
 
 
-def translated(source: Source, *, model: str, base_url: str, cache: Path, to: str = "en", workers: int = 4,
-               client: LLMClient | None = None, progress: Callable[[int], None] | None = None) -> Source:
+def translated(source: Source, client: LLMClient, *, to: str = "en",
+               progress: Callable[[int], None] | None = None) -> Source:
     """The source with its reports in English; texts that are English already stay as they are.
 
-    Each distinct text that is not is sent once, at temperature 0, in the order of the listing and at most `workers` at
-    a time; answers are kept in `cache`, so that a killed run asks for nothing twice and another store of the same texts
-    for nothing at all. Nothing is sent before the source is listed. `progress(n)` counts the texts that are done. The
-    recordings keep their original as `report_raw`. A record whose translation fails the checks becomes a QuarantineRow.
-    `client` is for tests. Raises MedReportError for a source that keeps no text in its listing or whose texts are
-    translations, and while listing what the client raises.
+    Each distinct text that is not is sent once, at temperature 0, in the order of the listing and as many at a time as
+    the client allows; with its cache a killed run asks for nothing twice and another store of the same texts for
+    nothing at all. Nothing is sent before the source is listed. `progress(n)` counts the texts that are done. The
+    recordings keep their original as `report_raw`; what the answers took stands in `details` once the source was
+    listed, where the endpoint counts it. A record whose translation fails the checks becomes a QuarantineRow. Raises
+    MedReportError for a source that keeps no text in its listing or whose texts are translations, and while listing
+    what the client raises.
     """
     if to not in LANGUAGES:
         raise MedReportError(f"cannot translate to '{to}'", f"known: {', '.join(LANGUAGES)}")
@@ -58,11 +58,11 @@ def translated(source: Source, *, model: str, base_url: str, cache: Path, to: st
                              "from labels", f"leave --translate out; it is for {' and '.join(SOURCES)}")
     if source.dataset == "ptb-xl" and source.arguments.get("reports"):
         raise MedReportError("--reports gives the English texts already", "leave --reports or --translate out")
-    if not model.strip() or workers < 1:
+    if not client.model.strip():
         raise MedReportError("--translate names no model", "--translate MODEL, as the endpoint calls it")
-    client = client or LLMClient(model=model, base_url=base_url, cache=cache)
-    asked = {"model": model, "to": to, "prompt": json_hash(PROMPT)[:16]}
-    return replace(source, listing=partial(_list, source.listing, client, to, workers, progress),
+    asked = {"model": client.model, "to": to, "prompt": json_hash(PROMPT)[:16]}
+    details = dict(source.details)
+    return replace(source, listing=partial(_list, source.listing, client, to, details, progress), details=details,
                    read=partial(_read, source.read), arguments=source.arguments | {"translate": asked})
 
 
@@ -169,25 +169,23 @@ def _unwrap(answer: str) -> str:
     return text
 
 
-def _list(listing: Callable[[], Iterator[RecordRef | QuarantineRow]], client: LLMClient, to: str, workers: int,
-          progress: Callable[[int], None] | None) -> Iterator[RecordRef | QuarantineRow]:
+def _list(listing: Callable[[], Iterator[RecordRef | QuarantineRow]], client: LLMClient, to: str,
+          details: dict[str, Any], progress: Callable[[int], None] | None) -> Iterator[RecordRef | QuarantineRow]:
     done, rows = 0, listing()
-    with client, ThreadPoolExecutor(workers) as pool:
+    with client:
         while batch := list(islice(rows, AHEAD)):
             originals = [_foreign_text(row, to) for row in batch]
             texts = list(dict.fromkeys(text for text in originals if text is not None))
             answers = {}
-            try:
-                for text, answer in zip(texts, pool.map(partial(_ask, client, to), texts), strict=True):
-                    answers[text] = answer
-                    done += 1
-                    if progress is not None:
-                        progress(done)
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+            for text, answer in zip(texts, client.each(partial(_ask, client, to), texts), strict=True):
+                answers[text] = answer
+                done += 1
+                if progress is not None:
+                    progress(done)
             for row, original in zip(batch, originals, strict=True):
                 yield row if original is None else _judge(row, original, answers[original], to)  # type: ignore[arg-type]
+    if took := client.used.told(client.prices):
+        details[ENDPOINT] = took
 
 
 def _foreign_text(row: RecordRef | QuarantineRow, to: str) -> str | None:

@@ -22,11 +22,11 @@ from slow_server import (
     slow_headers,
 )
 
-from emgecg_cli.core import llm
 from emgecg_cli.core.downloads.run import download
 from emgecg_cli.core.downloads.transfer import Patience, connect, receive
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm import LLMClient
+from emgecg_cli.core.llm import client as llm
 
 NEVER_ENDING = [slow_body, slow_headers, slow_chunks, endless_body, endless_error, packed_bomb]
 SHORT = Patience(attempts=2, backoff=0.01, max_wait=0.02, timeout=5.0, grace=0.6, slowest=10_000.0)

@@ -158,7 +158,7 @@ def test_build_by_a_model_killed_between_calls(store: Path, tmp_path: Path) -> N
     out = tmp_path / "i"
     code = ("import sys; from pathlib import Path; from emgecg_cli.core.instructions import build_instructions; "
             "build_instructions(Path(sys.argv[1]), Path(sys.argv[2]), pool_size=96, rephraser='openai', "
-            "base_url=sys.argv[3], model='loopback')")
+            "base_url=sys.argv[3], model='loopback', requests_at_once=1)")
     hold = [True]
 
     def reply(prompt: str) -> Reply:
@@ -176,7 +176,7 @@ def test_build_by_a_model_killed_between_calls(store: Path, tmp_path: Path) -> N
         assert sorted(contents(out)) == [".cache/answers.jsonl", ".plan.json.lock", "plan.json"]
         for place, n_requests in ((out, 11 + 1 + 21), (tmp_path / "whole", 33 + 32)):
             build_instructions(store, place, pool_size=96, rephraser="openai", base_url=server.base_url,
-                               model="loopback")
+                               model="loopback", requests_at_once=1)
             assert len(server.requests) == n_requests
     assert contents(out) == contents(tmp_path / "whole")
 

@@ -60,13 +60,13 @@ def good(prompt: str) -> Reply:
     return answer(ENGLISH[report_in(prompt)])
 
 
-def client_of(server: ApiServer, cache: Path) -> LLMClient:
-    return LLMClient("loopback", server.base_url, cache, attempts=2, sleep=lambda _: None)
+def client_of(server: ApiServer, cache: Path, at_once: int = 4) -> LLMClient:
+    return LLMClient("loopback", server.base_url, cache, attempts=2, at_once=at_once, sleep=lambda _: None)
 
 
-def translate(server: ApiServer, cache: Path, source: Source | None = None, **options: object) -> Source:
-    return translated(source or source_of(), model="loopback", base_url=server.base_url, cache=cache,
-                      client=client_of(server, cache), **options)  # type: ignore[arg-type]
+def translate(server: ApiServer, cache: Path, source: Source | None = None, at_once: int = 4,
+              **options: object) -> Source:
+    return translated(source or source_of(), client_of(server, cache, at_once), **options)  # type: ignore[arg-type]
 
 
 def test_each_foreign_text_is_asked_once_and_the_rest_never(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_each_foreign_text_is_asked_once_and_the_rest_never(tmp_path: Path) -> N
         assert sorted(report_in(one["messages"][0]["content"]) for one in server.requests) == sorted(ENGLISH)
         assert all(one["temperature"] == 0 for one in server.requests) and seen == [1, 2, 3, 4]
         assert list(source.listing()) == rows and len(server.requests) == 4
-        again = translate(server, tmp_path / "cache", workers=1)
+        again = translate(server, tmp_path / "cache")
         assert list(again.listing()) == rows and len(server.requests) == 4
     plain = list(source_of().listing())
     assert [row.details.get("translation") for row in rows[:-1]] == [ENGLISH.get(text) for text in TEXTS]  # type: ignore[union-attr]
@@ -100,7 +100,7 @@ def test_recordings_carry_both_texts_and_reading_can_be_sent_to_a_process(tmp_pa
 
 def test_what_the_manifest_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def arguments() -> dict[str, object]:
-        return translated(source_of(), model="m", base_url="http://127.0.0.1:9/v1", cache=tmp_path / "c").arguments
+        return translated(source_of(), LLMClient("m", "http://127.0.0.1:9/v1", tmp_path / "c")).arguments
 
     said = arguments()
     assert said["root"] == "a" and said["translate"]["model"] == "m" and KEY not in json.dumps(said)  # type: ignore[index]
@@ -112,8 +112,8 @@ def test_what_the_manifest_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_killed_run_asks_only_for_what_is_missing(tmp_path: Path) -> None:
     with ApiServer(good(PROMPT.format(language="", report=TEXTS[0])), failure(401, "no"), otherwise=good) as server:
         with pytest.raises(MedReportError, match="refused model"):
-            list(translate(server, tmp_path / "cache", workers=1).listing())
-        rows = list(translate(server, tmp_path / "cache", workers=1).listing())
+            list(translate(server, tmp_path / "cache", at_once=1).listing())
+        rows = list(translate(server, tmp_path / "cache", at_once=1).listing())
         assert len(server.requests) == 5 and len(rows) == len(TEXTS) + 1
         asked = [report_in(one["messages"][0]["content"]) for one in server.requests]
         assert sorted(asked) == sorted([TEXTS[1], *ENGLISH])
@@ -168,15 +168,13 @@ def test_numbers_and_short_texts(before: str, after: str, fine: bool) -> None:
 def test_only_sources_that_list_their_texts(tmp_path: Path) -> None:
     def refused(source: Source, to: str = "en", model: str = "m") -> str:
         with pytest.raises(MedReportError) as caught:
-            translated(source, model=model, base_url="http://127.0.0.1:9/v1", cache=tmp_path / "c", to=to)
+            translated(source, LLMClient(model, "http://127.0.0.1:9/v1", tmp_path / "c"), to=to)
         return caught.value.message
 
     assert "mimic-iv-ecg cannot be translated" in refused(source_of(dataset="mimic-iv-ecg"))
     with_texts = Source("ptb-xl", partial(listed, []), read, {"reports": "en.csv"})
     assert "--reports gives" in refused(with_texts)
     assert "cannot translate to 'xx'" in refused(source_of(), to="xx") and "no model" in refused(source_of(), model=" ")
-    with pytest.raises(MedReportError, match="not an http"):
-        translated(source_of(), model="m", base_url="x", cache=tmp_path / "c")
 
 
 def test_real_ptb_xl_through_a_translator_of_its_own(tmp_path: Path, shared_data: Path) -> None:
@@ -190,7 +188,7 @@ def test_real_ptb_xl_through_a_translator_of_its_own(tmp_path: Path, shared_data
                for row in plain.listing() if isinstance(row, RecordRef)}
     reply: Callable[[str], Reply] = lambda prompt: answer(by_text[report_in(prompt)])  # noqa: E731
     with ApiServer(otherwise=reply) as server:
-        source = translate(server, tmp_path / "cache", plain, workers=1)
+        source = translate(server, tmp_path / "cache", plain)
         rows = list(source.listing())
         assert len(server.requests) < 400 and len(rows) == 400
     done = [row for row in rows if isinstance(row, RecordRef) and "translation" in row.details]

@@ -15,6 +15,7 @@ WINDOWS = ("first", "center", "all")
 # What `prepare` does to the texts of each modality, unless told: MEIT's rules were made for ECG reports. Findings of
 # EMG come in paragraphs and numbered lists, where "1." and "-" mean something.
 CLEANING = {"signals": "nan,numeric,ekg,stars,lower", "tables": "none"}
+REQUESTS_AT_ONCE = 4  # at an endpoint that is asked for texts
 DATA = "data"
 STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
 PREDICTIONS, SCORES = "predictions", "scores"

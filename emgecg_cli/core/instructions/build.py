@@ -17,15 +17,16 @@ from typing import Any
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_rows
 from emgecg_cli.core.claims import claim, sweep
-from emgecg_cli.core.config import InstructionDefaults
+from emgecg_cli.core.config import REQUESTS_AT_ONCE, InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.instructions import table_prompts
 from emgecg_cli.core.instructions.forms import REBUILD, Asked, Form, Pool, form_asked, form_of
 from emgecg_cli.core.instructions.refusals import refuse_empty, refuse_endpoint, refuse_options
 from emgecg_cli.core.instructions.rows import Rows, index_rows
-from emgecg_cli.core.llm import LLMClient
+from emgecg_cli.core.llm import LLMClient, Prices
 from emgecg_cli.core.manifest import (
+    ENDPOINT,
     Manifest,
     check_files,
     check_folder_name,
@@ -48,12 +49,14 @@ MAX_POOL = 2048
 
 @dataclass(frozen=True)
 class BuildResult:
-    """Finished instructions, whether they had been finished before, and how many requests were sent for them."""
+    """Finished instructions, whether they had been finished before, how many requests were sent for them, and whom they
+    were sent to."""
 
     path: Path
     manifest: Manifest
     already_finished: bool
     requests: int = 0
+    asked: LLMClient | None = None
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,16 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
                        rephraser: str = InstructionDefaults.rephraser, seed: int = InstructionDefaults.seed,
                        base_url: str | None = None, model: str | None = None, client: LLMClient | None = None,
                        language: str = "record", layout: str = table_prompts.PUBLISHED, references: Path | None = None,
-                       tables: Path | None = None, progress: Callable[[int, int], None] | None = None) -> BuildResult:
+                       tables: Path | None = None, requests_at_once: int | None = None, prices: Prices | None = None,
+                       progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
     The pool starts with the hand-written prompts; a pool of at most 32 is their start, 1 is MEIT's fixed prompt. Which
     prompt a record gets depends on `seed`, its record_id and the pool size alone. `base_url` and `model` (None: the
     defaults) are for a rephraser that asks a language model; its answers are kept in `out/.cache`, so that a killed run
-    goes on where it stopped. `client` replaces both, with its own cache. `progress(done, total)` counts prompts.
+    goes on where it stopped. It is asked `requests_at_once` at a time, and what its answers
+    took stands in the manifest where the endpoint counts it, with their cost where there are `prices`. `client`
+    replaces all of these, with its own cache. `progress(done, total)` counts prompts.
 
     A store of tables takes neither pool nor rephraser, and draws nothing: `language` ("en", "zh", "record": each
     record's own) is that of the words in and around its tables. `references` is another store's references.json: its
@@ -112,11 +118,14 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     rephrase = names.resolve("rephraser", rephraser)
     drawn: dict[str, Any] = {"pool_size": pool_size, "rephraser": rephraser, "seed": seed}
     if "client" in inspect.signature(rephrase).parameters:
-        client = client or _client(out, base_url, model)
+        client = client or LLMClient(model=model or InstructionDefaults.model, prices=prices,
+                                     base_url=base_url or InstructionDefaults.base_url,
+                                     at_once=requests_at_once or REQUESTS_AT_ONCE,
+                                     cache=out / CACHE / "answers.jsonl")
         drawn |= {"base_url": client.base_url, "model": client.model}
         rephrase = partial(rephrase, client=client)
     else:
-        refuse_endpoint(rephraser, base_url, model)
+        refuse_endpoint(rephraser, base_url, model, requests_at_once, prices)
     store = open_store(store_path)
     beside = open_store(tables) if tables else None
     form = form_asked(store, beside)
@@ -135,14 +144,10 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
         pool, rows = form.make(store, asked)
         if beside and held:
             write_references(out / REFERENCES, held)
-        manifest = _write(out, form, pool, rows, arguments, inputs)
+        took = client.used.told(client.prices) if client else {}
+        manifest = _write(out, form, pool, rows, arguments, inputs, {ENDPOINT: took} if took else {})
         claimed.finish()
-    return BuildResult(out, manifest, False, client.sent if client else 0)
-
-
-def _client(out: Path, base_url: str | None, model: str | None) -> LLMClient:
-    return LLMClient(model=model or InstructionDefaults.model, base_url=base_url or InstructionDefaults.base_url,
-                     cache=out / CACHE / "answers.jsonl")
+    return BuildResult(out, manifest, False, client.sent if client else 0, client)
 
 
 def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
@@ -161,7 +166,7 @@ def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[st
 
 
 def _write(out: Path, form: Form, pool: Pool, rows: Iterable[InstructionRow],
-           arguments: dict[str, Any], inputs: dict[str, dict[str, str]]) -> Manifest:
+           arguments: dict[str, Any], inputs: dict[str, dict[str, str]], details: dict[str, Any]) -> Manifest:
     """Write the pool (texts with their origins), the rows as they come, and the manifest."""
     drawn: list[tuple[str, int]] = []
     n_values = 0
@@ -182,8 +187,8 @@ def _write(out: Path, form: Form, pool: Pool, rows: Iterable[InstructionRow],
                   "hand_written": sum(origin == "hand-written" for _, origin in pool),
                   "prompts_used": len({prompt_id for _, prompt_id in drawn})}
         limits = [REFERENCES] if "tables" in inputs and (out / REFERENCES).is_file() else []
-        details = {"files": file_hashes(out, [PROMPTS, ROWS, *limits]),
-                   "pool_hash": json_hash([text for text, _ in pool]), "draw_hash": json_hash(drawn)}
+        details |= {"files": file_hashes(out, [PROMPTS, ROWS, *limits]),
+                    "pool_hash": json_hash([text for text, _ in pool]), "draw_hash": json_hash(drawn)}
         more_counts, more_details = form.details(n_values)
         write_manifest(out, Manifest(kind="instructions", command="build-instructions", arguments=arguments,
                                      seed=arguments.get("seed"), counts=counts | more_counts, inputs=inputs,

@@ -45,10 +45,11 @@ def rephrase(seed_prompts: Sequence[str], size: int, *, seed: int, client: LLMCl
     for series in range(1, enough_rounds + 1):
         before = len(pool)
         answers = []
-        for number in order:
-            answers.append(parse_list(client.complete(_messages(seed_prompts[number], seed, number, series))))
+        chats = [_messages(seed_prompts[number], seed, number, series) for number in order]
+        for answer in client.each(client.complete, chats):
+            answers.append(parse_list(answer))
             if progress is not None:
-                asked = before + sum(check_prompt(text) is None for answer in answers for text in answer)
+                asked = before + sum(check_prompt(text) is None for found in answers for text in found)
                 progress(min(asked, size), size)
         for text in itertools.chain.from_iterable(itertools.zip_longest(*answers)):
             if len(pool) < size and check_prompt(text) is None and normalise(text) not in known:

@@ -9,12 +9,15 @@ import polars
 from emgecg_cli.core.artifacts import NO_REPORT
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.llm import Prices
 from emgecg_cli.core.store import Store
 
 
-def refuse_endpoint(rephraser: str, base_url: str | None, model: str | None) -> None:
+def refuse_endpoint(rephraser: str, base_url: str | None, model: str | None, requests_at_once: int | None,
+                    prices: Prices | None) -> None:
     """An endpoint that would not be used is a misunderstanding; one equal to the default may be a filled-in default."""
     for option, value, default in (("--base-url", base_url, InstructionDefaults.base_url),
+                                   ("--requests-at-once", requests_at_once, None), ("--price-in", prices, None),
                                    ("--model", model, InstructionDefaults.model)):
         if value not in (None, default):
             raise MedReportError(f"rephraser '{rephraser}' asks no model and takes no {option}",

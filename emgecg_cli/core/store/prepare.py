@@ -17,7 +17,7 @@ from emgecg_cli.core.datasets import Read, RecordRef, Source
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
-from emgecg_cli.core.manifest import Manifest
+from emgecg_cli.core.manifest import ENDPOINT, Manifest
 from emgecg_cli.core.reports.text import clean_report, parse_rules
 from emgecg_cli.core.signals.quality import SUSPECT
 from emgecg_cli.core.store.card import card_markdown, card_page, facts_for_manifest, gather_facts
@@ -92,7 +92,8 @@ class _Plan:
 
     def identity(self, listed: Listed) -> dict[str, Any]:
         return {"command": f"prepare {self.source.dataset}", "arguments": self.arguments(listed),
-                "details": self.source.details, "index": listed.hash}
+                "details": {key: value for key, value in self.source.details.items() if key != ENDPOINT},
+                "index": listed.hash}
 
     def starts(self, listed: Listed) -> range:
         return range(0, listed.records, self.config.shard_size)
