@@ -11,6 +11,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import typer
 
 from emgecg_cli.commands import console
+from emgecg_cli.commands.endpoint_options import (
+    JudgeOpt,
+    JudgeUrlOpt,
+    PricesInOpt,
+    PricesOutOpt,
+    RequestsOpt,
+    panel,
+    say_spent,
+)
 from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.errors import MedReportError
@@ -48,6 +57,7 @@ PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_def
                                               help="Also write a page with a few ECGs and their reports.")]
 ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, show_default=False,
                                                  help=f"ECGs on that page. [{ScoreDefaults.examples}]")]
+JUDGE_CACHE = ".judge.jsonl"  # beside the scores
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -71,6 +81,8 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
           randomisations: RandomisationsOpt = ScoreDefaults.randomisations,
+          judge: JudgeOpt = None, base_url: JudgeUrlOpt = None, requests_at_once: RequestsOpt = None,
+          price_in: PricesInOpt = None, price_out: PricesOutOpt = None,
           seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
           out: OutOpt = None, form: FormatOpt = None, as_json: JsonOpt = False, **of_metrics: Any) -> None:
     """Score reports against their references; every value has a confidence interval and says how it was computed.
@@ -94,6 +106,8 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
         raise MedReportError("stdin is closed", "pipe predictions into it")
     if sources.count("-") > 1:
         raise MedReportError("stdin is given twice", "give one system on stdin, the others as files")
+    judges = panel(judge, base_url, (target.parent if target else Path(SCORES)) / JUDGE_CACHE, requests_at_once,
+                   price_in, price_out)
     files = [sys.stdin if source == "-" else Path(source) for source in sources]
     likely = _only_store() if piped and store is None else None
     with console.progress("score", unit="metrics") as progress:
@@ -102,8 +116,10 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
                             fields=parse_fields(field or []), common=common, randomisations=randomisations,
                             examples=ScoreDefaults.examples if examples is None else examples,
                             metrics=metric, settings=settings, seed=seed, resamples=resamples, language=language,
-                            segmentation=segmentation, section=section)
+                            segmentation=segmentation, section=section, judge=judges)
     _show(scores, shown)
+    for one in judges.judges if judges else ():
+        say_spent(one.client)
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")

@@ -160,14 +160,23 @@ METRICS = {
     "facts": _CORE + "metrics.clinical.facts:Facts",
     "statements": _CORE + "metrics.clinical.statements:Statements",
     "reference-loss": _CORE + "metrics.reference_loss:ReferenceLoss",
+    "judge": _CORE + "metrics.judged.judge:Judged",
 }
 
+# name -> metrics.judged.criteria.Criteria
+JUDGE_CRITERIA = {
+    "meit": _CORE + "metrics.judged.meit:CRITERIA",
+}
 # metric -> its settings by name
 METRIC_SETTINGS = {
     "bertscore": {
         "model": MetricSetting(Path, "PATH", "A local folder of weights; without it BERTScore is left out."),
         "layers": MetricSetting(int, "N", "Its layers to use; known for the usual models.", "model"),
         "baseline": MetricSetting(Path, "TSV", "Rescale with this baseline file.", "model"),
+    },
+    "judge": {
+        "criteria": MetricSetting(str, "NAME", f"What --judge scores: {', '.join(JUDGE_CRITERIA)}. [meit]"),
+        "records": MetricSetting(int, "N", "Records --judge scores, drawn by their ids; all if not given."),
     },
 }
 
@@ -187,6 +196,7 @@ _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "fusion": FUSIONS,
     "perturbation": PERTURBATIONS,
     "metric": METRICS,
+    "judge criteria": JUDGE_CRITERIA,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judge_server import LocalClient
 from metric_corpora import random_pairs, rows_of
 from pipeline import make_store
 from tiny_bert import make_bert
@@ -22,6 +23,7 @@ from emgecg_cli.core.evaluation.score import score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import read_statistics, recompute
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.metrics import Declared, Given, Metric
+from emgecg_cli.core.metrics.judged.panel import Judge, Panel
 from emgecg_cli.core.reports.sections import join_sections
 from emgecg_cli.core.store import Store, open_store
 from emgecg_cli.core.verify import verify_artefact
@@ -92,7 +94,8 @@ def computable(store: Store, tmp_path: Path) -> Any:
             weights = {}
             if "weights" in kind.declared.needs:
                 weights = {"model": make_bert(tmp_path / "bert", [row.prediction for row in rows]), "layers": 1}
-            given = Given(rows, evidence=Evidence(store), settings=weights)
+            given = Given(rows, evidence=Evidence(store), settings=weights,
+                          judge=Panel([Judge(label, LocalClient()) for label in ("a", "b")]))  # type: ignore[arg-type]
             metric = kind.of(given)
             if metric.applicable(rows) is None and given.lacks(metric.declared) is None:
                 return rows, metric

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,16 @@ from emgecg_cli.core.evaluation.statistics import statistics_path
 from emgecg_cli.core.evaluation.store_check import check_against_store, name_of
 from emgecg_cli.core.evaluation.systems import Aligned, aligned, said_by
 from emgecg_cli.core.evidence import Evidence
-from emgecg_cli.core.manifest import file_hashes, input_of, is_finished, manifest_hash, path_from, read_manifest
+from emgecg_cli.core.manifest import (
+    ENDPOINT,
+    file_hashes,
+    input_of,
+    is_finished,
+    manifest_hash,
+    path_from,
+    read_manifest,
+)
+from emgecg_cli.core.metrics.judged.panel import Panel
 from emgecg_cli.core.predictions import Predictions, read_predictions
 from emgecg_cli.core.store import Store, open_store
 
@@ -28,7 +38,7 @@ Source = Path | IO[str]
 def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, store_path: Path | None = None,
                likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 6,
                metrics: Sequence[str] | None = None, fields: Mapping[str, str] | None = None, common: bool = False,
-               progress: Callable[..., None] | None = None, **settings: Any) -> Scores:
+               judge: Panel | None = None, progress: Callable[..., None] | None = None, **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
     Several systems are a mapping, name -> file or stream; they must be of the same records, or with `common` those are
@@ -36,7 +46,8 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     the drawings and what is true of the records, is the one the predictions name unless `store_path` gives another;
     `likely_store` is used for a stream, which names none, if it holds the same records. `foreign` says that the files
     are somebody else's: their records and references may be others than the store's; `fields` which of their fields is
-    which of ours (`predictions.parse_fields`). `settings` are those of `score_rows`. Raises MedReportError for
+    which of ours (`predictions.parse_fields`). A `judge` is asked as well, closed at the end, and
+    what its answers took stands in the manifest. `settings` are those of `score_rows`. Raises MedReportError for
     unreadable predictions, for such as are not of the store, and for a page without a store.
     """
     _check_targets(out, page)
@@ -55,8 +66,11 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
         raise MedReportError("--common has no effect on one predictions file", "give several, or leave it out")
     same = aligned({name: one.rows for name, one in read.items()}, common) if len(read) > 1 else \
         Aligned({name: one.rows for name, one in read.items()}, [])
-    scored = score_rows(same.rows, metrics=metrics, train_reports=store.reports("train") if store else None,
-                        evidence=Evidence(store) if store else None, progress=progress, **settings)
+    if judge:
+        judge.progress = progress
+    with judge or nullcontext():
+        scored = score_rows(same.rows, metrics=metrics, train_reports=store.reports("train") if store else None,
+                            evidence=Evidence(store) if store else None, judge=judge, progress=progress, **settings)
     shown = {name: open_store(one.made_from) if one.made_from else store for name, one in read.items()}
     about = joined_about({name: about_of(same.rows[name], predictions=one.file, manifest=one.predictions.manifest,
                                          store=store, shown=shown[name]) for name, one in read.items()})
@@ -64,8 +78,10 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     scores = replace(scored.scores, about=about, caveats=[*said, *same.caveats, *scored.scores.caveats])
     if out:
         arguments = {"metrics": metrics, **({"foreign": True} if foreign else {}), **({"common": True} if common else
-                     {}), **({"fields": dict(fields)} if fields else {}), **_jsonable(settings)}
-        write_scores(out, scores, inputs=_inputs(read, store, out), arguments=arguments, statistics=scored.statistics)
+                     {}), **({"fields": dict(fields)} if fields else {}),
+                     **({"judges": judge.asked()} if judge else {}), **_jsonable(settings)}
+        write_scores(out, scores, inputs=_inputs(read, store, out), arguments=arguments, statistics=scored.statistics,
+                     details={ENDPOINT: took} if judge and (took := judge.took()) else {})
     drawn = next(iter(shown.values()))
     if page and drawn:
         write_page(page, examples=page_examples(drawn, same.rows, examples), scores=asdict(scores))

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.claims import claim
 from emgecg_cli.core.errors import MedReportError
@@ -28,7 +27,7 @@ from emgecg_cli.core.evaluation.compute import Computed, Value, ValueTable, clus
 from emgecg_cli.core.evaluation.slices import groups_of, per_language, section_notes
 from emgecg_cli.core.evaluation.statistics import statistics_frame, statistics_path, write_statistics
 from emgecg_cli.core.evaluation.systems import said_by
-from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, tasks_of
+from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, metrics_asked, tasks_of
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
@@ -38,6 +37,8 @@ from emgecg_cli.core.metrics.text.tokens import normalise
 
 if TYPE_CHECKING:
     import polars
+
+    from emgecg_cli.core.metrics.judged.panel import Panel
 
 MODEL = "model"
 
@@ -102,13 +103,14 @@ def score_rows(
     train_reports: Sequence[str | None] | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: Evidence | None = None, seed: int = 0, resamples: int = 1000, randomisations: int = 10_000,
     language: str | None = None, segmentation: str | None = None, section: str = "all",
-    progress: Callable[..., None] | None = None,
+    judge: Panel | None = None, progress: Callable[..., None] | None = None,
 ) -> Scored:
     """Score predictions against their references, and two baselines made of train reports against the same references.
 
     Several systems are a mapping, name -> rows, of the same records in the same order; the others are then compared
     with the first by paired tests, of so many `randomisations`. Texts are compared after `scripts.same_letters` and
-    nothing else: what the model wrote is what is scored. `metrics` are names of `names.METRICS`, None for all;
+    nothing else: what the model wrote is what is scored. `metrics` are names of `names.METRICS`, None for all, with
+    those that ask a `judge` only where there is one;
     `settings` are theirs, by name. `train_reports` serve metrics as well that weigh words; `evidence` is what is true
     of the records; `language` overrides that of every row. Languages without blanks between words need a
     `segmentation`, "char", or "jieba" for Chinese, and are scored apart from each other and from all others. Reports
@@ -121,11 +123,9 @@ def score_rows(
     systems = {name: check_rows(own, language) for name, own in given.items()}
     model, *_ = systems
     checked = systems[model]
-    wanted = list(metrics) if metrics is not None else names.choices("metric")
-    for name in wanted:
-        names.check("metric", name)
+    wanted = metrics_asked(metrics, judge, settings or {})
     reports = [normalise(report) for report in train_reports or () if report and report.strip()]
-    asked = Asked(wanted, section, segmentation, reports, evidence, settings or {})
+    asked = Asked(wanted, section, segmentation, reports, evidence, settings or {}, judge)
     if segmentation is not None:
         check_segmentation(segmentation)
     if asked.comparing("tokens"):
@@ -187,7 +187,7 @@ def _bootstrap_notes(rows: Sequence[PredictionRow], scores: Scores) -> list[str]
 
 
 def write_scores(out: Path, scores: Scores, *, inputs: dict[str, dict[str, str]], arguments: dict[str, Any],
-                 statistics: polars.DataFrame | None = None) -> None:
+                 statistics: polars.DataFrame | None = None, details: Mapping[str, Any] | None = None) -> None:
     """Write a `.json` file of scores, the `statistics` they are made of beside it as `.parquet`, then its manifest
     (kind `scores`).
 
@@ -208,5 +208,5 @@ def write_scores(out: Path, scores: Scores, *, inputs: dict[str, dict[str, str]]
             files.append(statistics_path(out).name)
         write_manifest(out, Manifest(kind="scores", command="score", arguments=arguments, seed=scores.seed,
                                      counts=counts, inputs=inputs,
-                                     details={"files": file_hashes(out.parent, files)}))
+                                     details={**(details or {}), "files": file_hashes(out.parent, files)}))
         claimed.finish()

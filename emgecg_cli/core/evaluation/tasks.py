@@ -8,6 +8,7 @@ from typing import Any
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.slices import Slice, token_slices, whole_slice
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.metrics import Given, Metric
@@ -16,7 +17,8 @@ from emgecg_cli.core.metrics import Given, Metric
 @dataclass(frozen=True)
 class Asked:
     """What is asked of a set of checked rows: the metrics by name, which section, how texts without blanks are cut; and
-    what they may use: the train `reports`, what is true of the records, settings by the name of their metric."""
+    what they may use: the train `reports`, what is true of the records, settings by the name of their metric, and a
+    `judge` (`metrics.judged.panel`)."""
 
     metrics: Sequence[str]
     section: str = "all"
@@ -24,6 +26,7 @@ class Asked:
     reports: Sequence[str] = ()
     evidence: Evidence | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    judge: Any = None
 
     def comparing(self, *what: str) -> list[str]:
         """Those of the metrics that compare this of the texts, in the order of the table."""
@@ -47,6 +50,25 @@ class Task:
     def computable(self) -> list[Metric]:
         """The metrics that can be computed."""
         return [metric for metric in self.metrics if metric.name not in self.missing]
+
+
+def metrics_asked(metrics: Sequence[str] | None, judge: Any, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of the metrics; of None all, without those that send texts to a judge where there is none.
+
+    Raises MedReportError for an unknown one, and for a judge, or a setting of one, that would have no effect.
+    """
+    for name in metrics or ():
+        names.check("metric", name)
+    judged = [name for name in names.choices("metric") if names.resolve("metric", name).declared.judged]
+    if judge is None:
+        idle = [f"--{name}-{key}" for name in judged for key, value in settings.get(name, {}).items()
+                if value is not None]
+        if idle:
+            raise MedReportError(f"{idle[0]} has no effect without a judge", "add --judge MODEL --base-url URL")
+        return list(metrics) if metrics is not None else [one for one in names.choices("metric") if one not in judged]
+    if metrics is not None and not {*metrics} & {*judged}:
+        raise MedReportError("a judge has no effect on the metrics asked for", f"add --metric {judged[0]}")
+    return list(metrics) if metrics is not None else names.choices("metric")
 
 
 def headlines() -> dict[str, str]:
@@ -82,7 +104,7 @@ def _task(models: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str
     own = next(iter(of_models.values()))
     texts = {system: [part.text(written[i]) for i in part.index] for system, written in hypotheses.items()}
     given = Given(own, languages_of(own), asked.segmentation if part.group else None, part.reports(asked.reports),
-                  asked.evidence)
+                  asked.evidence, asked.judge)
     metrics, missing = [], {}
     for name in wanted:
         given = replace(given, settings=asked.settings.get(name, {}), kept=kept[name])

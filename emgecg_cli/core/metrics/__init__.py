@@ -44,6 +44,11 @@ class Declared:
     descriptive: frozenset[str] = frozenset()
     resampled: bool = True
 
+    @property
+    def judged(self) -> bool:
+        """Whether it needs a judge, and so sends texts to an endpoint."""
+        return "judge" in self.needs
+
 
 @dataclass(frozen=True)
 class Given:
@@ -73,7 +78,7 @@ class Given:
             return "needs the recordings: --store STORE"
         if "weights" in needs and self.settings.get("model") is None:
             return "needs model weights"
-        return "needs a judge" if "judge" in needs and self.judge is None else None
+        return "needs a judge: --judge MODEL --base-url URL" if "judge" in needs and self.judge is None else None
 
 
 @dataclass(frozen=True)

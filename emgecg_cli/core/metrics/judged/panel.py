@@ -1,0 +1,126 @@
+"""The judges of a scoring: which models at which endpoints, asked together, each answer paid once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.llm import LLMClient, Prices, RequestRefused
+from emgecg_cli.core.metrics.judged.criteria import Criteria
+
+Pair = tuple[str, str]  # the reference, the report
+Scores = Mapping[str, int] | None
+
+
+@dataclass
+class Judge:
+    """One model. `form` is the form of answers it is asked for, None where its endpoint knows no such thing."""
+
+    label: str
+    client: LLMClient
+    form: Mapping[str, Any] | None = None
+
+    def begin(self, criteria: Criteria, pair: Pair) -> None:
+        """Ask for a first verdict, to see which requests the endpoint takes; raises MedReportError when none."""
+        self.form = criteria.schema()
+        try:
+            self._said(criteria.messages(*pair))
+        except RequestRefused:
+            self.form = None
+            self._said(criteria.messages(*pair))
+
+    def verdict(self, criteria: Criteria, pair: Pair) -> Scores:
+        """The scores of one report; None where the endpoint refuses to answer, or no answer can be read, also when it
+        is asked for once more."""
+        messages = criteria.messages(*pair)
+        try:
+            answer = self._said(messages)
+            return criteria.read(answer) or criteria.read(self._said([*messages, *criteria.again(answer)]))
+        except RequestRefused:
+            return None
+
+    def _said(self, messages: Sequence[Mapping[str, str]]) -> str:
+        more = {} if self.form is None else {"response_format": self.form}
+        return self.client.complete(messages, temperature=0, **more)
+
+
+@dataclass
+class Panel:
+    """The judges, and whom to tell how far they are: `progress(done, total, judge=)`."""
+
+    judges: Sequence[Judge]
+    progress: Callable[..., None] | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Panel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for judge in self.judges:
+            judge.client.close()
+
+    def verdicts(self, judge: Judge, criteria: Criteria, pairs: Sequence[Pair]) -> dict[Pair, Scores]:
+        """What a judge says of some reports, each asked for once."""
+        different = list(dict.fromkeys(pairs))
+        found: dict[Pair, Scores] = {}
+        asked = judge.client.each(lambda pair: judge.verdict(criteria, pair), different)
+        for number, (pair, scores) in enumerate(zip(different, asked, strict=True), 1):
+            found[pair] = scores
+            if self.progress:
+                self.progress(number, len(different), judge=judge.label)
+        return found
+
+    def asked(self) -> list[dict[str, str]]:
+        """Models and endpoints, for a manifest."""
+        return [{"model": one.client.model, "base_url": one.client.base_url} for one in self.judges]
+
+    def took(self) -> dict[str, Any]:
+        """What the answers that were used took, by judge, for a manifest."""
+        told = {one.label: one.client.used.told(one.client.prices) for one in self.judges}
+        return {label: usage for label, usage in told.items() if usage}
+
+
+def panel_of(named: Sequence[str], base_url: str | None, cache: Path | None, *, requests_at_once: int = 1,
+             price_in: Sequence[float] = (), price_out: Sequence[float] = ()) -> Panel:
+    """The judges of `MODEL`, at `base_url`, or `MODEL@URL`. Prices are of all of them, or one for each in their order.
+
+    Raises MedReportError for one without an endpoint, and for one that is named twice.
+    """
+    parted = [_parted(one, base_url) for one in named]
+    if len({*parted}) < len(parted):
+        raise MedReportError(f"the judge {parted[-1][0]} is given twice", "two judges are two models")
+    if base_url and all(url != base_url for _, url in parted):
+        raise MedReportError("--base-url has no effect: every judge has an address of its own", "leave it out")
+    prices = [_prices(price_in, price_out, number, len(parted)) for number in range(len(parted))]
+    models = [model for model, _ in parted]
+    return Panel([Judge(model if models.count(model) == 1 else f"{model}#{number + 1}",
+                        LLMClient(model, url, cache if models.count(model) == 1 else _own(cache, number),
+                                  at_once=requests_at_once, prices=prices[number]))
+                  for number, (model, url) in enumerate(parted)])
+
+
+def _own(cache: Path | None, number: int) -> Path | None:
+    """A cache of its own, for a model of the same name at another endpoint: answers are kept by the model's name."""
+    return cache and cache.with_name(f"{cache.stem}-{number + 1}{cache.suffix}")
+
+
+def _parted(named: str, base_url: str | None) -> tuple[str, str]:
+    at = max(named.rfind("@http://"), named.rfind("@https://"))
+    model, url = (named[:at], named[at + 1:]) if at >= 0 else (named, base_url)
+    if not model.strip():
+        raise MedReportError("--judge names no model", "--judge MODEL --base-url URL, or --judge MODEL@URL")
+    if not url:
+        raise MedReportError(f"the judge {model} has no endpoint", "add --base-url URL, or say --judge MODEL@URL: "
+                             "reports are sent to no endpoint that was not named")
+    return model, url
+
+
+def _prices(price_in: Sequence[float], price_out: Sequence[float], number: int, judges: int) -> Prices | None:
+    for option, given in (("--price-in", price_in), ("--price-out", price_out)):
+        if len(given) not in (0, 1, judges):
+            raise MedReportError(f"{option} is given {len(given)} times for {judges} judges", "give it once, or once "
+                                 "for each judge in their order")
+    prompt, answer = ((given[number if len(given) > 1 else 0] if given else None) for given in (price_in, price_out))
+    return None if prompt is None and answer is None else Prices(prompt or 0.0, answer or 0.0)
