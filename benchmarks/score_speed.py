@@ -1,6 +1,11 @@
 """How long `score` takes beside the libraries whose numbers it gives, in one run on one process.
 
     python benchmarks/score_speed.py [--pairs 10000] [--smallest]
+    python benchmarks/score_speed.py --whole 10000 40000 160000
+
+The second line times nothing but the whole command's work at several sizes, each in a process of its own: processor
+seconds, and the most memory that was in use, of all text metrics, statements and intervals, for a model and its
+baselines; it should grow in proportion.
 
 Reports are drawn from statements of the kind an ECG machine prints; hypotheses are edited references. pycocoevalcap is
 timed where it is installed. Times are processor seconds: compare the ratios, not the seconds, between machines.
@@ -11,8 +16,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.translate.meteor_score import meteor_score
@@ -35,6 +43,7 @@ PARTS = (("sinus rhythm", "atrial fibrillation", "sinus bradycardia", "ectopic a
          ("inferior infarct, age undetermined", "possible anterior infarct", "nonspecific st-t changes",
           "left ventricular hypertrophy", "prolonged qt interval", "low voltage qrs", "right bundle branch block"),
          ("abnormal ecg", "borderline ecg", "otherwise normal ecg", "normal ecg"))
+TEXT = ("bleu", "meteor", "rouge", "cider")
 
 
 class Lemmas:
@@ -107,12 +116,36 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def whole(pairs: int, resamples: int) -> float:
+    """Processor seconds of scoring so many pairs with all that needs neither weights nor recordings."""
+    rows, train = make_rows(pairs), [row.reference for row in make_rows(2000, seed=1)]
+    return seconds(lambda: score_predictions(rows, metrics=[*TEXT, "labels"], train_reports=train, resamples=resamples))
+
+
+def print_whole(sizes: list[int], resamples: int) -> None:
+    """A line for each size, from a process of its own, so that memory is that of this size."""
+    print(f"{'pairs':>8} {'processor s':>12} {'ms a pair':>10} {'memory GB':>10}")
+    for pairs in sizes:
+        code = ("import resource, sys; sys.path.insert(0, sys.argv[1]); from score_speed import whole; "
+                "print(whole(int(sys.argv[2]), int(sys.argv[3])), "
+                "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)")
+        found = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), str(pairs), str(resamples)],
+                               capture_output=True, text=True, check=True)
+        took, memory = map(float, found.stdout.split())
+        print(f"{pairs:8} {took:12.2f} {1e3 * took / pairs:10.3f} {memory:10.2f}", flush=True)
+
+
 def main() -> None:
     """Time every metric and its library, then the whole command's work."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=10_000)
     parser.add_argument("--smallest", action="store_true", help="as little as runs through it all: no measurement")
+    parser.add_argument("--whole", type=int, nargs="+", metavar="PAIRS", help="the whole command's work at these sizes")
     given = parser.parse_args()
+    if given.whole or given.smallest:
+        print_whole([20] if given.smallest else given.whole, 20 if given.smallest else 1000)
+    if given.whole:
+        return
     rows = make_rows(20 if given.smallest else given.pairs)
     hypotheses, references = [row.prediction for row in rows], [row.reference for row in rows]
     jobs: list[tuple[str, Metric, Callable[[list[str], list[str]], None] | None]] = [
@@ -130,9 +163,8 @@ def main() -> None:
             line += f" {other:9.2f}s {other / ours:6.1f}x  {library}"
         print(line)
     train = [row.reference for row in make_rows(2000, seed=1)]
-    text = ["bleu", "meteor", "rouge", "cider"]
     for resamples in (0, 20 if given.smallest else 1000):
-        took = seconds(lambda resamples=resamples: score_predictions(rows, metrics=text, train_reports=train,
+        took = seconds(lambda resamples=resamples: score_predictions(rows, metrics=TEXT, train_reports=train,
                                                                      resamples=resamples))
         print(f"all text metrics, model and two baselines, {resamples} resamples: {took:.2f}s")
 

@@ -75,7 +75,7 @@ RephraserOpt = Annotated[str, typer.Option("--rephraser", metavar="NAME", autoco
                                            help=f"{' or '.join(names.choices('rephraser'))}.")]
 MetricsOpt = Annotated[list[str] | None, typer.Option(
     "--metric", metavar="NAME", autocompletion=complete("metric"), show_default=False,
-    help=f"A metric to compute, may be repeated; all if not given: {', '.join(names.choices('metric'))}.")]
+    help=f"A metric to compute, may be repeated, in place of a profile: {', '.join(names.choices('metric'))}.")]
 
 
 @dataclass(frozen=True)

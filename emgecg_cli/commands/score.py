@@ -23,7 +23,7 @@ from emgecg_cli.commands.endpoint_options import (
 from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.names import METRIC_SETTINGS
+from emgecg_cli.core.names import COMPAT, METRIC_SETTINGS, PROFILES
 from emgecg_cli.core.names import SCORE_FORMATS as FORMATS
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
@@ -41,6 +41,13 @@ SectionOpt = Annotated[str, typer.Option("--section", metavar="all|findings|impr
                                          autocompletion=words("all", "findings", "impression"),
                                          help="What of a report is scored; all: the whole and each section.")]
 ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Bootstrap draws of the intervals.")]
+ProfileOpt = Annotated[str | None, typer.Option(
+    "--profile", metavar="NAME", autocompletion=words("standard", *PROFILES, *COMPAT), show_default=False,
+    help=f"The metrics: standard (all that can be computed), {', '.join(PROFILES)}, or another system's arithmetic "
+         "alone. [standard]")]
+CompatOpt = Annotated[list[str] | None, typer.Option(
+    "--compat", metavar="|".join(COMPAT), autocompletion=words(*COMPAT), show_default=False,
+    help="Another system's arithmetic beside them, so that its published tables can be read; may be repeated.")]
 FieldOpt = Annotated[list[str] | None, typer.Option(
     "--field", metavar="NAME=FIELD,…", show_default=False,
     help="Which field of someone else's file is which of ours: prediction=output,reference=report,record_id=id.")]
@@ -66,7 +73,7 @@ def _takes_metric_settings(command: Command) -> Command:
     own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
     made = [inspect.Parameter(f"{metric}_{name}", inspect.Parameter.KEYWORD_ONLY, default=None,
                               annotation=Annotated[one.type | None, typer.Option(
-                                  f"--{metric}-{name}", metavar=one.metavar, help=one.help, show_default=False)])
+                                  one.called(metric, name), metavar=one.metavar, help=one.help, show_default=False)])
             for metric, settings in METRIC_SETTINGS.items() for name, one in settings.items()]
     parameters = [*own, *made]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -76,7 +83,7 @@ def _takes_metric_settings(command: Command) -> Command:
 
 @_takes_metric_settings
 def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt = None, common: CommonOpt = False,
-          metric: MetricsOpt = None, store: StoreOpt = None,
+          metric: MetricsOpt = None, profile: ProfileOpt = None, compat: CompatOpt = None, store: StoreOpt = None,
           foreign: ForeignOpt = False,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
@@ -98,6 +105,9 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
     if examples is not None and page is None:
         raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
     settings = _metric_settings(of_metrics)
+    if metric and profile:
+        raise MedReportError("--metric and --profile are both given", "leave one of them out; --compat goes with both")
+    of_metrics = {**({"profile": profile} if profile else {}), **({"compat": compat} if compat else {})}
     sources = predictions or [find_one("predictions").as_posix()]
     names = names_of(sources, name or [])
     target = out or _target(sources)
@@ -116,7 +126,7 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
                             fields=parse_fields(field or []), common=common, randomisations=randomisations,
                             examples=ScoreDefaults.examples if examples is None else examples,
                             metrics=metric, settings=settings, seed=seed, resamples=resamples, language=language,
-                            segmentation=segmentation, section=section, judge=judges)
+                            segmentation=segmentation, section=section, judge=judges, **of_metrics)
     _show(scores, shown)
     for one in judges.judges if judges else ():
         say_spent(one.client)
@@ -159,8 +169,10 @@ def _metric_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, value in settings.items():
             beside = METRIC_SETTINGS[metric][name].beside
             if value is not None and beside and settings[beside] is None:
-                raise MedReportError(f"--{metric}-{name} has no effect without --{metric}-{beside}",
-                                     f"add --{metric}-{beside} {METRIC_SETTINGS[metric][beside].metavar}")
+                other = METRIC_SETTINGS[metric][beside]
+                raise MedReportError(f"{METRIC_SETTINGS[metric][name].called(metric, name)} has no effect without "
+                                     f"{other.called(metric, beside)}",
+                                     f"add {other.called(metric, beside)} {other.metavar}")
     return found
 
 

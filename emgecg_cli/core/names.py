@@ -22,12 +22,17 @@ _CORE = "emgecg_cli.core."
 @dataclass(frozen=True)
 class MetricSetting:
     """A setting of a metric that the command line takes as `--METRIC-SETTING`; without the one it is `beside` it has no
-    effect."""
+    effect. `option` is what it is called where that is something else."""
 
     type: type
     metavar: str
     help: str
     beside: str = ""
+    option: str = ""
+
+    def called(self, metric: str, name: str) -> str:
+        """The name of its option."""
+        return self.option or f"--{metric}-{name}"
 
 
 @dataclass(frozen=True)
@@ -159,8 +164,23 @@ METRICS = {
     "labels": _CORE + "metrics.clinical.labels:Labels",
     "facts": _CORE + "metrics.clinical.facts:Facts",
     "statements": _CORE + "metrics.clinical.statements:Statements",
+    "meit": _CORE + "metrics.compat.meit:Meit",
+    "meit-exact": _CORE + "metrics.compat.meit:MeitExact",
+    "ecgbench": _CORE + "metrics.compat.ecgbench:EcgBench",
+    "heartllm": _CORE + "metrics.compat.heartllm:HeartLLM",
     "reference-loss": _CORE + "metrics.reference_loss:ReferenceLoss",
     "judge": _CORE + "metrics.judged.judge:Judged",
+}
+# other systems' arithmetic -> the metrics that have it, which are computed only where they are asked for
+COMPAT = {
+    "meit": ("meit", "meit-exact"),
+    "ecgbench": ("ecgbench",),
+    "heartllm": ("heartllm",),
+}
+# name of a set of metrics -> which; "standard" has all but those of COMPAT
+PROFILES = {
+    "text": ("bleu", "meteor", "rouge", "cider", "bertscore"),
+    "clinical": ("findings", "labels", "facts", "statements"),
 }
 
 # name -> metrics.judged.criteria.Criteria
@@ -169,6 +189,11 @@ JUDGE_CRITERIA = {
 }
 # metric -> its settings by name
 METRIC_SETTINGS = {
+    "cider": {
+        "idf": MetricSetting(str, "refs|train|FILE", "Where CIDEr-D takes document frequencies from: the references, "
+                             "the train reports (if not given, where there are any), or a file.", option="--idf"),
+        "write_idf": MetricSetting(Path, "FILE", "Write those that were used, for --idf.", option="--write-idf"),
+    },
     "bertscore": {
         "model": MetricSetting(Path, "PATH", "A local folder of weights; without it BERTScore is left out."),
         "layers": MetricSetting(int, "N", "Its layers to use; known for the usual models.", "model"),
@@ -203,6 +228,25 @@ _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
 def choices(kind: str) -> list[str]:
     """The known names of a kind, in the order of the table."""
     return list(_TABLES[kind])
+
+
+def metrics_of(profile: str) -> list[str]:
+    """The metrics of a profile: "standard", or one of PROFILES or COMPAT; raises MedReportError for another."""
+    special = {name for own in COMPAT.values() for name in own}
+    known = {"standard": tuple(name for name in METRICS if name not in special), **PROFILES, **COMPAT}
+    if profile not in known:
+        raise unknown_name("profile", profile, known)
+    return list(known[profile])
+
+
+def compat_of(compat: Iterable[str]) -> list[str]:
+    """The metrics of other systems' arithmetic, by the names of the systems; raises MedReportError for another."""
+    found: list[str] = []
+    for name in compat:
+        if name not in COMPAT:
+            raise unknown_name("compat", name, COMPAT)
+        found += COMPAT[name]
+    return found
 
 
 def check(kind: str, name: str) -> None:

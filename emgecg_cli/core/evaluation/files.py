@@ -76,6 +76,8 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
                                          store=store, shown=shown[name]) for name, one in read.items()})
     said = said_by({name: one.caveats for name, one in read.items()})
     scores = replace(scored.scores, about=about, caveats=[*said, *same.caveats, *scored.scores.caveats])
+    for metric in scored.keeping:
+        metric.keep()
     if out:
         arguments = {"metrics": metrics, **({"foreign": True} if foreign else {}), **({"common": True} if common else
                      {}), **({"fields": dict(fields)} if fields else {}),

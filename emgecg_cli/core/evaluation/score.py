@@ -31,7 +31,7 @@ from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, metrics_
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
-from emgecg_cli.core.metrics import Noted
+from emgecg_cli.core.metrics import Keeping, Noted
 from emgecg_cli.core.metrics.text.segmentation import check_segmentation
 from emgecg_cli.core.metrics.text.tokens import normalise
 
@@ -87,10 +87,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores, and the statistics of every report that they are made of (`statistics.statistics_frame`)."""
+    """Scores, the statistics of every report that they are made of (`statistics.statistics_frame`), and the metrics of
+    whole reports that may keep files."""
 
     scores: Scores
     statistics: polars.DataFrame
+    keeping: list[Keeping] = field(default_factory=list)
 
 
 def score_predictions(rows: Sequence[PredictionRow], **settings: Any) -> Scores:
@@ -100,6 +102,7 @@ def score_predictions(rows: Sequence[PredictionRow], **settings: Any) -> Scores:
 
 def score_rows(
     rows: Sequence[PredictionRow] | Mapping[str, Sequence[PredictionRow]], *, metrics: Sequence[str] | None = None,
+    profile: str = "standard", compat: Sequence[str] = (),
     train_reports: Sequence[str | None] | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: Evidence | None = None, seed: int = 0, resamples: int = 1000, randomisations: int = 10_000,
     language: str | None = None, segmentation: str | None = None, section: str = "all",
@@ -109,10 +112,10 @@ def score_rows(
 
     Several systems are a mapping, name -> rows, of the same records in the same order; the others are then compared
     with the first by paired tests, of so many `randomisations`. Texts are compared after `scripts.same_letters` and
-    nothing else: what the model wrote is what is scored. `metrics` are names of `names.METRICS`, None for all, with
-    those that ask a `judge` only where there is one;
-    `settings` are theirs, by name. `train_reports` serve metrics as well that weigh words; `evidence` is what is true
-    of the records; `language` overrides that of every row. Languages without blanks between words need a
+    nothing else: what the model wrote is what is scored. `metrics` are names of `names.METRICS`, None for those of
+    the `profile`, with those that ask a `judge` only where there is one; `compat` names other systems' arithmetic
+    beside them; `settings` are theirs, by name. `train_reports` serve metrics as well that weigh words; `evidence` is
+    what is true of the records; `language` overrides that of every row. Languages without blanks between words need a
     `segmentation`, "char", or "jieba" for Chinese, and are scored apart from each other and from all others. Reports
     with findings and impression are scored whole and by section, or on the `section` asked for alone. Intervals are
     percentile bootstrap, by patient where rows have a `subject_id`. Raises MedReportError for no rows, a record given
@@ -123,7 +126,7 @@ def score_rows(
     systems = {name: check_rows(own, language) for name, own in given.items()}
     model, *_ = systems
     checked = systems[model]
-    wanted = metrics_asked(metrics, judge, settings or {})
+    wanted = metrics_asked(metrics, profile, compat, judge, settings or {})
     reports = [normalise(report) for report in train_reports or () if report and report.strip()]
     asked = Asked(wanted, section, segmentation, reports, evidence, settings or {}, judge)
     if segmentation is not None:
@@ -146,7 +149,9 @@ def score_rows(
     if not reports:
         notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
     return Scored(replace(scores, n_train_reports=len(reports), notes=notes),
-                  statistics_frame(checked, computed.blocks))
+                  statistics_frame(checked, computed.blocks),
+                  [metric for task in tasks if task.slice.section == "all" for metric in task.computable()
+                   if isinstance(metric, Keeping)])
 
 
 def _scores(systems: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str, list[str]], computed: Computed,

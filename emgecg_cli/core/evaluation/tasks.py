@@ -52,23 +52,26 @@ class Task:
         return [metric for metric in self.metrics if metric.name not in self.missing]
 
 
-def metrics_asked(metrics: Sequence[str] | None, judge: Any, settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The names of the metrics; of None all, without those that send texts to a judge where there is none.
+def metrics_asked(metrics: Sequence[str] | None, profile: str, compat: Sequence[str], judge: Any,
+                  settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of the metrics; of None those of the profile, without those that send texts to a judge where there is
+    none; and those of other systems' arithmetic.
 
     Raises MedReportError for an unknown one, and for a judge, or a setting of one, that would have no effect.
     """
     for name in metrics or ():
         names.check("metric", name)
     judged = [name for name in names.choices("metric") if names.resolve("metric", name).declared.judged]
+    chosen = [name for name in names.metrics_of(profile) if judge is not None or name not in judged] \
+        if metrics is None else metrics
     if judge is None:
         idle = [f"--{name}-{key}" for name in judged for key, value in settings.get(name, {}).items()
                 if value is not None]
         if idle:
             raise MedReportError(f"{idle[0]} has no effect without a judge", "add --judge MODEL --base-url URL")
-        return list(metrics) if metrics is not None else [one for one in names.choices("metric") if one not in judged]
-    if metrics is not None and not {*metrics} & {*judged}:
+    elif not {*chosen} & {*judged}:
         raise MedReportError("a judge has no effect on the metrics asked for", f"add --metric {judged[0]}")
-    return list(metrics) if metrics is not None else names.choices("metric")
+    return list(dict.fromkeys([*chosen, *names.compat_of(compat)]))
 
 
 def headlines() -> dict[str, str]:

@@ -140,6 +140,15 @@ class Noted(Protocol):
 
 
 @runtime_checkable
+class Keeping(Protocol):
+    """A metric that can write a file besides, where its settings name one."""
+
+    def keep(self) -> None:
+        """Write it, atomically; raises MedReportError."""
+        ...
+
+
+@runtime_checkable
 class Tabled(Protocol):
     """A metric whose values can be broken down item by item."""
 
