@@ -24,9 +24,11 @@ Config = TypeVar("Config", TrainConfig, PretrainConfig)
 SHARDED = ("fsdp", "zero2", "zero3")
 
 
-def default_recipe(backbone: str) -> str:
-    """The recipe a backbone gets when none is named."""
-    return "tiny-from-scratch" if backbone == "tiny" else "meit-paper"
+def default_recipe(backbone: str, encoder: str = "") -> str:
+    """The recipe a backbone gets when none is named; one for tables beside an `encoder` that reads them alone."""
+    if encoder in names.encoders_reading("values"):
+        return "emgllm"
+    return "tiny-from-scratch" if backbone == "tiny" else "pretrained"
 
 
 def resolve_train_config(recipe: str | None = None, *, file: Path | None = None, **given: Any) -> TrainConfig:
@@ -40,6 +42,7 @@ def resolve_train_config(recipe: str | None = None, *, file: Path | None = None,
         raise MedReportError("Missing option '--backbone'.", "see `medreport train --help`")
     name = _recipe(asked)
     config = _settle(_base(name), replace(asked, options={**asked.options, "recipe": name}))
+    config = _for_fusion(config, asked)
     _check_pairs(config, asked)
     if reads_values(config) and config.values != "encoder" and config.backbone != "tiny":
         config = replace(config, stage1_steps=0)  # nothing would train in it
@@ -140,7 +143,7 @@ def _recipe(asked: _Asked) -> str:
         raise MedReportError(f"--recipe {option} beside {asked.file}, which says recipe: {written}",
                              "leave --recipe out, or take that line out of the file")
     backbone = asked.values["backbone"]
-    name = option or written or default_recipe(backbone)
+    name = option or written or default_recipe(backbone, asked.values.get("encoder", ""))
     if name not in RECIPES:
         error = names.unknown_name("recipe", name, RECIPES)
         raise MedReportError(asked.file_of("recipe") + error.message, error.hint)
@@ -181,6 +184,14 @@ def _has_no_effect(key: str, idle: Idle, asked: _Asked, config: Any) -> MedRepor
     return MedReportError(f"{asked.named(key)} has no effect beside {why}", "leave one of them out")
 
 
+def _for_fusion(config: TrainConfig, asked: _Asked) -> TrainConfig:
+    """Without what a recipe sets, unasked, and the fusion that was asked for cannot take."""
+    given_up: dict[str, Any] = {} if config.fusion == "splice" else {"word_steps": 0, "word_loss": 0.0}
+    if config.fusion == "cross-attention" and config.token_norm == "matched":
+        given_up["token_norm"] = "unit"
+    return replace(config, **{key: value for key, value in given_up.items() if key not in asked.values})
+
+
 def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
     """Refuse what cannot go together."""
     def refuse(message: str, hint: str, *keys: str) -> None:
@@ -201,9 +212,16 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
     if config.token_norm == "matched" and config.fusion == "cross-attention":
         refuse("--token-norm matched with --fusion cross-attention: its projections are new, and have no text to be "
                "matched to", "give --token-norm unit, rms or none", "token_norm", "fusion")
-    if config.word_steps and config.parallel in SHARDED:
-        refuse(f"--word-steps with --parallel {config.parallel}, which shards a model in place and once",
-               "use --parallel ddp, or --word-loss without --word-steps", "parallel", "word_steps")
+    if config.word_steps and config.parallel in ("zero2", "zero3"):
+        refuse(f"--word-steps with --parallel {config.parallel}, whose engine is made once",
+               "use --parallel ddp, or --word-steps 0", "parallel", "word_steps")
+    if config.freeze_encoder and not reads_values_alone(config):
+        if not config.encoder_weights:
+            refuse("--freeze-encoder without --encoder-weights: nothing would ever train the encoder",
+                   "give --encoder-weights, made by `medreport pretrain`", "freeze_encoder")
+        if config.encoder_loss != "none":
+            refuse(f"--freeze-encoder with --encoder-loss {config.encoder_loss}, which would train a head alone",
+                   "give --encoder-loss none", "freeze_encoder", "encoder_loss")
     if reads_values_alone(config) and config.fusion != "splice":
         refuse(f"--fusion {config.fusion} with encoder {config.encoder}: its embeddings stand in the text, where the "
                "numbers stood", "use --fusion splice", "fusion", "encoder")

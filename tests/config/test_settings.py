@@ -67,12 +67,14 @@ def test_a_new_field_is_one_place(tmp_path: Path) -> None:
 
 # ----------------------------------------------------------------------------------------------------- given back
 @pytest.mark.parametrize("given", [
-    dict(backbone="x"), dict(backbone="tiny"), dict(backbone="tiny", steps=3, learning_rate=1e-5, seed=7),
+    dict(backbone="x"), dict(backbone="x", fusion="cross-attention"), dict(backbone="tiny"),
+    dict(backbone="tiny", steps=3, learning_rate=1e-5, seed=7),
     dict(backbone="x", recipe="meit-code", tuning="full"), dict(backbone="x", recipe="emgllm", values="text"),
     dict(backbone="x", recipe="emgllm", values="rules", emg_dropout=0.0, freeze_encoder=False),
     dict(backbone="tiny", recipe="emgllm", stage1_tasks="class"), dict(backbone="x", fusion="splice", compile=True),
     dict(backbone="x", system="no: # \"ä\"\nline", template_options={"a": False, "b": "1e-3", "c": None, "d": 1.5}),
-    dict(backbone="x", fusion_layers="0", lora_targets="null", new_tokens="<a>,<b>", encoder_learning_rate=1e-7),
+    dict(backbone="x", fusion="prefix-kv", fusion_layers="0", lora_targets="null", new_tokens="<a>,<b>",
+         encoder_learning_rate=1e-7),
     dict(backbone="x", select="last", val_limit=9, track="tensorboard", workers=3)])
 def test_what_a_run_writes_resolves_to_its_settings_again(given: dict[str, Any], tmp_path: Path) -> None:
     config = resolve_train_config(**given)
@@ -111,7 +113,7 @@ def test_options_come_before_the_file_the_file_before_the_recipe_the_recipe_befo
     assert resolve_train_config(file=file, backbone="y").backbone == "y"
     # an option may leave a setting of the file without effect, as it may one of the recipe
     assert resolve_train_config(file=file, tuning="full").lora_rank == 64
-    assert resolve_train_config(file=written(tmp_path, "epochs: 2"), backbone="x", steps=3).epochs == 5
+    assert resolve_train_config(file=written(tmp_path, "epochs: 2"), backbone="x", steps=3).epochs == 3
     tiny = resolve_train_config(file=written(tmp_path, "backbone: tiny\nrecipe: emgllm\nsteps: null"))
     assert (tiny.recipe, tiny.steps) == ("emgllm-tiny", None)
 

@@ -167,6 +167,7 @@ def test_what_is_set_in_a_template_reaches_reports_and_export(inputs: tuple[Path
                                                               capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_chat_model(tmp_path / "chatml", CHATML, steps=1)
     line = ["train", "--backbone", str(folder), str(inputs[1]), "--out", str(tmp_path / "run"), "--steps", "1",
+            "--recipe", "meit-paper",
             "--encoder", "resnet18-tiny", "--batch-size", "4", "--lora-rank", "2", "--gradient-accumulation", "1",
             "--select", "last", "--max-length", "400", "--system", "Be brief."]
     assert app.run([*line, "--template-option", "thinking=false"]) == 2

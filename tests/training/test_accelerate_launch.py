@@ -48,6 +48,7 @@ def arguments(inputs: tuple[Path, Path], run: Path, backbone: Path, batch: int) 
     return ["train", str(inputs[1]), "--backbone", str(backbone), "--tuning", "lora", "--lora-rank", "4",
             "--lora-dropout", "0", "--encoder", "resnet18-tiny", "--steps", "4", "--batch-size", str(batch),
             "--learning-rate", "1e-4", "--gradient-accumulation", "2", "--encoder-loss", "codes",
+            "--word-steps", "3",
             "--checkpoint-every", "1", "--select", "last", "--out", str(run)]
 
 

@@ -35,7 +35,8 @@ def backbone(backbone_folder: Path) -> Path:
 def config(backbone: Path, fusion: str, tuning: str, **changes: Any) -> TrainConfig:
     lora = dict(lora_rank=4, lora_dropout=0.1) if tuning == "lora" else {}
     return resolve_train_config(**dict(
-        backbone=str(backbone), fusion=fusion, tuning=tuning, encoder="resnet18-tiny", projector="linear", steps=5,
+        backbone=str(backbone), recipe="meit-paper", fusion=fusion, tuning=tuning,
+        encoder="resnet18-tiny", projector="linear", steps=5,
         batch_size=4, gradient_accumulation=2, signal_tokens=2, tokens_from="temporal", checkpoint_every=2,
         augment="roll,noise", learning_rate=1e-3, select="best", evaluate_every=2) | lora | changes)
 
@@ -86,6 +87,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(inputs: tuple[Pat
     def arguments(name: str, batch: int, *more: str) -> list[str]:
         lora = ["--lora-rank", "4", "--lora-dropout", "0"] if tuning == "lora" else []
         return ["train", str(inputs[1]), "--backbone", str(backbone), "--fusion", fusion, "--tuning", tuning, *lora,
+                "--recipe", "meit-paper",
                 "--encoder", "resnet18-tiny", "--steps", "3", "--batch-size", str(batch), "--learning-rate", "1e-4",
                 "--gradient-accumulation", "2", "--augment", "roll,gain", "--encoder-loss", "codes",
                 "--checkpoint-every", "2", "--evaluate-every", "2", "--out", str(tmp_path / name), *more]
@@ -105,7 +107,8 @@ def test_torchs_launcher_which_accelerate_uses_on_gpus_starts_it_too(inputs: tup
                                                                      backbone: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
                str(launch.free_port()), "-m", "emgecg_cli", "train", str(inputs[1]), "--backbone", str(backbone),
-               "--encoder", "resnet18-tiny", "--steps", "2", "--batch-size", "4", "--lora-rank", "2",
+               "--recipe", "meit-paper", "--encoder", "resnet18-tiny", "--steps", "2", "--batch-size", "4",
+               "--lora-rank", "2",
                "--out", str(tmp_path / "run"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})

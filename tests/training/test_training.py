@@ -78,12 +78,15 @@ def test_steps_come_from_epochs_and_accumulation() -> None:
     assert count_steps(resolve_train_config(backbone="x", steps=5), plan) == 5
 
 
-def test_the_papers_settings_are_the_default_and_the_tiny_recipe_is_not() -> None:
-    paper = resolve_train_config(backbone="llama-3-8b")
+def test_the_recipe_is_that_of_the_backbone_and_the_papers_is_asked_for() -> None:
+    assert resolve_train_config(backbone="llama-3-8b").recipe == "pretrained"
+    assert resolve_train_config(backbone="llama-3-8b", encoder="emg-alignment").recipe == "emgllm"
+    paper = resolve_train_config(backbone="llama-3-8b", recipe="meit-paper")
     assert (paper.recipe, paper.tuning, paper.lora_rank, paper.lora_alpha, paper.lora_dropout) == \
         ("meit-paper", "lora", 128, 64, 0.1)
     assert (paper.signal_tokens, paper.token_norm, paper.schedule, paper.warmup, paper.encoder_loss, paper.augment) == \
         (1, "unit", "linear", 0.03, "none", "none")
+    assert (paper.fusion, paper.word_steps, paper.word_loss) == ("prefix-kv", 0, 0.0)
     assert resolve_train_config(backbone="tiny").recipe == "tiny-from-scratch"
     assert resolve_train_config(backbone="tiny", recipe="meit-paper", signal_tokens=2).signal_tokens == 2
 
@@ -221,8 +224,8 @@ def test_lora_on_a_local_llama_trains_adapter_and_encoder_only(inputs: tuple[Pat
     backbone = tmp_path / "llama"
     shutil.copytree(short_run / "backbone", backbone)
     shutil.copytree(short_run / "tokenizer", backbone, dirs_exist_ok=True)
-    config = resolve_train_config(backbone=str(backbone), encoder="resnet18-tiny", steps=2, batch_size=4,
-                                  gradient_accumulation=2, lora_rank=4)
+    config = resolve_train_config(backbone=str(backbone), recipe="meit-paper", encoder="resnet18-tiny", steps=2,
+                                  batch_size=4, gradient_accumulation=2, lora_rank=4)
     result = train(inputs[1], tmp_path / "lora", config)
     rows = {row.part: row for row in result.trains}
     assert rows["backbone"].tuning == "lora"

@@ -14,17 +14,23 @@ TABLES, LOSS = "Tables (EMG, nerve conduction)", "Loss and signals"
 MACHINE, LOGS = "Machine", "Checkpoints and logs"
 STAGE1_TASKS = ("class", "phrase", "table")
 
-# "meit-paper" is what the paper says, "meit-code" what its released scripts do. A backbone trained
-# from scratch needs more than MEIT's single token and LoRA: eight tokens, every weight tuned, the encoder supervised
+# "meit-paper" is what the paper says, "meit-code" what its released scripts do. With either a pretrained backbone
+# writes fluent reports of no recording; "pretrained" is what made it read (docs/training.md). A backbone trained from
+# scratch needs more than MEIT's single token and LoRA: eight tokens, every weight tuned, the encoder supervised
 # directly, augmented signals; its last weights are kept, since the report loss on the validation split turns before the
-# findings do. Never the default for a pretrained backbone.
-# "emgllm" is what is known of EMGLLM's training (a pretrained backbone, tables); "emgllm-tiny" takes its place where
-# the backbone is built from sizes, which then trains in both stages.
+# findings do. "emgllm" is what is known of EMGLLM's training (a pretrained backbone, tables); "emgllm-tiny" takes its
+# place where the backbone is built from sizes, which then trains in both stages.
 RECIPES: dict[str, dict[str, Any]] = {
     "meit-paper": {},
     "meit-code": {
         "lora_rank": 64, "lora_alpha": 128, "lora_targets": "meit-code", "learning_rate": 2e-5, "max_length": 128,
         "max_grad_norm": 0.0, "select": "last",
+    },
+    "pretrained": {
+        "fusion": "splice", "projector": "mlp-gelu", "signal_tokens": 8, "token_norm": "matched", "lora_rank": 16,
+        "lora_alpha": 32, "lora_dropout": 0.0, "batch_size": 8, "gradient_accumulation": 1, "epochs": 3.0,
+        "learning_rate": 1e-3, "schedule": "cosine", "adam_beta2": 0.98, "eos_loss_weight": 0.3, "word_steps": 2000,
+        "word_loss": 0.5, "select": "last",
     },
     "tiny-from-scratch": {
         "encoder": "resnet18-tiny", "projector": "linear", "signal_tokens": 8, "token_norm": "rms", "tuning": "full",
@@ -90,9 +96,9 @@ class TrainConfig:
 
     None means that something else decides: the chat template (`system`), the store (`references`), `epochs` (`steps`),
     once an epoch (`evaluate_every`), `learning_rate` (`encoder_learning_rate`). `eos_loss_weight` below 1 makes a model
-    less eager to end a report, which omits findings. With `freeze_encoder` the encoder of tables learns nothing after
-    the `stage1_steps`, whose tasks are the "class" of a single value, the "phrase" a report has for it, and, where
-    records have tables, phrases for all that is abnormal in a "table" with drawn values.
+    less eager to end a report, which omits findings. With `freeze_encoder` the encoder of recordings learns nothing,
+    that of tables nothing after the `stage1_steps`, whose tasks are the "class" of a single value, the "phrase" a
+    report has for it, and, where records have tables, phrases for all that is abnormal in a "table" with drawn values.
     """
 
     backbone: str = setting("", "", "A name (TAB lists them: tiny, llama-3-8b …), a folder, or a hub id; NAME@REVISION "
@@ -104,6 +110,8 @@ class TrainConfig:
                            "separated by commas.", kind="encoder", parse=names.encoders_of)
     encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file.",
                                           OF_RECORDINGS)
+    freeze_encoder: bool = setting(False, MODEL, "Leave the encoder as it is: that of recordings as --encoder-weights "
+                                   "has it, that of tables as the --stage1-steps leave it.", OF_VALUES)
     projector: str = setting("mlp", MODEL, f"{' or '.join(names.choices('projector'))}.", OF_SIGNALS, kind="projector")
     fusion: str = setting("prefix-kv", MODEL, f"{', '.join(names.choices('fusion'))}.", kind="fusion")
     fusion_layers: str = setting("auto", MODEL, "Layers that see the signal: auto, all, or as in 0,2,5.", OF_LAYERS,
@@ -159,7 +167,6 @@ class TrainConfig:
                                 "report.", OF_TABLES, OF_STAGE1, least=0, most=10**9)
     stage1_tasks: str = setting("class,phrase", TABLES, "What it is asked there: any of class,phrase,table.", OF_TABLES,
                                 OF_TASKS, OF_STAGE1, hints=("class,phrase", "class,phrase,table"), check=_wrong_tasks)
-    freeze_encoder: bool = setting(False, TABLES, "Train the encoder in those steps only.", OF_TABLES, OF_VALUES)
     emg_reshape: str = setting("compat", TABLES, "compat (the released code's order in memory) or clean.", OF_TABLES,
                                OF_VALUES, known=("compat", "clean"))
     emg_dropout: float = setting(0.1, TABLES, "Dropout in the encoder of values (paper: 0.1).", OF_TABLES, OF_VALUES,

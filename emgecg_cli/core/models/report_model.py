@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,21 +11,9 @@ from torch import Tensor, nn
 from emgecg_cli.core import names
 from emgecg_cli.core.models.decoding import Rows, read_prompts
 from emgecg_cli.core.models.fusion import Fusion
-from emgecg_cli.core.models.towers import Preprocessing, Seen, Towers, ValuesTower
+from emgecg_cli.core.models.towers import Inputs, Joined, Preprocessing, Towers
 
 OWN_WEIGHTS = ("towers.", "fusion.")  # of the model's weights, those that are not the backbone's
-Inputs = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Joined:
-    """The signal tokens of all towers side by side (B, N, dim), which are real (B, N) or None for all, how many each
-    tower gave, and the features (B, E) that may be supervised."""
-
-    tokens: Tensor | None
-    valid: Tensor | None
-    parts: tuple[int, ...]
-    features: Tensor | None
 
 
 class ReportModel(nn.Module):
@@ -59,9 +46,8 @@ class ReportModel(nn.Module):
 
     @property
     def supervised(self) -> str | None:
-        """The input whose tower gives features: recordings before others, None for values alone."""
-        found = [name for name in self.towers if not isinstance(self.towers[name], ValuesTower)]
-        return "ecg" if "ecg" in found else next(iter(found), None)
+        """The input whose tower gives features; None for values alone."""
+        return self.towers.supervised
 
     @property
     def encoder_decoder(self) -> bool:
@@ -82,20 +68,7 @@ class ReportModel(nn.Module):
 
     def see(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
         """What the towers make of the inputs there are."""
-        seen: dict[str, Seen] = {name: self.towers[name](inputs[name], (present or {}).get(name))
-                                 for name in self.towers if name in inputs} if inputs else {}
-        parts = tuple(seen[name].tokens.shape[1] if name in seen else 0 for name in self.towers)
-        if not seen:
-            return Joined(None, None, parts, None)
-        features = seen[self.supervised].features if self.supervised in seen else None
-        if len(seen) == 1:
-            (one,) = seen.values()
-            return Joined(one.tokens, one.valid, parts, features)
-        valid = None
-        if any(one.valid is not None for one in seen.values()):
-            valid = torch.cat([one.tokens.new_ones(one.tokens.shape[:2], dtype=torch.bool) if one.valid is None
-                               else one.valid for one in seen.values()], 1)
-        return Joined(torch.cat([one.tokens for one in seen.values()], 1), valid, parts, features)
+        return self.towers(inputs, present)
 
     @torch.no_grad()
     def generate(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor,

@@ -17,6 +17,8 @@ from emgecg_cli.core.models.projector import Projector
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.signals.resampling import resample
 
+Inputs = Mapping[str, Tensor]
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -58,6 +60,17 @@ class Seen:
     features: Tensor | None
 
 
+@dataclass(frozen=True)
+class Joined:
+    """The signal tokens of all towers side by side (B, N, dim), which are real (B, N) or None for all, how many each
+    tower gave, and the features (B, E) that may be supervised."""
+
+    tokens: Tensor | None
+    valid: Tensor | None
+    parts: tuple[int, ...]
+    features: Tensor | None
+
+
 class Tower(nn.Module):
     """For one array per record: the encoder cuts it into `pieces` (stretches of time, say), one feature vector each,
     and the projector makes signal tokens of them."""
@@ -69,6 +82,29 @@ class Tower(nn.Module):
         self.projector = projector
         self.pieces = pieces
         self.preprocessing = preprocessing or Preprocessing()
+        self._settled: list[nn.Module] = []
+
+    def freeze(self) -> None:
+        """Leave the encoder as it is, the statistics of its BatchNorms too."""
+        self.encoder.requires_grad_(False)
+        self._settle(self.encoder)
+
+    def settle(self) -> None:
+        """Let the projector train on without statistics of its batches: a token then means the same beside any others.
+
+        Of 8 records the mean of a feature is a third of its spread off, and the backbone learns to mistrust it.
+        """
+        self._settle(self.projector)
+
+    def _settle(self, part: nn.Module) -> None:
+        self._settled.append(part.eval())
+
+    def train(self, mode: bool = True) -> Tower:
+        """Training or evaluation mode; a part whose statistics are settled stays in the latter."""
+        super().train(mode)
+        for part in self._settled:
+            part.eval()
+        return self
 
     @property
     def tokens(self) -> int:
@@ -106,6 +142,13 @@ class ValuesTower(nn.Module):
         self.tokens = tokens  # of a value
         self.preprocessing = Preprocessing("values")
 
+    def freeze(self) -> None:
+        """Let no weight of the encoder train; its dropout stays."""
+        self.encoder.requires_grad_(False)
+
+    def settle(self) -> None:
+        """Nothing here has statistics of its batches."""
+
     def forward(self, x: Tensor, present: Tensor | None = None) -> Seen:
         """A record without values has rows of NaN alone, whatever `present` says."""
         tokens, valid = self.encoder.encode_records(x, ~x.isnan().flatten(2).all(2))  # type: ignore[operator]
@@ -141,6 +184,29 @@ class Towers(nn.Module):
 
     def __len__(self) -> int:
         return len(self._modules)
+
+    @property
+    def supervised(self) -> str | None:
+        """The input whose tower gives features: recordings before others, None for values alone."""
+        found = [name for name in self if not isinstance(self[name], ValuesTower)]
+        return "ecg" if "ecg" in found else next(iter(found), None)
+
+    def forward(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
+        """What the towers make of the inputs there are; see `ReportModel`."""
+        seen: dict[str, Seen] = {name: self[name](inputs[name], (present or {}).get(name))
+                                 for name in self if name in inputs} if inputs else {}
+        parts = tuple(seen[name].tokens.shape[1] if name in seen else 0 for name in self)
+        if not seen:
+            return Joined(None, None, parts, None)
+        features = seen[self.supervised].features if self.supervised in seen else None
+        if len(seen) == 1:
+            (one,) = seen.values()
+            return Joined(one.tokens, one.valid, parts, features)
+        valid = None
+        if any(one.valid is not None for one in seen.values()):
+            valid = torch.cat([one.tokens.new_ones(one.tokens.shape[:2], dtype=torch.bool) if one.valid is None
+                               else one.valid for one in seen.values()], 1)
+        return Joined(torch.cat([one.tokens for one in seen.values()], 1), valid, parts, features)
 
 
 @contextmanager

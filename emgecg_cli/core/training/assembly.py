@@ -107,10 +107,11 @@ def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inp
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
     """The parts of a model and how each is tuned, for the table of what trains; those of several towers by input."""
     parts: dict[str, Any] = {}
-    frozen = ("frozen" if not config.stage1_steps else "stage 1") if config.freeze_encoder else "full"
+    frozen = "frozen" if config.freeze_encoder else "full"
     for name in model.towers:
         tower, which = model.towers[name], f"{name} " if len(model.towers) > 1 else ""
-        parts[f"{which}encoder"] = (tower.encoder, frozen if name == "values" else "full")
+        parts[f"{which}encoder"] = (
+            tower.encoder, "stage 1" if name == "values" and config.freeze_encoder and config.stage1_steps else frozen)
         if tower.projector is not None:
             parts[f"{which}projector"] = (tower.projector, "full")
     if isinstance(model.fusion, nn.Module):

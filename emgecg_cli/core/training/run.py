@@ -140,13 +140,14 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
 
 
 def _train_stages(parallel: Parallel, made: Assembled, out: Path, config: TrainConfig, watch: Watch) -> None:
-    """What comes before the reports: stage 1 of tables, then the words of signal tokens; and what is frozen behind."""
+    """What comes before the reports: stage 1 of tables, which their encoder may be frozen after, then the words of
+    signal tokens."""
     if made.first:
         run_stage1(parallel, made.model, made.tokenizer, made.first, out, config, watch)
+    if config.freeze_encoder and "values" in made.model.towers:
+        made.model.towers["values"].freeze()
     if made.alignment is not None and config.word_steps:
         run_word_stage(parallel, made.model, made.alignment, made.records, out, config, watch)
-    if config.freeze_encoder:
-        made.model.towers["values"].encoder.requires_grad_(False)
 
 
 def _look_first(parallel: Parallel, prepared: nn.Module, made: Assembled, config: TrainConfig, say: Say | None) -> None:

@@ -26,6 +26,7 @@ from emgecg_cli.core.models.tuning import base_of, tune_backbone
 
 REPORTS_VOCABULARY, TABLES_VOCABULARY = 1000, 2000  # of a tokenizer that is trained; tables may come in two languages
 REPORTS_HEADS, TABLES_HEADS = 4, 8  # of the backbone made from sizes
+BACKBONE = "model.backbone."  # of an objective's parameters, those of the backbone
 SHARDING = ("fsdp", "zero3")  # of which each process holds a part of the weights
 
 
@@ -92,6 +93,9 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
     model = build_report_model(tuned, **settings, seed=config.seed)
     if config.encoder_weights:  # `pretrain` makes those of encoders that read recordings
         load_encoder_weights(model.towers["ecg"].encoder, Path(config.encoder_weights))
+    for name in model.towers:
+        if config.freeze_encoder and name != "values":  # that of tables learns first, in its stage 1
+            model.towers[name].freeze()
     if config.compile:  # layer by layer: one graph serves all of them, and compiling takes seconds, not minutes
         for layer in decoder_layers(base_of(tuned)):
             layer.compile(dynamic=True)
@@ -101,9 +105,9 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
 def optimizer_maker(config: TrainConfig) -> Callable[[nn.Module], torch.optim.Optimizer]:
     """AdamW over what trains of an objective, the signal side with its own learning rate if one is given."""
     def make(objective: nn.Module) -> torch.optim.Optimizer:
-        backbone = [p for p in objective.model.backbone.parameters() if p.requires_grad]  # type: ignore[union-attr]
-        taken = {id(p) for p in backbone}
-        signal = [p for p in objective.parameters() if p.requires_grad and id(p) not in taken]
+        trained = [(name, parameter) for name, parameter in objective.named_parameters() if parameter.requires_grad]
+        backbone = [parameter for name, parameter in trained if name.startswith(BACKBONE)]
+        signal = [parameter for name, parameter in trained if not name.startswith(BACKBONE)]
         rate = config.learning_rate
         groups = [{"params": backbone, "lr": rate}, {"params": signal, "lr": config.encoder_learning_rate or rate}]
         used = [group for group in groups if group["params"]]

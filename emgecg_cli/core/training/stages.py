@@ -17,6 +17,7 @@ from torch import nn
 
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.inputs.batch import Records
+from emgecg_cli.core.training.augment import Augmentation
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, check_same, load_state, save_state
 from emgecg_cli.core.training.loop import NOBODY, Watch, run_loop
@@ -26,7 +27,7 @@ from emgecg_cli.core.training.setup import optimizer_maker
 
 def train_stage(parallel: Parallel, name: str, objective: nn.Module, make: Callable[[], tuple[Records, np.ndarray]],
                 out: Path, config: TrainConfig, *, frozen: Sequence[nn.Module], smallest: int = 1,
-                watch: Watch = NOBODY) -> None:
+                augmentations: Sequence[Augmentation] = (), watch: Watch = NOBODY) -> None:
     """Train what is not `frozen` of an objective for `config.steps` steps, or take what a killed run had trained.
 
     `make` gives the records and their lengths, where they are needed; a batch holds at least `smallest` of them. Logs
@@ -35,7 +36,7 @@ def train_stage(parallel: Parallel, name: str, objective: nn.Module, make: Calla
     kept, folder = out / CHECKPOINTS / f"{name}.safetensors", out / name
     folder.mkdir(parents=True, exist_ok=True)
     with _frozen(frozen):
-        prepared, optimizer = parallel.prepare(objective, optimizer_maker(config))
+        prepared, optimizer = parallel.prepare_stage(objective, optimizer_maker(config))
         parallel.barrier()
         check_same(parallel, int(kept.is_file()), kept.parent)
         if kept.is_file():
@@ -44,7 +45,8 @@ def train_stage(parallel: Parallel, name: str, objective: nn.Module, make: Calla
             records, lengths = make()
             plan = BatchPlan(lengths, config.batch_size * parallel.world, config.seed, parallel.world,
                              smallest=smallest)
-            run_loop(parallel, prepared, optimizer, records, plan, config, folder, watch=watch)
+            run_loop(parallel, prepared, optimizer, records, plan, config, folder, augmentations=augmentations,
+                     watch=watch)
             weights, _ = parallel.state(prepared, None)
             if parallel.is_main:
                 save_state(kept, weights)

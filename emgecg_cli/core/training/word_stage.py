@@ -16,7 +16,9 @@ from emgecg_cli.core.inputs.batch import Batch, TextRecords, Totals
 from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.models.builders import input_embeddings
 from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.towers import Joined, Towers
 from emgecg_cli.core.models.word_alignment import WordAlignment, content_words
+from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.checkpoint import WORDS
 from emgecg_cli.core.training.loop import NOBODY, Watch
 from emgecg_cli.core.training.objective import Losses
@@ -30,14 +32,14 @@ BATCH = 64  # no backbone is run, and words of few reports need many in a batch
 class NamedWords(nn.Module):
     """Towers and the loss of their tokens against the words of the report, without a run of the backbone."""
 
-    def __init__(self, model: ReportModel, alignment: WordAlignment) -> None:
+    def __init__(self, towers: Towers, alignment: WordAlignment) -> None:
         super().__init__()
-        self.model = model
+        self.towers = towers
         self.alignment = alignment
 
     def forward(self, inputs: dict[str, Tensor], batch: Batch, totals: Totals) -> Losses:
         """The loss of a batch as its share of a step; see `Objective`."""
-        seen = self.model.see(inputs, batch.present)
+        seen: Joined = self.towers(inputs, batch.present)
         loss = self.alignment(seen.tokens, batch.labels, seen.valid) / totals.records
         return Losses(loss, {"words": loss.detach()})
 
@@ -64,9 +66,14 @@ def word_alignment(model: ReportModel, rendered: Split) -> WordAlignment:
 
 def run_word_stage(parallel: Parallel, model: ReportModel, alignment: WordAlignment, records: TextRecords, out: Path,
                    config: TrainConfig, watch: Watch = NOBODY) -> None:
-    """Train the projectors, or take what a killed run had trained; see `train_stage`."""
+    """Train projectors, and encoders but that of tables, or take what a killed run had trained; see `train_stage`.
+
+    Batches are large here; the statistics of projectors are settled after it.
+    """
     own = replace(config, steps=config.word_steps, batch_size=min(BATCH, len(records) // parallel.world),
                   gradient_accumulation=1)
-    idle = [model.backbone, *(model.towers[name].encoder for name in model.towers)]
-    train_stage(parallel, WORDS, NamedWords(model, alignment), lambda: (records, records.rendered.lengths), out, own,
-                frozen=idle, smallest=2, watch=watch)
+    idle = [model.towers[name].encoder for name in model.towers if name == "values"]
+    train_stage(parallel, WORDS, NamedWords(model.towers, alignment), lambda: (records, records.rendered.lengths), out,
+                own, frozen=idle, smallest=2, augmentations=parse_augmentations(config.augment), watch=watch)
+    for name in model.towers:
+        model.towers[name].settle()

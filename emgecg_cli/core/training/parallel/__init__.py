@@ -85,6 +85,16 @@ class Parallel:
             warnings.simplefilter("ignore", FutureWarning)  # newer torch renames an option that older torch needs
             return self.accelerator.prepare(objective, optimizer_of(objective))
 
+    def prepare_stage(self, objective: nn.Module, optimizer_of: Callable[[nn.Module], Optimizer]) \
+            -> tuple[nn.Module, Optimizer]:
+        """`prepare` for a stage after which parts of the objective are prepared again (collective): under FSDP every
+        process keeps the whole of it, which should be small."""
+        if self.kind != "fsdp":
+            return self.prepare(objective, optimizer_of)
+        synchronise_batch_norm(objective)
+        same_in_all_processes(objective, self.device)
+        return objective.to(self.device), optimizer_of(objective)
+
     def accumulate(self, objective: nn.Module) -> AbstractContextManager[None]:
         """Around the forward and backward pass of one micro-batch of a step; counts them to know the last."""
         return self.accelerator.accumulate(objective)

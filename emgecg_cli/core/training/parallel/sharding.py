@@ -92,10 +92,10 @@ def unmix(optimizer: Optimizer, objective: nn.Module) -> None:
 
 def average_whole_gradients(objective: nn.Module) -> None:
     """Exchange the gradients of what is not sharded, as FSDP does for the rest (collective)."""
-    for scalar in scalars(objective):
-        if scalar.grad is not None:
-            dist.all_reduce(scalar.grad)
-            scalar.grad /= dist.get_world_size()
+    for parameter in objective.parameters():
+        if parameter.grad is not None and not isinstance(parameter, DTensor):
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= dist.get_world_size()
 
 
 def reshard(objective: nn.Module) -> None:
