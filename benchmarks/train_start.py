@@ -101,7 +101,7 @@ def train(folder: Path, begun: float, records: int) -> dict[str, Any]:
 def generate(folder: Path, begun: float, records: int) -> dict[str, Any]:
     """When the first chunk of reports of the test split was generated, a twentieth of all records."""
     from emgecg_cli.core.config import GenerateConfig
-    from emgecg_cli.core.generation.run import open_task
+    from emgecg_cli.core.generation.task import open_task
 
     imported = now(begun)
     task = open_task(folder / f"run{records}", None, GenerateConfig(split="test", batch_size=64, max_new_tokens=2))

@@ -19,7 +19,7 @@ from emgecg_cli.core.claims import sums_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation import generate_reports, job, reports, write_parts
-from emgecg_cli.core.generation.run import open_task
+from emgecg_cli.core.generation.task import open_task
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import load_run, load_tokenizer
@@ -117,7 +117,7 @@ def test_what_was_not_said_gives_way_to_the_positions_of_the_backbone(
         loaded[0].backbone.config.get_text_config().max_position_embeddings = most
         return loaded
 
-    monkeypatch.setattr("emgecg_cli.core.generation.run.load_run", with_few_positions)
+    monkeypatch.setattr("emgecg_cli.core.generation.task.load_run", with_few_positions)
     for number, (room, new) in enumerate(((trained, trained), (trained + 1, trained + 1), (allowed, allowed),
                                           (allowed + 1, allowed))):
         most, out = prompt + room, tmp_path / f"{number}.jsonl"

@@ -87,7 +87,7 @@ def test_nothing_left_to_do_needs_no_model(short_run: Path, tmp_path: Path, whol
     def load(*args: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("emgecg_cli.core.generation.run.load_run", load)
+    monkeypatch.setattr("emgecg_cli.core.generation.task.load_run", load)
     assert write(short_run, out, (2, 3)) == 0
     assert write(short_run, out) == 0 and contents(tmp_path) == whole
     assert write(short_run, out, (1, 2)) == 0  # late, after the end

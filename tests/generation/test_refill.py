@@ -17,6 +17,7 @@ from emgecg_cli.core.generation import generate_reports, reports
 from emgecg_cli.core.generation.refill import Choice, write_refilled
 from emgecg_cli.core.generation.sampling import processors
 from emgecg_cli.core.instructions.turns import TurnEnd
+from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.decoding import Rows, read_prompts
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
 from emgecg_cli.core.models.report_model import pad_prompts
@@ -64,12 +65,18 @@ def test_reports_that_end_with_words_make_room_too(short_run: Path, tmp_path: Pa
     generate_reports(short_run, tmp_path / "p.jsonl", config)
     rows = read_rows(tmp_path / "p.jsonl", PredictionRow)
     word = next(text[2] for row in rows if len(text := row.prediction.split()) > 3)
-    monkeypatch.setattr("emgecg_cli.core.generation.run.turn_of",
+    monkeypatch.setattr("emgecg_cli.core.generation.task.turn_of",
                         lambda details, tokenizer: TurnEnd((1,), (tokenizer.eos_token_id,), word))
     for name, why in (("refilled", None), ("static", "a test")):
         monkeypatch.setattr(reports, "why_not_refilled", lambda backbone, why=why: why)
-        result = generate_reports(short_run, tmp_path / f"{name}.jsonl", config)
-        assert result.why_static == why
+        out = tmp_path / f"{name}.jsonl"
+        assert generate_reports(short_run, out, config, writer=(1, 1)).why_static == why
+        assert generate_reports(short_run, out, config).written == 0  # puts together what the writer made
+        assert read_manifest(out, "predictions").details.get("static_batches") == why
+        generate_reports(short_run, alone := tmp_path / f"{name}-alone.jsonl", config)
+        told = [read_manifest(one, "predictions").details for one in (out, alone)]
+        assert [{**one, "files": list(one["files"].values())} for one in told] == [
+            {**one, "files": list(one["files"].values())} for one in reversed(told)]
     refilled, static = (read_rows(tmp_path / f"{name}.jsonl", PredictionRow) for name in ("refilled", "static"))
     assert refilled == static
     assert [row.prediction for row in refilled] == [row.prediction.split(word)[0].strip() for row in rows]

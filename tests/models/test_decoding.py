@@ -41,7 +41,7 @@ def alone(fusion: Fusion, tokens: Tensor, valid: Tensor | None, prompts: list[li
 
 def together(fusion: Fusion, lm: Any, tokens: Tensor, valid: Tensor | None,
              prompts: list[list[int]]) -> list[list[int]]:
-    """The first two begin; where one ends the next one joins."""
+    """The first two begin; the next one takes the place of one that has ended."""
     def begin(numbers: list[int]) -> tuple[Rows, Tensor]:
         ids, mask = pad_prompts([prompts[i] for i in numbers], 0, "left")
         return read_prompts(fusion, lm, tokens[numbers], None if valid is None else valid[numbers], ids, mask)
@@ -49,25 +49,22 @@ def together(fusion: Fusion, lm: Any, tokens: Tensor, valid: Tensor | None,
     made: list[list[int]] = [[] for _ in prompts]
     there, waiting = [0, 1], [2, 3, 4]
     rows, logits = begin(there)
+    following = logits.argmax(-1)
     while there:
-        following = logits.argmax(-1)
-        writing = torch.tensor([len(made[i]) < LENGTHS[i] for i in there])
-        for i, token, goes_on in zip(there, following.tolist(), writing.tolist(), strict=True):
-            made[i] += [token] * goes_on
-        kept = writing.nonzero()[:, 0]
-        there = [there[int(k)] for k in kept]
+        for place, i in enumerate(there):
+            made[i].append(int(following[place]))
+            while waiting and len(made[there[place]]) == LENGTHS[there[place]]:
+                there[place] = waiting.pop(0)
+                others, first = begin([there[place]])
+                rows.replace(torch.tensor([place]), others)
+                following[place] = first.argmax(-1)
+                made[there[place]].append(int(following[place]))
+        kept = torch.tensor([place for place, i in enumerate(there) if len(made[i]) < LENGTHS[i]], dtype=torch.long)
+        there, following = [there[int(k)] for k in kept], following[kept]
         if there:
-            if len(kept) < len(writing):
+            if len(there) < len(rows.mask):
                 rows.keep(kept)
-            logits = rows.step(following[kept], torch.ones(len(there), dtype=torch.bool))
-        if waiting and len(there) < 2:
-            others, first = begin(waiting[:1])
-            if there:
-                rows.join(others)
-                logits = torch.cat([logits, first])
-            else:
-                rows, logits = others, first
-            there, waiting = [*there, waiting[0]], waiting[1:]
+            following = rows.step(following, torch.ones(len(there), dtype=torch.bool)).argmax(-1)
     return made
 
 

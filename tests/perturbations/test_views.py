@@ -183,4 +183,9 @@ def test_a_disk_that_is_full_while_parts_are_put_together_is_no_damaged_part(
         perturb_store(place / "clean", place / "full", kind="gaussian", levels={"snr_db": 7.0})
     assert "remove the folder" not in str(told.value.hint)
     monkeypatch.undo()
-    assert perturb_store(place / "clean", place / "full", kind="gaussian", levels={"snr_db": 7.0}).path
+    part = place / "full" / ".partial" / "part-00000.parquet"
+    changed = polars.read_parquet(part).with_columns(polars.col("snr_db") + 1)  # readable, and not what was written
+    changed.write_parquet(part)
+    for name in ("full", "whole"):
+        assert perturb_store(place / "clean", place / name, kind="gaussian", levels={"snr_db": 7.0}).path
+    assert (place / "full" / CHANGED).read_bytes() == (place / "whole" / CHANGED).read_bytes()

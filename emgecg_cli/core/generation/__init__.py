@@ -7,7 +7,8 @@ so a killed run ends with the bytes of an unbroken one, and several writers with
 from __future__ import annotations
 
 from emgecg_cli.core.generation.processes import write_parts
-from emgecg_cli.core.generation.run import GenerateResult, Places, generate_reports
+from emgecg_cli.core.generation.run import GenerateResult, generate_reports
 from emgecg_cli.core.generation.shown import SIGNALS
+from emgecg_cli.core.generation.task import Places
 
 __all__ = ["SIGNALS", "GenerateResult", "Places", "generate_reports", "write_parts"]

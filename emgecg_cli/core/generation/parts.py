@@ -32,11 +32,12 @@ class Held:
 
 @dataclass
 class Sums:
-    """Notes what a file holds: at first what it was seen to hold, then each text, by `add`, just before it is appended.
-    """
+    """Notes what a file holds: at first what it was seen to hold, then each text, by `add`, just before it is appended;
+    and `why_static`, why its batches ran until their longest report ended, where they did."""
 
     path: Path
     held: Held
+    why_static: str | None = None
     size: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
@@ -44,25 +45,25 @@ class Sums:
         for text in self.held.texts:
             self._count(text)
         if self.size or sums_path(self.path).is_file():  # anew, since the last line there may be torn
-            write_atomically(sums_path(self.path), _line(self.size, self.digest).encode())
+            write_atomically(sums_path(self.path), _line(self.size, self.digest, self.why_static).encode())
 
     def add(self, text: bytes) -> None:
         """Note what the file will hold when this text is behind it."""
         self._count(text)
-        _note(self.path, self.size, self.digest)
+        _note(self.path, self.size, self.digest, self.why_static)
 
     def _count(self, text: bytes) -> None:
         self.size += len(text)
         self.digest.update(text)
 
 
-def _note(path: Path, size: int, digest: Any) -> None:
+def _note(path: Path, size: int, digest: Any, why_static: str | None) -> None:
     with sums_path(path).open("a") as stream:
-        stream.write(_line(size, digest))
+        stream.write(_line(size, digest, why_static))
 
 
-def _line(size: int, digest: Any) -> str:
-    return json.dumps([size, digest.hexdigest()]) + "\n"
+def _line(size: int, digest: Any, why_static: str | None) -> str:
+    return json.dumps([size, digest.hexdigest(), *([why_static] if why_static else [])]) + "\n"
 
 
 def read_held(path: Path, ids: Sequence[Sequence[str]]) -> Held:
@@ -98,16 +99,24 @@ def _as_noted(path: Path, held: Held) -> Held:
     return Held(held.numbers[:count], held.texts[:count])
 
 
-def _read_sums(path: Path) -> set[tuple[int, str]]:
-    """Sizes and hashes that a file was noted to have; a line that is torn or changed says nothing."""
-    found = set()
+def _read_sums(path: Path) -> dict[tuple[int, str], str | None]:
+    """Sizes and hashes that a file was noted to have, with why its batches were static, if they were; a line that is
+    torn or changed says nothing."""
+    found: dict[tuple[int, str], str | None] = {}
     for line in sums_path(path).read_bytes().splitlines():
         try:
-            size, digest = json.loads(line)
-            found.add((int(size), str(digest)))
+            size, digest, *why = json.loads(line)
+            found[int(size), str(digest)] = str(why[0]) if why else None
         except (ValueError, TypeError, RecursionError):
             continue
     return found
+
+
+def noted_static(out: Path) -> str | None:
+    """Why the batches of predictions, or of a part of them, ran until their longest report ended; None where no file
+    was noted to hold such."""
+    noted = [why for path in (out, *part_paths(out)) if sums_path(path).is_file() for why in _read_sums(path).values()]
+    return next((why for why in noted if why), None)
 
 
 def read_all(out: Path, ids: Sequence[Sequence[str]]) -> list[Held]:
@@ -126,7 +135,7 @@ def merge(out: Path, files: Sequence[Held], chunks: int) -> None:
         return
     texts = {number: text for held in files for number, text in zip(held.numbers, held.texts, strict=True)}
     whole = b"".join(texts[number] for number in range(chunks))
-    _note(out, len(whole), hashlib.sha256(whole))
+    _note(out, len(whole), hashlib.sha256(whole), noted_static(out))
     write_atomically(out, whole)
 
 

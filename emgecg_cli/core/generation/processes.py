@@ -15,7 +15,8 @@ from emgecg_cli.core.claims import check_place, check_plan, part_paths
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation.job import chosen_records
-from emgecg_cli.core.generation.run import RUNS_OWN, Places, Progress, open_task
+from emgecg_cli.core.generation.run import Progress
+from emgecg_cli.core.generation.task import RUNS_OWN, Places, open_task
 from emgecg_cli.core.launch import launch, threads_of_each
 from emgecg_cli.core.manifest import is_finished
 

@@ -20,7 +20,7 @@ from emgecg_cli.core.generation.sampling import noise_of, penalise, penalties, w
 from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.decoding import Rows
 
-SHARE = 8  # rows are exchanged when one in so many has ended: each exchange copies the cache, and reads prompts
+SHARE = 8  # rows are exchanged when one in so many has ended: each exchange reads their prompts together
 Begin = Callable[[list[int]], tuple[Rows, Tensor]]
 
 
@@ -72,32 +72,35 @@ def write_refilled(record_ids: Sequence[str], begin: Begin, choice: Choice, long
     config, size, most = choice.config, choice.config.batch_size, longest + choice.limit
     found = [Report(i, noise_of(config.seed, name, device) if config.samples else None)
              for i, name in enumerate(record_ids)]
-    waiting, ended = list(found), 0
-    writing: list[Report] = []
-    rows: Rows | None = None
-    logits = torch.empty(0)
-    while waiting or writing:
-        if writing:
-            assert rows is not None
-            tokens = choice.next_tokens(logits, writing)
-            before, ended = ended, ended + _append(writing, tokens.tolist(), choice)
-            if ended > before:
-                told(ended)
-            enough = 1 if rows.mask.shape[1] >= most else (size if waiting else len(writing)) // SHARE
-            rows, writing, tokens = _without_ended(rows, writing, tokens, enough)
-            if rows is not None:
-                logits = rows.step(tokens, torch.tensor([not report.ended for report in writing], device=device))
-        free = size - len(writing)
-        if waiting and free:
-            new, waiting = waiting[:free], waiting[free:]
+    waiting, writing, ended = found[size:], found[:size], 0
+    rows, logits = begin([report.record for report in writing])
+    tokens = choice.next_tokens(logits, writing)
+    while writing:
+        before, ended = ended, ended + _append(writing, tokens.tolist(), choice)
+        enough = 1 if rows.mask.shape[1] >= most else len(writing) // SHARE
+        while waiting and len(places := _ended(writing)) >= max(1, min(enough, len(waiting))):
+            new, waiting = waiting[:len(places)], waiting[len(places):]
+            places = places[:len(new)]
             others, first = begin([report.record for report in new])
-            if rows is None:
-                rows, logits = others, first
-            else:
-                rows.join(others)
-                logits = torch.cat([logits, first])
-            writing = writing + new
+            at = torch.tensor(places, device=tokens.device)
+            rows.replace(at, others)
+            tokens = tokens.index_copy(0, at, chosen := choice.next_tokens(first, new))
+            for place, report in zip(places, new, strict=True):
+                writing[place] = report
+            ended += _append(new, chosen.tolist(), choice)
+        if ended > before:
+            told(ended)
+        if not waiting:
+            writing, tokens = _without_ended(rows, writing, tokens, enough)
+        if writing:
+            logits = rows.step(tokens, torch.tensor([not report.ended for report in writing], device=device))
+            tokens = choice.next_tokens(logits, writing)
     return [report.ids for report in found]
+
+
+def _ended(writing: Sequence[Report]) -> list[int]:
+    """The places of reports that have ended."""
+    return [at for at, report in enumerate(writing) if report.ended]
 
 
 def _append(writing: Sequence[Report], tokens: Sequence[int], choice: Choice) -> int:
@@ -112,13 +115,11 @@ def _append(writing: Sequence[Report], tokens: Sequence[int], choice: Choice) ->
 
 
 def _without_ended(rows: Rows, writing: list[Report], tokens: Tensor,
-                   enough: int) -> tuple[Rows | None, list[Report], Tensor]:
-    """Drop the rows that have ended, once they are `enough`; None when no other is left."""
+                   enough: int) -> tuple[list[Report], Tensor]:
+    """Drop the rows that have ended, once they are `enough` or all."""
     left = [at for at, report in enumerate(writing) if not report.ended]
-    if not left:
-        return None, [], tokens
-    if len(writing) - len(left) < max(1, enough):
-        return rows, writing, tokens
+    if not left or len(writing) - len(left) < max(1, enough):
+        return (writing if left else []), tokens
     index = torch.tensor(left, device=tokens.device)
     rows.keep(index)
-    return rows, [writing[at] for at in left], tokens[index]
+    return [writing[at] for at in left], tokens[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
@@ -105,7 +106,7 @@ def write_view(job: Job, out: Path, identity: Mapping[str, Any], make_manifest: 
 def _write_parts(job: Job, folder: Path, engine: Engine, progress: Progress | None) -> None:
     size, total = PrepareConfig().shard_size, len(job.hit)
     parts = {number: job.hit[start:start + size] for number, start in enumerate(range(0, total, size))}
-    missing = [number for number in parts if not _part(folder, number).is_file()]
+    missing = [number for number in parts if not _is_written(folder, number)]
     done = total - sum(len(parts[number]) for number in missing)
     if progress:
         progress(done, total)
@@ -125,7 +126,9 @@ def _write_part(store: Store, drawing: Drawing, folder: Path, numbered: tuple[in
         before = store.signal(index)
         after = signals.after(index, before)
         rows.append(_row(store, index, record_id, before, after))
-    write_atomically(_part(folder, number), frame_bytes(polars.DataFrame(rows, schema=SCHEMA, orient="row")))
+    part = frame_bytes(polars.DataFrame(rows, schema=SCHEMA, orient="row"))
+    write_atomically(_part(folder, number), part)
+    write_atomically(_hash_of(folder, number), hashlib.sha256(part).hexdigest().encode())
     return number
 
 
@@ -137,6 +140,16 @@ def _row(store: Store, index: int, record_id: str, before: np.ndarray, after: np
 
 def _part(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"
+
+
+def _hash_of(folder: Path, number: int) -> Path:
+    return _part(folder, number).with_suffix(".sha256")
+
+
+def _is_written(folder: Path, number: int) -> bool:
+    """Whether a part is there as it was written: one that was changed since a run was killed is made again."""
+    part, noted = _part(folder, number), _hash_of(folder, number)
+    return part.is_file() and noted.is_file() and noted.read_text() == file_hashes(folder, [part.name])[part.name]
 
 
 def _put_together(job: Job, out: Path, folder: Path) -> tuple[polars.LazyFrame, list[PerturbedRow]]:

@@ -58,19 +58,20 @@ def encoder_targets(kind: str, store: Store, rendered: Split, needed: bool = Tru
     count = len(rendered.indices)
     if kind == "none":
         return Targets([], np.zeros((count, 0), bool))
-    chosen = _choose(lambda: _bags(kind, store, rendered), count)
+    bags = _bags(kind, store, rendered)
+    chosen = _choose(bags, count)
     if not chosen and needed:
         raise MedReportError(f"encoder loss '{kind}': none of the {kind} occurs in {LEAST_RECORDS} of the {count} "
                              "training records",
                              f"give --encoder-loss {'words, or none' if kind == 'codes' else 'none'}")
-    return Targets(chosen, target_matrix(kind, chosen, store, rendered))
+    return Targets(chosen, mark(bags(), count, chosen))
 
 
 def target_matrix(kind: str, chosen: list[str], store: Store, rendered: Split) -> np.ndarray:
     """Which of the chosen targets each record of a split holds: bool (records, K)."""
     if not chosen:
         return np.zeros((len(rendered.indices), 0), bool)
-    return mark(_bags(kind, store, rendered), len(rendered.indices), chosen)
+    return mark(_bags(kind, store, rendered)(), len(rendered.indices), chosen)
 
 
 def mark(bags: Iterable[Iterable[str]], count: int, chosen: Sequence[str]) -> np.ndarray:
@@ -87,13 +88,14 @@ def learnable(counts: Mapping[str, int], count: int) -> list[str]:
     return [name for name, n in counts.items() if LEAST_RECORDS <= n < count]
 
 
-def _bags(kind: str, store: Store, rendered: Split) -> Iterator[set[str]]:
-    """The codes, or the answer's tokens, of each record."""
+def _bags(kind: str, store: Store, rendered: Split) -> Callable[[], Iterator[set[str]]]:
+    """The codes, or the answer's tokens, of each record, to be gone through more than once; answers, which may be
+    rendered only now, are asked for once."""
     if kind == "codes":
         codes = store.column("codes")
-        yield from (set(codes[index]) for index in rendered.indices.tolist())
-    else:
-        yield from (set(map(str, answer.tolist())) for answer in rendered.answers())
+        return lambda: (set(codes[index]) for index in rendered.indices.tolist())
+    tokens = [np.unique(answer) for answer in rendered.answers()]
+    return lambda: (set(map(str, held.tolist())) for held in tokens)
 
 
 def _choose(bags: Callable[[], Iterator[set[str]]], count: int) -> list[str]:

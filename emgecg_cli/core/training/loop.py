@@ -137,9 +137,8 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
     steps, accumulate = count_steps(config, plan), config.gradient_accumulation
     start = load_checkpoint(run / CHECKPOINTS, parallel, objective, optimizer)
     log = StepLog(run / "metrics.jsonl", parallel, track(start) if track and parallel.is_main else None)
-    log.resume_at(start)
-    if validation:
-        validation.resume_at(start)
+    kept = _Kept(parallel, objective, optimizer, run, log, validation)
+    kept.resume_at(start)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     clock = Clock()
     batches = clock.timed(iter(_loader(records, plan, start * accumulate, steps * accumulate, config, parallel)))
@@ -147,37 +146,61 @@ def run_loop(parallel: Parallel, objective: nn.Module, optimizer: torch.optim.Op
     if watch.progress:
         watch.progress(start, steps)
     if validation and validation.is_missing(start, steps):
-        validation.evaluate(start, parallel, objective, log)
+        kept.evaluate(start)
     objective.train()
     with parallel.accumulating(accumulate), asked_to_stop(watch.on_interrupt) as asked:
         pace = Pace(parallel, start, steps, config.checkpoint_minutes, asked)
-        for step in range(start, steps):
-            factor = learning_rate_factor(step, steps, config.schedule, config.warmup)
+        for done in range(start + 1, steps + 1):
+            factor = learning_rate_factor(done - 1, steps, config.schedule, config.warmup)
             _set_rates(optimizer, base_rates, factor)
-            losses = _one_step(parallel, objective, optimizer, list(islice(batches, accumulate)), step, totals_of(step),
-                               config, augmentations)
-            done = step + 1
+            losses = _one_step(parallel, objective, optimizer, list(islice(batches, accumulate)), done - 1,
+                               totals_of(done - 1), config, augmentations)
             log.add(done, done * accumulate / plan.per_epoch, losses, base_rates[0] * factor)
             wanted = pace.look(done) if pace.is_due(done) else Wanted(False, False)
             if pace.done == done:
                 log.flush()
                 _tell(watch, done, steps, log.last_loss, clock, parallel.world)
             if validation and not wanted.stop and validation.is_due(done, steps):
-                validation.evaluate(done, parallel, objective, log)
+                kept.evaluate(done)
             on_time = wanted.checkpoint or done % config.checkpoint_every == 0
             if wanted.stop or (on_time and done < steps):
-                log.flush()
-                save_checkpoint(run / CHECKPOINTS, done, parallel, objective, optimizer)
+                kept.checkpoint(done)
                 pace.checkpointed()
-                if validation:
-                    validation.checkpointed()
             if wanted.stop:
                 log.close()
                 raise KeyboardInterrupt
     log.close()
-    kept = validation.keep_best(steps, parallel, objective, optimizer) if validation else None
+    best = validation.keep_best(steps, parallel, objective, optimizer) if validation else None
     return LoopResult(steps, log.last_loss, clock.seconds, clock.speed * parallel.world, clock.data_wait,
-                      kept.step if kept else steps, kept.losses if kept else None)
+                      best.step if best else steps, best.losses if best else None)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a training keeps in its folder: the log of its steps, evaluations, checkpoints."""
+
+    parallel: Parallel
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    run: Path
+    log: StepLog
+    validation: Validation | None
+
+    def resume_at(self, start: int) -> None:
+        """Drop what is of later steps."""
+        self.log.resume_at(start)
+        if self.validation:
+            self.validation.resume_at(start)
+
+    def evaluate(self, step: int) -> None:
+        if self.validation:
+            self.validation.evaluate(step, self.parallel, self.objective, self.log)
+
+    def checkpoint(self, step: int) -> None:
+        self.log.flush()
+        save_checkpoint(self.run / CHECKPOINTS, step, self.parallel, self.objective, self.optimizer)
+        if self.validation:
+            self.validation.checkpointed()
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, base_rates: Sequence[float], factor: float) -> None:
