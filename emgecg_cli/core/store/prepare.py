@@ -162,12 +162,13 @@ def _finish(out: Path, plan: _Plan, kind: Kind, listed: Listed, about_listing: d
         "dataset": source.dataset, "population": source.population, "modality": kind.name, "fs": fs,
         "sig_len": sig_len, "languages": _tally(written.records, "language"),
         "report_kinds": _tally(written.records, "report_kind"), "split_hash": split_hash(written.records),
-        **kind.finish(out, written.records, config), **about_listing}
+        **kind.finish(out, written.records, config)}
     facts = gather_facts(written.records, counts["quarantined"], details, counts["cleaning"],
                          alike=kind.alike(out, config), unused=counts.get("unused_columns"))
     for name, text in zip(CARD, (card_markdown(facts, kind.card), card_page(facts, kind.card)), strict=True):
         write_atomically(out / name, text.encode("utf-8", "backslashreplace"))
     details["honesty"] = facts_for_manifest(facts)
+    details |= about_listing
     if "files" in details:  # the hashes of what was read, beside those of what is written
         details["source_files"] = details.pop("files")
     return Manifest("store", f"prepare {source.dataset}", arguments, config.seed, counts, details=details)
