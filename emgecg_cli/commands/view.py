@@ -35,10 +35,13 @@ GainOpt = Annotated[float | None, typer.Option("--gain", metavar="MM/MV", min=0.
                                                help="Millimetres per millivolt on the page; 10, or 5 or 2.5 where it "
                                                "would grow too tall.")]
 
+MeasuredOpt = Annotated[bool, typer.Option("--measured", help="Mark PR, QRS and QT of each beat below the strips; a "
+                                           "name with ? is of poor quality.")]
+
 
 def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = None, layout: LayoutOpt = "3x4",
          start: StartOpt = 0.0, out: OutOpt = None, dpi: DpiOpt = 200, gain: GainOpt = None,
-         as_json: JsonOpt = False) -> None:
+         measured: MeasuredOpt = False, as_json: JsonOpt = False) -> None:
     """Draw a record on ECG paper, with its report and measured intervals; in the terminal if no --out is given."""
     if store is not None and record is None and index is None and not Path(store).is_dir():
         store, record = None, store
@@ -49,6 +52,8 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
         raise MedReportError(f"{out}: a page is a .png or a .svg file", f"give --out {Path(out).stem or 'page'}.png")
     if gain is not None and not out:
         raise MedReportError("--gain is the scale of a page, and the terminal has its own", "add --out page.png")
+    if measured and not out:
+        raise MedReportError("--measured marks a page, and the terminal has no room for it", "add --out page.png")
     if out == "-" and as_json:
         raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
 
@@ -59,15 +64,15 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     opened = open_store(Path(store) if store else find_one("store"))
     viewed = viewing.open_record(opened, record, index)
     if isinstance(viewed, viewing.ViewedTables):
-        if out or (layout, start, dpi) != ("3x4", 0.0, 200):
+        if out or measured or (layout, start, dpi) != ("3x4", 0.0, 200):
             raise MedReportError(f"{opened.path}: a store of tables, which are not drawn on ECG paper",
-                                 "leave --out, --layout, --start, --dpi and --gain out")
+                                 "leave --out, --layout, --start, --dpi, --gain and --measured out")
         _show_tables(viewed, as_json)
         return
     if out == "-":
-        sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi, gain).decode())
+        sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi, gain, measured).decode())
     elif out:
-        write_atomically(Path(out), viewing.draw_file(viewed, layout, start, suffix, dpi, gain))
+        write_atomically(Path(out), viewing.draw_file(viewed, layout, start, suffix, dpi, gain, measured))
         console.note(f"wrote {out}")
     if as_json:
         console.print_json(viewing.as_json(viewed))

@@ -181,17 +181,33 @@ def report_text(row: RecordRow) -> str:
     return "none" if row.report is None else row.report
 
 
-def draw_page(view: Viewed, layout: str, start: float, gain: float | None = None) -> Page:
-    """The record on paper with its words around it, at `gain` mm per millivolt or at what fits; raises MedReportError
-    for an unknown layout or start."""
+def draw_page(view: Viewed, layout: str, start: float, gain: float | None = None, measured: bool = False) -> Page:
+    """The record on paper with its words around it, at `gain` mm per millivolt or at what fits, PR, QRS and QT of each
+    beat marked below if they are to be `measured`; raises MedReportError for an unknown layout or start."""
     _check(view, layout, start)
     return lay_out(view.signal, view.row.fs, layout=layout, start=start, gain=gain,
-                   header=(f"Record {view.row.record_id}", facts_line(view)), notes=notes(view))
+                   header=(f"Record {view.row.record_id}", facts_line(view)), notes=notes(view),
+                   lanes=measured_lanes(view) if measured else None)
 
 
-def draw_file(view: Viewed, layout: str, start: float, suffix: str, dpi: int, gain: float | None = None) -> bytes:
-    """The page as the bytes of a file with that suffix."""
-    page = draw_page(view, layout, start, gain)
+def measured_lanes(view: Viewed) -> dict[str, list[tuple[float, float]]]:
+    """Where PR, QRS and QT of each beat lie, in seconds; an interval of quality "poor" says so in its name."""
+    from emgecg_cli.core.signals.delineation import FS_RANGE, delineate  # takes a moment to import
+    from emgecg_cli.core.signals.delineation.spans import spans_of
+
+    if not FS_RANGE[0] <= view.row.fs <= FS_RANGE[1]:
+        return {}
+    lanes: dict[str, list[tuple[float, float]]] = {}
+    for span in spans_of(delineate(view.signal, view.row.fs)):
+        poor = getattr(view.measurements, f"{span.name.lower()}_quality") == "poor"
+        lanes.setdefault(f"{span.name}?" if poor else span.name, []).append((span.begin, span.end))
+    return lanes
+
+
+def draw_file(view: Viewed, layout: str, start: float, suffix: str, dpi: int, gain: float | None = None,
+              measured: bool = False) -> bytes:
+    """The page as the bytes of a file with that suffix; see `draw_page`."""
+    page = draw_page(view, layout, start, gain, measured)
     if suffix == ".svg":
         svg = page_svg(page, f"12-lead ECG of record {view.row.record_id}")
         return svg.encode("utf-8", "backslashreplace") + b"\n"

@@ -18,6 +18,8 @@ from emgecg_cli.commands import view as command
 from emgecg_cli.core import view as viewing
 from emgecg_cli.core.artifacts import Measurements, RecordRow
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.signals.delineation import delineate
+from emgecg_cli.core.signals.paper.geometry import LANE, LEFT
 from emgecg_cli.core.store import Store, open_store
 
 
@@ -184,3 +186,32 @@ def test_pages_of_real_recordings_show_their_words(shared_data):
     image = Image.open(io.BytesIO(viewing.draw_file(view, "3x4", 0.0, ".png", 200)))
     assert image.width == 2126 and 60 <= view.measurements.heart_rate_bpm <= 85
     assert "QRS" in viewing.notes(view)[0]
+
+
+def test_measured_intervals_are_marked_at_each_beat(store: Store, tmp_path: Path) -> None:
+    viewed = viewing.open_record(store, None, 0)
+    assert isinstance(viewed, viewing.Viewed)
+    lanes, m = viewing.measured_lanes(viewed), viewed.measurements
+    assert {name.rstrip("?") for name in lanes} <= {"PR", "QRS", "QT"} and "QRS" in lanes
+    found = delineate(viewed.signal, viewed.row.fs)
+    assert len(lanes["QRS"]) == len(found.beat_at)
+    for name, value in (("PR", m.pr_ms), ("QRS", m.qrs_ms), ("QT", m.qt_ms)):
+        for begin, end in lanes.get(name, ()):
+            assert value is not None and 1000 * (end - begin) == pytest.approx(value, abs=25)  # the median lead's
+    for begin, end in lanes["QRS"]:
+        assert (np.abs(found.r_peaks / viewed.row.fs - (begin + end) / 2) < 0.06).any()
+
+    plain, marked = (viewing.draw_page(viewed, "3x4", 0.0, measured=measured) for measured in (False, True))
+    assert marked.height - plain.height == LANE * len(lanes)
+    brackets = marked.marks[len(plain.marks):]
+    assert len(brackets) == sum(len(spans) for spans in lanes.values())
+    first = lanes["QRS"][0][0]
+    assert any(x[0] == pytest.approx(LEFT + 25 * first) for x, _ in brackets)
+    later = viewing.draw_page(viewed, "3x4", 2.0, measured=True)
+    inside = [x for x, _ in later.marks if x.min() >= LEFT]
+    assert inside and all(x.max() <= LEFT + 250 for x in inside)
+    with pytest.raises(MedReportError, match="--measured marks a page"):
+        run(store.path, "--index", 0, "--measured")
+    for more in ((), ("--measured",)):
+        run(store.path, "--index", 0, "--out", tmp_path / f"{len(more)}.svg", *more)
+    assert (tmp_path / "1.svg").read_text().count("QRS") > (tmp_path / "0.svg").read_text().count("QRS")

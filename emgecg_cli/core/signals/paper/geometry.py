@@ -7,7 +7,7 @@ the page are those of the recording, so that a lead in the third column of 3×4 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -19,6 +19,7 @@ from emgecg_cli.core.signals.paper.rows import EDGE_MM, ROOM_FOR_NAMES_MM, Part,
 MM_PER_SECOND = 25
 SECONDS = 10.0
 LEFT, RIGHT, TOP, BOTTOM = 15, 5, 10, 10
+LANE = 4  # from one line of brackets to the next
 WIDTH = LEFT + int(SECONDS * MM_PER_SECOND) + RIGHT
 STROKE = 0.3
 TEXT_MM, SMALL_MM, HEAD_MM = 3.6, 3.0, 4.6
@@ -74,15 +75,17 @@ class Page:
 
 
 def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 0.0, header: Sequence[str] = (),
-            notes: Sequence[str] = (), gain: float | None = None) -> Page:
+            notes: Sequence[str] = (), gain: float | None = None,
+            lanes: Mapping[str, Sequence[tuple[float, float]]] | None = None) -> Page:
     """The page of ten seconds of a recording, from `start` seconds on.
 
     `signal` is int16 microvolts (12, L) in the order of `leads.LEADS`, missing samples = `leads.MISSING`; `fs` in Hz.
     Each lead is drawn around its own median, as a recorder without DC coupling would. `gain` is in mm per millivolt;
     None takes 10, or less where the page would grow too tall. A row is as high as its traces; what is higher than a
     page allows is cut, with an arrow, and reported below the strips. `header` stands above the paper, its first line
-    large; the paragraphs of `notes` stand below it and are wrapped. Raises ValueError for another shape, an unknown
-    layout, a gain that is not positive, or a start that is not in the recording.
+    large; the paragraphs of `notes` stand below it and are wrapped. `lanes` are intervals by name, from and to in
+    seconds of the recording, each name a line of brackets below the strips. Raises ValueError for another shape, an
+    unknown layout, a gain that is not positive, or a start that is not in the recording.
     """
     if signal.ndim != 2 or signal.shape[0] != len(LEADS) or fs <= 0:
         raise ValueError(f"needs an ECG of shape ({len(LEADS)}, L) at a positive rate, not {signal.shape} at {fs} Hz")
@@ -98,12 +101,15 @@ def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 
     used, rows = fit_rows(parts, chosen.row_mm, MM_PER_SECOND / fs, gain)
     head = _lines(header, WIDTH - 2 * RIGHT)
     top = head[-1].y + 3.0 if head else 0.0
-    bottom = top + TOP + ceil(sum(row.up + row.down for row in rows)) + BOTTOM
+    strips = ceil(sum(row.up + row.down for row in rows))
+    bottom = top + TOP + strips + len(lanes or {}) * LANE + BOTTOM
     page = Page(WIDTH, bottom, top, bottom, texts=head)
     base, cut = top + TOP, []
     for row in rows:
         cut += _draw_row(page, row, fs, base + row.up, used, named_above=chosen.row_mm >= ROOM_FOR_NAMES_MM)
         base += row.up + row.down
+    for number, (name, spans) in enumerate((lanes or {}).items()):
+        _draw_lane(page, name, spans, top + TOP + strips + number * LANE, first / fs)
     scale = _scale(signal.shape[1], fs, first / fs, used, cut)
     lines = wrap(scale, WIDTH - LEFT - RIGHT, SMALL_MM) if cut else [scale]
     for number, line in enumerate(lines):
@@ -152,6 +158,18 @@ def _draw_lead(page: Page, part: Part, row: Row, left: float, fs: int, base: flo
             most = part.millivolts[np.nanargmax(side * part.millivolts)]
             said.append(f"{part.name} {most:+.1f} mV")
     return said
+
+
+def _draw_lane(page: Page, name: str, spans: Sequence[tuple[float, float]], y: float, start: float) -> None:
+    """One line of brackets, those that lie wholly or partly in the ten seconds; open where one goes on beyond them."""
+    page.texts.append(Text(3.0, y + 2.6, name, SMALL_MM, note=True))
+    for begin, end in spans:
+        left, right = max(begin - start, 0.0), min(end - start, SECONDS)
+        if left >= right:
+            continue
+        x = LEFT + MM_PER_SECOND * np.array([left, left, right, right])
+        ends = (begin - start == left, end - start == right)
+        page.marks.append((x, y + np.array([0.6 if ends[0] else 2.0, 2.0, 2.0, 0.6 if ends[1] else 2.0])))
 
 
 def _scale(sig_len: int, fs: int, start: float, gain: float, cut: Sequence[str]) -> str:
