@@ -18,9 +18,10 @@ class Span:
 
 def spans_of(found: Delineation) -> list[Span]:
     """PR, QRS and QT of each beat that the median beat is made of; an ectopic beat has none."""
-    if found.qrs is None:
+    qrs, p, t = found.qrs, found.p, found.t
+    if qrs is None:
         return []
-    measured = {"PR": found.p and (found.p.on_ms, found.qrs.on_ms), "QRS": (found.qrs.on_ms, found.qrs.off_ms),
-                "QT": found.t and (found.qrs.on_ms, found.t.end_ms)}
-    return [Span(name, at + ends[0] / 1000, at + ends[1] / 1000) for name, ends in measured.items() if ends
+    measured = {"PR": None if p is None else (p.on_ms, qrs.on_ms), "QRS": (qrs.on_ms, qrs.off_ms),
+                "QT": None if t is None else (qrs.on_ms, t.end_ms)}
+    return [Span(name, at + ends[0] / 1000, at + ends[1] / 1000) for name, ends in measured.items() if ends is not None
             for at in (found.beat_at / found.fs).tolist()]
