@@ -30,8 +30,9 @@ StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_
                                                help="Another store, a perturbed one say; else the one of training.")]
 ReferencesOpt = Annotated[Path | None, typer.Option("--references", metavar="FILE", show_default=False,
                                                    help="Another hospital's references.json, for runs on tables.")]
-SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test", help="Which records.",
-                                          autocompletion=words("train", "val", "test"))]
+SplitOpt = Annotated[str, typer.Option("--split", metavar="train|val|test|all",
+                                       help="Which records; all: of a store of patients the run was not trained on.",
+                                       autocompletion=words("train", "val", "test", "all"))]
 SignalOpt = Annotated[str, typer.Option("--signal", metavar="real|shuffled|zeros|noise|none",
                                         autocompletion=words("real", "shuffled", "zeros", "noise", "none"),
                                         help="What the model is shown; shuffled: another patient's recording or "

@@ -17,6 +17,7 @@ from emgecg_cli.core.artifacts import PredictionRow, parse_rows, read_rows
 from emgecg_cli.core.claims import Claim, claim, mark_path
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evaluation.files import score_file
 from emgecg_cli.core.generation import SIGNALS, Places, generate_reports, reports
 from emgecg_cli.core.generation.job import BATCHES, plan_job, settings_of
 from emgecg_cli.core.inputs.records import open_inputs
@@ -178,6 +179,9 @@ def test_what_is_not_ours_or_of_other_settings_is_refused(short_run: Path, tmp_p
     slow = make_store(tmp_path / "slow", 20, fs=50)
     with pytest.raises(MedReportError, match="50 Hz"):
         generate_reports(short_run, tmp_path / "s.jsonl", FEW, places=Places(slow))
+    with pytest.raises(MedReportError, match="of its patients were trained on") as caught:
+        generate_reports(short_run, tmp_path / "all.jsonl", replace(FEW, split="all"))
+    assert caught.value.hint and "--split test" in caught.value.hint
     other = make_store(tmp_path / "other", 60, split="30/30/40")
     with pytest.raises(MedReportError, match="were trained on"):
         generate_reports(short_run, tmp_path / "o.jsonl", FEW, places=Places(other))
@@ -194,6 +198,19 @@ def test_a_damaged_run_says_so(short_run: Path, tmp_path: Path, victim: str) -> 
     with pytest.raises(MedReportError, match=str(run)):
         generate_reports(run, tmp_path / "x.jsonl", FEW)
     assert not list(tmp_path.glob("x.jsonl*"))
+
+
+
+def test_a_transfer_is_written_on_all_of_another_store(short_run: Path, tmp_path: Path) -> None:
+    other = make_store(tmp_path / "other", 20, seed=7)
+    build_instructions(other, tmp_path / "instructions", pool_size=32)
+    out = tmp_path / "all.jsonl"
+    generate_reports(short_run, out, replace(FEW, split="all"), places=Places(other, tmp_path / "instructions"))
+    assert [row.record_id for row in sorted(read_rows(out, PredictionRow), key=lambda row: row.record_id)] == \
+        sorted(open_store(other).column("record_id"))
+    caveats = score_file(out, None, metrics=["rouge"], resamples=0).caveats
+    assert any("the run was trained on no patient of this store" in caveat for caveat in caveats)
+    assert not any("whose reports models have seen" in caveat for caveat in caveats)
 
 
 def test_a_checkpoints_own_generation_settings_are_put_aside(short_run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every default, once, in torch-free dataclasses. Commands borrow them; core functions take the values."""
 
 from emgecg_cli.core.config.defaults import (
+    ALL_SPLITS,
     CLEANING,
     DATA,
     ENCODERS,
@@ -24,6 +25,6 @@ from emgecg_cli.core.config.defaults import (
 from emgecg_cli.core.config.pretrain import PretrainConfig
 from emgecg_cli.core.config.train import STAGE1_TASKS, TrainConfig
 
-__all__ = ["CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS", "LARGEST_SEED", "LONGEST_WINDOW",
+__all__ = ["ALL_SPLITS", "CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS", "LARGEST_SEED", "LONGEST_WINDOW",
            "PREDICTIONS", "REQUESTS_AT_ONCE", "RUNS", "SCORES", "STAGE1_TASKS", "STORES", "WINDOWS", "DemoDefaults",
            "GenerateConfig", "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults", "TrainConfig"]

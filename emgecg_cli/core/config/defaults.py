@@ -19,6 +19,7 @@ REQUESTS_AT_ONCE = 4  # at an endpoint that is asked for texts
 DATA = "data"
 STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
 PREDICTIONS, SCORES = "predictions", "scores"
+ALL_SPLITS = "all"  # of `generate`: every record of a store that a run has seen nobody of
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class InstructionDefaults:
 class GenerateConfig:
     """Settings of `generate`: greedy, beams with `num_beams` > 1, sampling with any of `temperature`, `top_p`, `top_k`.
 
-    `max_new_tokens` None takes the longest report the run was trained on, and some room.
+    `split` "all" is every record of a store, for a run that was trained on none of its patients. `max_new_tokens` None
+    takes the longest report the run was trained on, and some room.
     `repetition_penalty` and `no_repeat_ngram_size` look at what has been written of the report, not at the prompt.
     `reference_loss` asks for the loss of each record's own report besides.
     Raises MedReportError on bad values, and on those that would change nothing.

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.claims import mark_path
+from emgecg_cli.core.config import ALL_SPLITS
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import about_of, joined_about
 from emgecg_cli.core.evaluation.inputs import completed, open_store_for, page_examples, store_of
@@ -112,7 +113,9 @@ class _System:
         """Hold the predictions against the store at `path`, else against the likely one, and complete them from it."""
         rows, unreported = with_reference(self.predictions.rows)
         store = open_store_for(rows, path, foreign) if path else None
-        caveats = check_against_store(rows, store, foreign) if store else []
+        unseen = self.predictions.manifest is not None and \
+            self.predictions.manifest.arguments.get("split") == ALL_SPLITS  # which generate made sure of
+        caveats = check_against_store(rows, store, foreign, unseen) if store else []
         if likely and store is None:
             store, caveats = _likely(rows, likely, foreign)
         manifest, made_from = self.predictions.manifest, self.made_from

@@ -14,11 +14,12 @@ from emgecg_cli.core.store import Store
 _HINT = "score the file as it was generated, with its own --store; or add --foreign if it is someone else's"
 
 
-def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bool) -> list[str]:
+def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bool,
+                        unseen: bool = False) -> list[str]:
     """Sentences, each with its count, on how predictions differ from the store they are scored with.
 
     Raises MedReportError for records that the store does not hold, and for references that are not its own, unless the
-    file is said to be somebody else's (`foreign`).
+    file is said to be somebody else's (`foreign`). `unseen`: the run was trained on no patient of any split.
     """
     own = columns_of(store, rows, "split", "report", "codes", "subject_id", "language")
     name, n = name_of(store), len(rows)
@@ -36,7 +37,7 @@ def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bo
         wrong = sum(_differs(getattr(row, field), own[field][row.record_id]) for row in found)
         if wrong:
             notes.append(f"{wrong} of {n} records have other {what} than {name} gives them")
-    return notes + _split_notes(found, own["split"], store)
+    return notes + _split_notes(found, own["split"], store, unseen)
 
 
 def columns_of(store: Store, rows: Sequence[PredictionRow], *names: str) -> dict[str, dict[str, Any]]:
@@ -61,9 +62,12 @@ def _outside(rows: Sequence[PredictionRow], store: Store, known: dict[str, Any],
     return [says]
 
 
-def _split_notes(rows: Sequence[PredictionRow], split: dict[str, str], store: Store) -> list[str]:
+def _split_notes(rows: Sequence[PredictionRow], split: dict[str, str], store: Store, unseen: bool) -> list[str]:
     counts, notes = Counter(split[row.record_id] for row in rows), []
-    if counts["train"]:
+    if unseen and counts["train"]:
+        notes.append(f"{counts['train']} of {len(rows)} records are of the train split: the run was trained on no "
+                     "patient of this store, but baselines are made of these reports")
+    elif counts["train"]:
         notes.append(f"{counts['train']} of {len(rows)} records are of the train split, whose reports models have seen")
     if len(counts) > 1:
         notes.append(f"splits are mixed ({mixture(counts)})")

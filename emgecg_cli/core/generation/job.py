@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from emgecg_cli.core.artifacts import SPLITS
-from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.config import ALL_SPLITS, GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.generation.shown import Shown, joined_signal, parse_signal, shown_as
 from emgecg_cli.core.inputs.batch import stacked
@@ -65,10 +65,15 @@ class Job:
 
 def chosen_records(store: Store, config: GenerateConfig) -> list[int]:
     """Store indices of the records asked for; raises MedReportError when there are none."""
-    chosen = [int(i) for i in store.indices(config.split)][:config.limit]
+    chosen = [int(i) for i in store.indices(_split_of(config))][:config.limit]
     if not chosen:
         raise MedReportError(f"{store.path}: no record in the {config.split} split", "choose another --split")
     return chosen
+
+
+def _split_of(config: GenerateConfig) -> str | None:
+    """The split as a store takes it: None is all of it."""
+    return None if config.split == ALL_SPLITS else config.split
 
 
 def plan_job(inputs: Inputs, tokenizer: Any, config: GenerateConfig) -> Job:
@@ -117,15 +122,18 @@ def limit_of(run: Path, manifest: Manifest, given: int | None) -> Limit:
 def check_fits(run: Path, manifest: Manifest, store: Store, instructions: Instructions,
                config: GenerateConfig) -> None:
     """Raise MedReportError when names are unknown, or when the run cannot or must not be shown this store."""
-    if config.split not in SPLITS:
-        raise MedReportError(f"no split '{config.split}'", f"available: {', '.join(SPLITS)}")
+    if config.split not in (*SPLITS, ALL_SPLITS):
+        raise MedReportError(f"no split '{config.split}'", f"available: {', '.join((*SPLITS, ALL_SPLITS))}")
     trained = manifest.details
     check_held(store, instructions, trained["model"]["encoder"], OTHER_STORE)
     if (store.fs, store.sig_len) != (trained["fs"], trained["sig_len"]):
         raise MedReportError(f"{store.path}: {store.fs} Hz and {store.sig_len} samples; the run was trained on "
                              f"{trained['fs']} Hz and {trained['sig_len']}", f"prepare it with --fs {trained['fs']}")
     if config.split != "train":
-        shared = subject_hashes(store, config.split) & train_subjects(run)
+        shared = subject_hashes(store, _split_of(config)) & train_subjects(run)
+        if shared and config.split == ALL_SPLITS:
+            raise MedReportError(f"{store.path}: {len(shared)} of its patients were trained on",
+                                 "--split all is for a store of other patients; give --split test here")
         if shared:
             raise MedReportError(f"{store.path}: {len(shared)} patients of its {config.split} split were trained on",
                                  "prepare it with the split and the seed of the store the run was trained on")

@@ -88,8 +88,9 @@ def two_sides(subject: str, one: str, side: str, other: str, other_side: str) ->
         "a score on such a split is worth nothing: split by patient with --split 70/10/20")
 
 
-def subject_hashes(store: Store, split: str) -> set[str]:
-    """The patients of a split, each as the first 16 hex digits of SHA-256 of dataset and subject_id.
+def subject_hashes(store: Store, split: str | None) -> set[str]:
+    """The patients of a split, of all where it is None, each as the first 16 hex digits of SHA-256 of dataset and
+    subject_id.
 
     Enough to tell whether two sets share a patient, too little to name one.
     """
