@@ -25,6 +25,7 @@ from emgecg_cli.core.config.defaults import (
 from emgecg_cli.core.config.pretrain import PretrainConfig
 from emgecg_cli.core.config.train import STAGE1_TASKS, TrainConfig
 
-__all__ = ["ALL_SPLITS", "CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS", "LARGEST_SEED", "LONGEST_WINDOW",
-           "PREDICTIONS", "REQUESTS_AT_ONCE", "RUNS", "SCORES", "STAGE1_TASKS", "STORES", "WINDOWS", "DemoDefaults",
-           "GenerateConfig", "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults", "TrainConfig"]
+__all__ = ["ALL_SPLITS", "CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS", "LARGEST_SEED",
+           "LONGEST_WINDOW", "PREDICTIONS", "REQUESTS_AT_ONCE", "RUNS", "SCORES", "STAGE1_TASKS", "STORES", "WINDOWS",
+           "DemoDefaults", "GenerateConfig", "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults",
+           "TrainConfig"]
