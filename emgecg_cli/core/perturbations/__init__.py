@@ -26,6 +26,7 @@ from emgecg_cli.core.perturbations.suites import SUITES
 from emgecg_cli.core.perturbations.writing import Job, write_copy, write_view
 from emgecg_cli.core.signals.leads import LEADS
 from emgecg_cli.core.store import Engine, Store, flag_counts, open_store
+from emgecg_cli.core.store.listed import LISTED
 from emgecg_cli.core.store.views import VIEW, Drawing, is_view
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, finished_before
 
@@ -127,8 +128,8 @@ def _make_manifest(store: Store, blank: Manifest, table: polars.LazyFrame, rows:
     """The manifest of a perturbed store, from its table and what was reached in the perturbed records."""
     told, hit = store.manifest.details, list(rows)
     earlier = {"earlier": told["perturbation"]} if told.get("perturbation") else {}
-    # without what was found in the recordings as they were
-    details = {name: value for name, value in told.items() if name not in ("honesty", VIEW)}
+    # without what was found in the recordings as they were, and how those were listed
+    details = {name: value for name, value in told.items() if name not in ("honesty", VIEW, LISTED)}
     details |= {"perturbation": blank.details["perturbation"] | summary(hit) | earlier}
     counts = store.manifest.counts | flag_counts(table) | {"perturbed": len(hit)}
     return Manifest(**vars(blank) | {"counts": counts, "details": details})
