@@ -54,7 +54,8 @@ def tables(path: Path) -> None:
             language = detect_language(row["report"])
             language = language if language in LANGUAGES else "en"
             said = label(row["report"], language)
-            rows.append((language, int(row["strat_fold"]) > 8, codes(said), coded_in_ptb_xl(said, language),
+            coded = coded_in_ptb_xl(said, language, row["report"])
+            rows.append((language, int(row["strat_fold"]) > 8, codes(said), coded,
                          set(ast.literal_eval(row["scp_codes"]))))
     ways: tuple[tuple[str, int], ...] = (("as said", 2), ("as coded", 3))
     groups: dict[str, Callable[[set[str]], set[str]]] = {"all 71": set}

@@ -86,7 +86,7 @@ VOCABULARIES = {
     "georgia": _CORE + "datasets.snomed:STATEMENTS",
     "synthetic": _CORE + "datasets.synthetic.findings:FINDINGS",
 }
-# dataset -> coding(labels, language) -> the codes it gives, as a rule, to a report that says this
+# dataset -> coding(labels, language, report) -> the codes it gives, as a rule, to a report that says this
 CODINGS = {
     "ptb-xl": _CORE + "reports.ecg.coding:coded_in_ptb_xl",
 }

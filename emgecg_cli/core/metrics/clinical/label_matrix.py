@@ -33,7 +33,6 @@ class Reader:
     def __init__(self) -> None:
         self._labels: dict[tuple[str, str], tuple[dict[str, Status], str]] = {}
         self._rows: dict[tuple[str, str], np.ndarray] = {}
-        self._coded: dict[tuple[tuple[tuple[str, Status], ...], str, str | None], np.ndarray] = {}
 
     def labels(self, text: str, language: str) -> dict[str, Status]:
         """Code -> status; empty where nothing is stated, or the language has no rules."""
@@ -54,10 +53,7 @@ class Reader:
         for text, language, dataset in dict.fromkeys(keys):
             said, own = self._read(text, language)
             coding = names.resolve("coding", dataset) if dataset in names.CODINGS else None
-            alike = (tuple(said.items()), own, dataset)
-            if alike not in self._coded:
-                self._coded[alike] = _flags(coding(said, own) if coding else codes(said))
-            known[text, language, dataset] = self._coded[alike]
+            known[text, language, dataset] = _flags(coding(said, own, text) if coding else codes(said))
         return np.stack([known[key] for key in keys])
 
     def _read(self, text: str, language: str) -> tuple[dict[str, Status], str]:

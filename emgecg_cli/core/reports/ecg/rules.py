@@ -19,7 +19,7 @@ from emgecg_cli.core.reports.ecg.text import fold
 
 LANGUAGES = ("en", "de", "sv")
 CUES = ("absent before", "absent after", "possible before", "possible after", "past before", "past after", "neutral",
-        "stop", "and", "or")
+        "stop", "and", "or", "passing")
 REACHING = CUES[:7]   # those that are looked for in whole sentences
 _FOLDED_LETTERS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("å", "a"), ("ß", "ss"), ("é", "e"))
 _MACRO = re.compile(r"\{([a-z]\w*)\}")

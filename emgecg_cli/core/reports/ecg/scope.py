@@ -1,8 +1,8 @@
 """The scope of uncertainty, negation and history in a sentence: the statement next to a cue, and those listed with it.
 
 A cue reaches the nearest statement on its side, a few words away at most, and from there goes on over lists: over "or"
-always, over "and" where a denial goes on or both belong to one family. It never crosses a comma that is no list, a
-word of the file's [stop], or another statement.
+always, over "and" where a denial or a history goes on or both belong to one family. It never crosses a comma that is
+no list, a word of the file's [stop], or another statement.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from emgecg_cli.core.reports.ecg.rules import REACHING, Rules
 _NEAR, _NEAR_AFTER = 5, 4   # so many words may stand between a cue and its statement
 _APPOSED = 3                # and so many between two words for one statement (AV block II, type Mobitz)
 _CUES = REACHING[:6]
+_RHYTHM = "SR"              # after a history, it is what there is now
 _OWN_WORDS = "normal"       # "no abnormality" says that a tracing is normal: the denial in it is its own
 
 
@@ -65,7 +66,8 @@ def weigh(sentence: str, places: list[Place], rules: Rules) -> None:
                 for one in _listed(index, kind, islands, links):
                     reached.setdefault(one, set()).add(kind.split()[0])
                 break
-    _alternatives(islands, links)
+    _hand_on(sentence, islands, reached, rules)
+    _alternatives(sentence, islands, links, rules)
     for index, island in enumerate(islands):
         for place in island.places:
             own = {kind for one, kind in inside if one is place}
@@ -106,8 +108,21 @@ def _link(sentence: str, one: _Island, two: _Island, rules: Rules) -> str:
     return "," if words[0] == "," and len(words) <= 3 else ""
 
 
-def _alternatives(islands: list[_Island], links: list[str]) -> None:
+def _hand_on(sentence: str, islands: list[_Island], reached: dict[int, set[str]], rules: Rules) -> None:
+    """What is denied suggests nothing ("no Q waves to suggest infarction"): the next statement is denied as well."""
+    for index, (one, two) in enumerate(pairwise(islands)):
+        gap = sentence[one.end:two.start]
+        if "absent" in reached.get(index, ()) and len(gap.split()) <= _NEAR + _APPOSED and \
+                rules.cues["passing"].search(gap) and "," not in gap:
+            reached[index + 1] = reached.get(index + 1, set()) - {"possible"} | {"absent"}
+
+
+def _alternatives(sentence: str, islands: list[_Island], links: list[str], rules: Rules) -> None:
     """Of two that are given as alternatives neither is more than possible."""
+    for island in islands:
+        if len(island.codes) > 1 and rules.cues["or"].search(sentence[island.start:island.end]):
+            for place in island.places:
+                place.status = "possible" if place.status == "present" else place.status
     for index, link in enumerate(links):
         one, two = islands[index], islands[index + 1]
         if link == "or" and not one.codes & two.codes:
@@ -158,7 +173,8 @@ def _listed(index: int, kind: str, islands: list[_Island], links: list[str]) -> 
         link = links[index if step == 1 else index - 1]
         together = islands[index].families & islands[index + step].families
         denied = kind == "absent before" and link in ("and", "one word")
-        if link == "or" or denied or (link == "and" and together):
+        past = kind == "past before" and link == "and" and _RHYTHM not in islands[index + step].codes
+        if link == "or" or denied or past or (link == "and" and together):
             found += [*commas, index + step]
             commas = []
         elif link == ",":

@@ -15,7 +15,7 @@ _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "a", "ß": "
                           "\u2019": "'", "\u2264": "<", "\u2265": ">"})
 _HYPHENS = re.compile(r"[-\u2010-\u2015\u2212_]+")
 _IN_WORD = re.compile(r"(?<=\w)\((\w{1,3})\)")
-_ASKED = re.compile(r"(?P<after>(?<=[\w)])(?: ?\(\?\)|\?)|\?(?=\s*(?:[.,;)]|$)))|\?")
+_ASKED = re.compile(r"(?P<after>(?<=[\w)])(?: ?\(\?\)|\?)|\?(?=\s*(?:[.,;)]|$)))|\(\?\)|\?")
 _DEGREE = re.compile(r"(?<=[\dIiVv])\s*[°º](?:ig\w*)?")
 _ORDINAL = re.compile(r"\b([123]|i{1,3})\s*\.\s*(?=grad|degree|(?:oder|und|bis|or|and|/) ?(?:[123]|i{1,3})\b)")
 # Codes that a reviewer left below the report of a PTB-XL record are not words of the report.
