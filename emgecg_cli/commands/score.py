@@ -41,6 +41,14 @@ SectionOpt = Annotated[str, typer.Option("--section", metavar="all|findings|impr
                                          autocompletion=words("all", "findings", "impression"),
                                          help="What of a report is scored; all: the whole and each section.")]
 ResamplesOpt = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Bootstrap draws of the intervals.")]
+EncoderOpt = Annotated[Path | None, typer.Option(
+    "--baseline-encoder", metavar="RUN|ENCODER", show_default=False,
+    help="A run of train or pretrain, by whose encoder each record's nearest train recording is found: its report is "
+         "one more baseline.")]
+TrainStoreOpt = Annotated[Path | None, typer.Option(
+    "--train-store", metavar="STORE", show_default=False,
+    help="The store the run was trained on, where that is of another data set; its train reports make baselines too. "
+         "Else what the run names.")]
 ProfileOpt = Annotated[str | None, typer.Option(
     "--profile", metavar="NAME", autocompletion=words("standard", *PROFILES, *COMPAT), show_default=False,
     help=f"The metrics: standard (all that can be computed), {', '.join(PROFILES)}, or another system's arithmetic "
@@ -84,7 +92,7 @@ def _takes_metric_settings(command: Command) -> Command:
 @_takes_metric_settings
 def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt = None, common: CommonOpt = False,
           metric: MetricsOpt = None, profile: ProfileOpt = None, compat: CompatOpt = None, store: StoreOpt = None,
-          foreign: ForeignOpt = False,
+          train_store: TrainStoreOpt = None, baseline_encoder: EncoderOpt = None, foreign: ForeignOpt = False,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
           randomisations: RandomisationsOpt = ScoreDefaults.randomisations,
@@ -121,8 +129,10 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
     files = [sys.stdin if source == "-" else Path(source) for source in sources]
     likely = _only_store() if piped and store is None else None
     with console.progress("score", unit="metrics") as progress:
+        encode = _encoder(baseline_encoder, progress)
         scores = score_file(files[0] if len(files) == 1 and not name else dict(zip(names, files, strict=True)), target,
                             store_path=store, likely_store=likely, foreign=foreign, page=page, progress=progress,
+                            train_store=train_store, encode=encode,
                             fields=parse_fields(field or []), common=common, randomisations=randomisations,
                             examples=ScoreDefaults.examples if examples is None else examples,
                             metrics=metric, settings=settings, seed=seed, resamples=resamples, language=language,
@@ -133,6 +143,15 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")
+
+
+def _encoder(folder: Path | None, progress: Callable[..., None]) -> Any:
+    """What finds the nearest train recording, if it was asked for."""
+    if folder is None:
+        return None
+    from emgecg_cli.core.studies.encoder_features import open_recording_encoder
+
+    return open_recording_encoder(folder, progress)
 
 
 def _format(given: str | None, as_json: bool) -> str:

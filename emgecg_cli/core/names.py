@@ -183,6 +183,14 @@ PROFILES = {
     "clinical": ("findings", "labels", "facts", "statements"),
 }
 
+# name -> evaluation.baselines.Baseline, in the order of the columns
+BASELINES = {
+    "most-frequent": _CORE + "evaluation.baselines.most_frequent:BASELINE",
+    "random": _CORE + "evaluation.baselines.random_report:BASELINE",
+    "nearest": _CORE + "evaluation.baselines.nearest:BASELINE",
+    "empty": _CORE + "evaluation.baselines.empty:BASELINE",
+    "template": _CORE + "evaluation.baselines.template:BASELINE",
+}
 # name -> metrics.judged.criteria.Criteria
 JUDGE_CRITERIA = {
     "meit": _CORE + "metrics.judged.meit:CRITERIA",
@@ -221,6 +229,7 @@ _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "fusion": FUSIONS,
     "perturbation": PERTURBATIONS,
     "metric": METRICS,
+    "baseline": BASELINES,
     "judge criteria": JUDGE_CRITERIA,
 }
 

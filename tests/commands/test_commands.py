@@ -148,7 +148,8 @@ def test_400_real_records_from_the_disk_to_a_score_table(typed: Typed, shared_da
     assert len(reports) == len(store.indices("test")) and len(set(reports)) > 1
     scores = json.loads(typed("score --resamples 20 --json")[0])
     assert [system["name"] for system in scores["systems"]] == [
-        "model", "baseline: most frequent train report", "baseline: random train report"]
+        "model", "baseline: most frequent train report", "baseline: random train report", "baseline: empty report",
+        "upper reference: true labels by template"]
 
 
 @pytest.fixture

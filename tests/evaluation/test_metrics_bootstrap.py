@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from emgecg_cli.core.artifacts import PredictionRow
-from emgecg_cli.core.evaluation.baselines import baseline_predictions, most_frequent, random_report
+from emgecg_cli.core.evaluation.baselines import TrainReports, write_baselines
+from emgecg_cli.core.evaluation.baselines.most_frequent import most_frequent
+from emgecg_cli.core.evaluation.baselines.random_report import random_report
 from emgecg_cli.core.evaluation.bootstrap import cluster_sums, percentile_interval, resample_all, resample_sums
 
 
@@ -90,8 +92,9 @@ def test_the_commonest_report_and_ties() -> None:
 def test_a_random_report_depends_on_seed_and_record_alone() -> None:
     reports = [f"report {number}" for number in range(50)]
     rows = [PredictionRow(str(number), "", "r") for number in range(400)]
-    drawn = baseline_predictions(rows, reports, 0)["baseline: random train report"]
-    assert drawn[7:9] == baseline_predictions(rows[7:9], reports, 0)["baseline: random train report"]
+    title = "baseline: random train report"
+    drawn = write_baselines(rows, [TrainReports(reports)], 0).texts[title]
+    assert drawn[7:9] == write_baselines(rows[7:9], [TrainReports(reports)], 0).texts[title]
     assert drawn != [random_report(reports, row.record_id, 1) for row in rows]
     assert len(set(drawn)) > 45
     # Frozen: another draw would change every published baseline.

@@ -13,15 +13,18 @@ from score_rows import ROWS, TEXT, TRAIN, VALUES, has_note
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.evaluation.baselines import MOST_FREQUENT, RANDOM
 from emgecg_cli.core.evaluation.score import MODEL, score_predictions, write_scores
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.metrics.text.bleu import Bleu
 
+MOST_FREQUENT, RANDOM = "baseline: most frequent train report", "baseline: random train report"
+EMPTY, TEMPLATE = "baseline: empty report", "upper reference: true labels by template"
+SYSTEMS = [MODEL, MOST_FREQUENT, RANDOM, EMPTY, TEMPLATE]
 
-def test_three_systems_with_the_same_values_in_order() -> None:
+
+def test_every_system_has_the_same_values_in_order() -> None:
     scores = score_predictions(ROWS, metrics=TEXT, train_reports=TRAIN, resamples=50)
-    assert [system.name for system in scores.systems] == [MODEL, MOST_FREQUENT, RANDOM]
+    assert [system.name for system in scores.systems] == SYSTEMS
     for system in scores.systems:
         assert [value.name for value in system.values] == VALUES
         assert all(value.n == 4 and value.signature and value.reason is None for value in system.values)
@@ -103,7 +106,7 @@ def test_one_record_has_no_interval() -> None:
 def test_without_train_reports_a_note_says_how_to_get_baselines() -> None:
     for train in (None, [], ["  "]):
         scores = score_predictions(ROWS, metrics=["bleu", "cider"], train_reports=train, resamples=5)
-        assert [system.name for system in scores.systems] == [MODEL]
+        assert [system.name for system in scores.systems] == [MODEL, EMPTY, TEMPLATE]
         assert has_note(scores, "no baselines", "--store")
         assert "df:refs" in scores.value("CIDEr-D").signature
     with_train = score_predictions(ROWS, metrics=["cider"], train_reports=TRAIN, resamples=5)
@@ -188,11 +191,11 @@ def test_what_is_written_is_the_same_every_time_and_can_be_read(tmp_path: Path) 
         written.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
     assert len(written[0]) == 2 and written[0] == written[1]
     values = json.loads((tmp_path / "a" / "scores.json").read_text(encoding="utf-8"))
-    assert [system["name"] for system in values["systems"]] == [MODEL, MOST_FREQUENT, RANDOM]
+    assert [system["name"] for system in values["systems"]] == SYSTEMS
     assert set(values["systems"][0]["values"][0]) == {"name", "value", "ci_low", "ci_high", "signature", "n", "reason",
                                                          "lower_is_better"}
     manifest = read_manifest(tmp_path / "a" / "scores.json", "scores")
-    assert manifest.counts == {"records": 4, "train_reports": 3, "systems": 3, "empty_predictions": 1}
+    assert manifest.counts == {"records": 4, "train_reports": 3, "systems": 5, "empty_predictions": 1}
     assert manifest.inputs == inputs
     with pytest.raises(MedReportError, match=r"\.json"):
         write_scores(tmp_path / "scores.txt", scores, inputs={}, arguments={})

@@ -98,7 +98,7 @@ def _languages(rows: Sequence[PredictionRow]) -> list[str]:
     wrong: Counter[tuple[str, str]] = Counter()
     for row in rows:
         if script_of(row.prediction) == LATIN == script_of(row.reference):
-            written, true = likely_language(row.prediction), likely_language(row.reference)
+            written, true = likely_language(row.prediction), likely_language(row.reference or "")
             if UNDETERMINED not in (written, true) and written != true:
                 wrong[written, true] += 1
     return [f"{count} of {len(rows)} predictions look {language_name(written)}, their references {language_name(true)}"

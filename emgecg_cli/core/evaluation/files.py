@@ -19,6 +19,7 @@ from emgecg_cli.core.evaluation.score import MODEL, Scores, score_rows, write_sc
 from emgecg_cli.core.evaluation.statistics import statistics_path
 from emgecg_cli.core.evaluation.store_check import check_against_store, name_of
 from emgecg_cli.core.evaluation.systems import Aligned, aligned, said_by
+from emgecg_cli.core.evaluation.train_side import Encode, train_side, trained_on
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.manifest import (
     ENDPOINT,
@@ -39,7 +40,8 @@ Source = Path | IO[str]
 def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, store_path: Path | None = None,
                likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 6,
                metrics: Sequence[str] | None = None, fields: Mapping[str, str] | None = None, common: bool = False,
-               judge: Panel | None = None, progress: Callable[..., None] | None = None, **settings: Any) -> Scores:
+               judge: Panel | None = None, progress: Callable[..., None] | None = None,
+               encode: Encode | None = None, train_store: Path | None = None, **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
     Several systems are a mapping, name -> file or stream; they must be of the same records, or with `common` those are
@@ -47,9 +49,11 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     the drawings and what is true of the records, is the one the predictions name unless `store_path` gives another;
     `likely_store` is used for a stream, which names none, if it holds the same records. `foreign` says that the files
     are somebody else's: their records and references may be others than the store's; `fields` which of their fields is
-    which of ours (`predictions.parse_fields`). A `judge` is asked as well, closed at the end, and
-    what its answers took stands in the manifest. `settings` are those of `score_rows`. Raises MedReportError for
-    unreadable predictions, for such as are not of the store, and for a page without a store.
+    which of ours (`predictions.parse_fields`). A `judge` is asked as well, closed at the end, and what its answers took
+    stands in the manifest. Baselines are made of the store's train reports, and where the run was trained on another
+    data set, of those of `train_store` or of the store that it names; `encode` gives the features by which the nearest
+    recording is found. `settings` are those of `score_rows`. Raises MedReportError for unreadable predictions, for such
+    as are not of the store, and for a page without a store.
     """
     _check_targets(out, page)
     sources = dict(predictions) if isinstance(predictions, Mapping) else {MODEL: predictions}
@@ -63,15 +67,20 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     if foreign and store is None:
         raise MedReportError("--foreign has no effect: there is no store to hold the predictions against",
                              "add --store STORE, or leave --foreign out")
+    if store is None and (train_store or encode):
+        raise MedReportError("there is no store, whose records are needed for these baselines", "add --store STORE")
     if common and len(read) < 2:
         raise MedReportError("--common has no effect on one predictions file", "give several, or leave it out")
     same = aligned({name: one.rows for name, one in read.items()}, common) if len(read) > 1 else \
         Aligned({name: one.rows for name, one in read.items()}, [])
     if judge:
         judge.progress = progress
+    source = train_store or next((there for one in read.values() if one.file and (there := trained_on(one.file))), None)
+    side = train_side(next(iter(same.rows.values())), store, source, encode) if store else None
     with judge or nullcontext():
         scored = score_rows(same.rows, metrics=metrics, train_reports=store.reports("train") if store else None,
-                            evidence=Evidence(store) if store else None, judge=judge, progress=progress, **settings)
+                            baselines=side, evidence=Evidence(store) if store else None, judge=judge,
+                            progress=progress, **settings)
     shown = {name: open_store(one.made_from) if one.made_from else store for name, one in read.items()}
     about = joined_about({name: about_of(same.rows[name], predictions=one.file, manifest=one.predictions.manifest,
                                          store=store, shown=shown[name]) for name, one in read.items()})
@@ -80,9 +89,10 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     for metric in scored.keeping:
         metric.keep()
     if out:
-        arguments = {"metrics": metrics, **({"foreign": True} if foreign else {}), **({"common": True} if common else
-                     {}), **({"fields": dict(fields)} if fields else {}),
-                     **({"judges": judge.asked()} if judge else {}), **_jsonable(settings)}
+        told = {"foreign": foreign, "common": common, "fields": dict(fields or {}), "judges": judge and judge.asked(),
+                "baseline_encoder": encode and str(encode), "train_store": train_store and train_store.as_posix()}
+        arguments = {"metrics": metrics, **{name: value for name, value in told.items() if value},
+                     **_jsonable(settings)}
         write_scores(out, scores, inputs=_inputs(read, store, out), arguments=arguments, statistics=scored.statistics,
                      details={ENDPOINT: took} if judge and (took := judge.took()) else {})
     drawn = next(iter(shown.values()))

@@ -20,14 +20,15 @@ from emgecg_cli.core.evaluation.audit import (
     summarise,
     text_notes,
 )
-from emgecg_cli.core.evaluation.baselines import baseline_predictions
+from emgecg_cli.core.evaluation.baselines import TrainReports, write_baselines
 from emgecg_cli.core.evaluation.caveats import caveats_of
 from emgecg_cli.core.evaluation.comparison import Comparison, compare, comparison_notes
 from emgecg_cli.core.evaluation.compute import Computed, Value, ValueTable, clusters_of, compute
-from emgecg_cli.core.evaluation.slices import groups_of, per_language, section_notes
+from emgecg_cli.core.evaluation.slices import groups_of, section_notes
 from emgecg_cli.core.evaluation.statistics import statistics_frame, statistics_path, write_statistics
 from emgecg_cli.core.evaluation.systems import said_by
 from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, metrics_asked, tasks_of
+from emgecg_cli.core.evaluation.train_side import TrainSide
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
@@ -103,21 +104,23 @@ def score_predictions(rows: Sequence[PredictionRow], **settings: Any) -> Scores:
 def score_rows(
     rows: Sequence[PredictionRow] | Mapping[str, Sequence[PredictionRow]], *, metrics: Sequence[str] | None = None,
     profile: str = "standard", compat: Sequence[str] = (),
-    train_reports: Sequence[str | None] | None = None, settings: Mapping[str, Mapping[str, Any]] | None = None,
+    train_reports: Sequence[str | None] | None = None, baselines: TrainSide | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
     evidence: Evidence | None = None, seed: int = 0, resamples: int = 1000, randomisations: int = 10_000,
     language: str | None = None, segmentation: str | None = None, section: str = "all",
     judge: Panel | None = None, progress: Callable[..., None] | None = None,
 ) -> Scored:
-    """Score predictions against their references, and two baselines made of train reports against the same references.
+    """Score predictions against their references, and reports written without a model against the same references.
 
     Several systems are a mapping, name -> rows, of the same records in the same order; the others are then compared
     with the first by paired tests, of so many `randomisations`. Texts are compared after `scripts.same_letters` and
     nothing else: what the model wrote is what is scored. `metrics` are names of `names.METRICS`, None for those of
     the `profile`, with those that ask a `judge` only where there is one; `compat` names other systems' arithmetic
-    beside them; `settings` are theirs, by name. `train_reports` serve metrics as well that weigh words; `evidence` is
-    what is true of the records; `language` overrides that of every row. Languages without blanks between words need a
-    `segmentation`, "char", or "jieba" for Chinese, and are scored apart from each other and from all others. Reports
-    with findings and impression are scored whole and by section, or on the `section` asked for alone. Intervals are
+    beside them; `settings` are theirs, by name. `train_reports` serve metrics that weigh words, and baselines where
+    `baselines` say no more of these; `evidence` is what is true of the records; `language` overrides that of every
+    row. Languages without blanks between words need a `segmentation`, "char", or "jieba" for Chinese, and are scored
+    apart from each other and from all others. Reports with findings and impression are scored whole and by section, or
+    on the `section` asked for alone. Intervals are
     percentile bootstrap, by patient where rows have a `subject_id`. Raises MedReportError for no rows, a record given
     twice, an empty reference, a language without blanks that has no segmentation or is called another one, an unknown
     metric, or when no metric can be computed.
@@ -134,8 +137,9 @@ def score_rows(
     if asked.comparing("tokens"):
         check_tokens(checked, segmentation)
     hypotheses = {name: [row.prediction for row in own] for name, own in systems.items()}
-    if reports:
-        hypotheses |= per_language(checked, reports, lambda own, same: baseline_predictions(own, same, seed))
+    side = baselines or TrainSide([TrainReports(reports)])
+    written = write_baselines(checked, side.trains, seed, side.features)
+    hypotheses |= written.texts
     tasks = tasks_of(systems, hypotheses, asked)
     computed = compute(tasks, checked, resamples, seed, progress)
     scores = _scores(systems, hypotheses, computed, seed, resamples)
@@ -146,8 +150,11 @@ def score_rows(
         compared = compare(computed, list(systems), clusters_of(checked)[0], randomisations, seed)
         scores = replace(scores, comparison=compared)
         notes += comparison_notes(compared, scores.clustered_by)
-    if not reports:
-        notes.append("no baselines: there are no train reports (--store STORE takes those of its train split)")
+    notes += written.notes
+    if side.transfer_from:
+        notes.append(f"the run was trained on {side.transfer_from}: its train reports make baselines too")
+    if not any(train.reports for train in side.trains):
+        notes.append("no baselines of train reports: there are none (--store STORE takes those of its train split)")
     return Scored(replace(scores, n_train_reports=len(reports), notes=notes),
                   statistics_frame(checked, computed.blocks),
                   [metric for task in tasks if task.slice.section == "all" for metric in task.computable()

@@ -6,7 +6,7 @@ and impression are scored whole, and each section against its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,25 +89,6 @@ def token_slices(rows: Sequence[PredictionRow], section: str) -> list[Slice]:
                 label = ", ".join([*language, *([] if part == "all" else [part])])
                 slices.append(Slice(label, chosen, part, group))
     return slices
-
-
-def per_language(rows: Sequence[PredictionRow], reports: Sequence[str],
-                 write: Callable[[Sequence[PredictionRow], Sequence[str]], dict[str, list[str]]]
-                 ) -> dict[str, list[str]]:
-    """What `write` gives for the rows of each language group and the reports of the same language, in row order.
-
-    Where no report is in the language of the rows, all of them serve.
-    """
-    texts: dict[str, list[str]] = {}
-    groups = groups_of(rows)
-    for group in sorted(set(groups)):
-        index = [i for i, its in enumerate(groups) if its == group]
-        same = [report for report in reports if fits_group(report, group)] or reports
-        for name, written in write([rows[i] for i in index], same).items():
-            column = texts.setdefault(name, [""] * len(rows))
-            for i, text in zip(index, written, strict=True):
-                column[i] = text
-    return texts
 
 
 def section_notes(rows: Sequence[PredictionRow], section: str) -> list[str]:

@@ -11,6 +11,7 @@ from emgecg_cli.core.reports.scripts import LANGUAGE_OF, LATIN, same_letters, sc
 UNDETERMINED = "und"
 
 _DIGIT = re.compile(r"\d")
+_ASCII_WORD = re.compile("[a-z]+")
 # Words that tell the three apart in ECG reports; what German and English share (normal, abnormal, block) is left out.
 _WORDS = {language: frozenset(words.split()) for language, words in {
     "de": """
@@ -79,30 +80,39 @@ def detect_language(text: str) -> str:
     In Latin script typical words decide. German and Swedish reports borrow English words (block, low voltage), so that
     a tie with English goes to them.
     """
-    text = same_letters(text)
-    if (script := script_of(text)) not in (LATIN, None):
-        return LANGUAGE_OF.get(str(script), UNDETERMINED)
-    return _leading(_votes(_words(text), _TELLING))
+    return _guesses(text)[0]
 
 
-@lru_cache(maxsize=1 << 16)
 def likely_language(text: str) -> str:
     """`detect_language`, and French, Spanish, Italian, Portuguese or Dutch where two words or more tell of one of them
     and fewer of any other language; for comparing two texts, not for naming the language of a report for good."""
+    return _guesses(text)[1]
+
+
+@lru_cache(maxsize=1 << 19)  # of every different text of a large set, which is asked for by several
+def _guesses(text: str) -> tuple[str, str]:
+    """The language as `detect_language` and as `likely_language` give it."""
     text = same_letters(text)
-    if script_of(text) != LATIN:
-        return detect_language(text)
+    script = script_of(text)
+    if script not in (LATIN, None):
+        own = LANGUAGE_OF.get(str(script), UNDETERMINED)
+        return own, own
     words = _words(text)
-    telling, more = _votes(words, _TELLING), _votes(words, _MORE).most_common(2)
+    telling = _votes(words, _TELLING)
+    detected = _leading(telling)
+    more = _votes(words, _MORE).most_common(2) if script == LATIN and not _MORE.keys().isdisjoint(words) else []
     if more and more[0][1] > max(1, *telling.values(), *(n for _, n in more[1:])):
-        return more[0][0]
-    return _leading(telling)
+        return detected, more[0][0]
+    return detected, detected
 
 
 def _words(text: str) -> list[str]:
     """Words in lower case, without the digits in and around them."""
+    text = text.lower()
+    if text.isascii():
+        return _ASCII_WORD.findall(text)
     words: list[str] = []
-    for run in word().findall(text.lower()):
+    for run in word().findall(text):
         if run.isalpha():
             words.append(run)
         else:
@@ -113,8 +123,8 @@ def _words(text: str) -> list[str]:
 def _votes(words: list[str], telling: dict[str, tuple[str, ...]]) -> Counter[str]:
     """How many of the words tell of each language."""
     votes: dict[str, int] = {}
-    for one in words:
-        for language in telling.get(one, ()):
+    for one in filter(telling.__contains__, words):
+        for language in telling[one]:
             votes[language] = votes.get(language, 0) + 1
     return Counter(votes)
 

@@ -31,12 +31,11 @@ class Reader:
     language of its row."""
 
     def __init__(self) -> None:
-        self._labels: dict[tuple[str, str], tuple[dict[str, Status], str]] = {}
         self._rows: dict[tuple[str, str], np.ndarray] = {}
 
     def labels(self, text: str, language: str) -> dict[str, Status]:
         """Code -> status; empty where nothing is stated, or the language has no rules."""
-        return self._read(text, language)[0]
+        return read(text, language)[0]
 
     def matrix(self, texts: Sequence[str], languages: Sequence[str]) -> np.ndarray:
         """The strength of every statement and superclass in each text, int8 (n, 76)."""
@@ -51,21 +50,19 @@ class Reader:
         known: dict[tuple[str, str, str | None], np.ndarray] = {}
         keys = [(text, row.language or "", row.dataset) for text, row in zip(texts, rows, strict=True)]
         for text, language, dataset in dict.fromkeys(keys):
-            said, own = self._read(text, language)
+            said, own = read(text, language)
             coding = names.resolve("coding", dataset) if dataset in names.CODINGS else None
             known[text, language, dataset] = _flags(coding(said, own, text) if coding else codes(said))
         return np.stack([known[key] for key in keys])
 
-    def _read(self, text: str, language: str) -> tuple[dict[str, Status], str]:
-        key = (text, language)
-        if key not in self._labels:
-            own = detect_language(text)
-            own = language if own == UNDETERMINED and language in LANGUAGES else own
-            if own in LANGUAGES:
-                self._labels[key] = label(text, own), own
-            else:
-                self._labels[key] = label_all([text])[0] or {}, own
-        return self._labels[key]
+
+@lru_cache(maxsize=1 << 19)  # of every different text of a large set, which several ask for
+def read(text: str, language: str) -> tuple[dict[str, Status], str]:
+    """Code -> status of a text, not to be changed, and the language it was read in, which is that of its row where its
+    words do not tell."""
+    own = detect_language(text)
+    own = language if own == UNDETERMINED and language in LANGUAGES else own
+    return (label(text, own) if own in LANGUAGES else label_all([text])[0] or {}), own
 
 
 def truth_of(rows: Sequence[PredictionRow]) -> tuple[np.ndarray, np.ndarray] | None:
