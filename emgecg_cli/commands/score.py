@@ -22,9 +22,9 @@ from emgecg_cli.commands.endpoint_options import (
 )
 from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
+from emgecg_cli.core.config.profiles import COMPAT, PROFILES, SCORE_FORMATS
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.names import COMPAT, METRIC_SETTINGS, PROFILES
-from emgecg_cli.core.names import SCORE_FORMATS as FORMATS
+from emgecg_cli.core.names import METRIC_SETTINGS
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="The store predictions are held against, whose train reports make "
@@ -66,7 +66,7 @@ CommonOpt = Annotated[bool, typer.Option("--common", help="Several systems are s
 RandomisationsOpt = Annotated[int, typer.Option("--randomisations", min=100, max=1_000_000,
                                                 help="Random swaps of the paired test between systems.")]
 FormatOpt = Annotated[str | None, typer.Option(
-    "--format", metavar="|".join(FORMATS), show_default=False, autocompletion=words(*FORMATS),
+    "--format", metavar="|".join(SCORE_FORMATS), show_default=False, autocompletion=words(*SCORE_FORMATS),
     help="What is printed on stdout. [table]")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
                                               help="Also write a page with a few ECGs and their reports.")]
@@ -156,8 +156,8 @@ def _encoder(folder: Path | None, progress: Callable[..., None]) -> Any:
 
 def _format(given: str | None, as_json: bool) -> str:
     """What to print, of --format and --json."""
-    if given and given not in FORMATS:
-        raise MedReportError(f"no format '{given}'", f"--format takes {', '.join(FORMATS)}")
+    if given and given not in SCORE_FORMATS:
+        raise MedReportError(f"no format '{given}'", f"--format takes {', '.join(SCORE_FORMATS)}")
     if as_json and given not in (None, "json"):
         raise MedReportError(f"--json and --format {given} are both given", "leave one of them out")
     return "json" if as_json else given or "table"

@@ -171,18 +171,6 @@ METRICS = {
     "reference-loss": _CORE + "metrics.reference_loss:ReferenceLoss",
     "judge": _CORE + "metrics.judged.judge:Judged",
 }
-# other systems' arithmetic -> the metrics that have it, which are computed only where they are asked for
-COMPAT = {
-    "meit": ("meit", "meit-exact"),
-    "ecgbench": ("ecgbench",),
-    "heartllm": ("heartllm",),
-}
-# name of a set of metrics -> which; "standard" has all but those of COMPAT
-PROFILES = {
-    "text": ("bleu", "meteor", "rouge", "cider", "bertscore"),
-    "clinical": ("findings", "labels", "facts", "statements"),
-}
-
 # name -> evaluation.baselines.Baseline, in the order of the columns
 BASELINES = {
     "most-frequent": _CORE + "evaluation.baselines.most_frequent:BASELINE",
@@ -195,6 +183,7 @@ BASELINES = {
 JUDGE_CRITERIA = {
     "meit": _CORE + "metrics.judged.meit:CRITERIA",
 }
+
 # metric -> its settings by name
 METRIC_SETTINGS = {
     "cider": {
@@ -212,9 +201,6 @@ METRIC_SETTINGS = {
         "records": MetricSetting(int, "N", "Records --judge scores, drawn by their ids; all if not given."),
     },
 }
-
-# what `score` prints
-SCORE_FORMATS = ("table", "json", "csv", "markdown", "latex")
 
 _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "dataset": DATASETS,
@@ -237,25 +223,6 @@ _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
 def choices(kind: str) -> list[str]:
     """The known names of a kind, in the order of the table."""
     return list(_TABLES[kind])
-
-
-def metrics_of(profile: str) -> list[str]:
-    """The metrics of a profile: "standard", or one of PROFILES or COMPAT; raises MedReportError for another."""
-    special = {name for own in COMPAT.values() for name in own}
-    known = {"standard": tuple(name for name in METRICS if name not in special), **PROFILES, **COMPAT}
-    if profile not in known:
-        raise unknown_name("profile", profile, known)
-    return list(known[profile])
-
-
-def compat_of(compat: Iterable[str]) -> list[str]:
-    """The metrics of other systems' arithmetic, by the names of the systems; raises MedReportError for another."""
-    found: list[str] = []
-    for name in compat:
-        if name not in COMPAT:
-            raise unknown_name("compat", name, COMPAT)
-        found += COMPAT[name]
-    return found
 
 
 def check(kind: str, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pipeline import make_store
 
 from emgecg_cli.commands.app import run
@@ -19,7 +20,9 @@ from emgecg_cli.core.evaluation.baselines.nearest import nearest
 from emgecg_cli.core.evaluation.files import score_file
 from emgecg_cli.core.evaluation.train_side import train_side
 from emgecg_cli.core.manifest import Manifest, write_manifest
+from emgecg_cli.core.models.run_files import load_run
 from emgecg_cli.core.store import Store, open_store
+from emgecg_cli.core.studies.encoder_features import open_recording_encoder
 
 FAST: dict[str, Any] = {"metrics": ["rouge"], "resamples": 0}
 NEAREST, TEMPLATE = "baseline: report of the nearest train recording", "upper reference: true labels by template"
@@ -125,3 +128,14 @@ def test_the_encoder_of_a_pretrain_finds_neighbours_from_the_command_line(
     assert json.loads((tmp_path / "s.json.manifest.json").read_text())["arguments"]["baseline_encoder"]
     assert run([*line, str(store.path)]) == 2
     assert "holds store, no encoder" in capsys.readouterr().err
+
+
+def test_the_encoder_of_a_run_is_read_without_its_backbone(short_run: Path, inputs: tuple[Path, Path]) -> None:
+    found, store = open_recording_encoder(short_run), open_store(inputs[0])
+    model, _, _ = load_run(short_run, torch.device("cpu"))
+    tower = model.towers["ecg"]
+    with torch.inference_mode():
+        raw = torch.from_numpy(np.stack([store.signal(i) for i in range(3)]))
+        expected = tower.encoder(tower.preprocessing(raw), 1).mean(1).numpy()
+    np.testing.assert_allclose(found(store, [0, 1, 2]), expected, rtol=1e-5, atol=1e-6)
+    assert str(found) == short_run.as_posix()

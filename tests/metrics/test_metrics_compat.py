@@ -12,8 +12,8 @@ from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu, sentence_b
 from score_rows import has_note
 
 from emgecg_cli.commands.app import run
-from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import write_rows
+from emgecg_cli.core.config import profiles
 from emgecg_cli.core.evaluation.score import score_predictions
 from emgecg_cli.core.metrics.compat.ecgbench import EcgBench
 from emgecg_cli.core.metrics.compat.heartllm import HeartLLM
@@ -90,7 +90,7 @@ def test_empty_predictions_are_left_out_by_one_and_count_in_the_other() -> None:
     assert values(EcgBench(), pairs) == values(EcgBench(), FIXTURE)
     assert values(HeartLLM(), pairs)["heartllm-ROUGE-L"] == pytest.approx(
         values(HeartLLM(), FIXTURE)["heartllm-ROUGE-L"] * 2 / 3)
-    scores = score_predictions(rows_of(pairs), metrics=names.metrics_of("ecgbench"), resamples=0)
+    scores = score_predictions(rows_of(pairs), metrics=profiles.metrics_of("ecgbench"), resamples=0)
     assert has_note(scores, "ecgbench: 1 of 3 predictions are empty and left out of its values")
 
 
@@ -113,7 +113,7 @@ def test_they_are_asked_for_by_name_and_have_no_interval_where_the_order_decides
     assert run([*line, "--profile", "heartllm"]) == 0
     assert all(one["name"].startswith("heartllm-") for one in
                json.loads(capsys.readouterr().out)["systems"][0]["values"])
-    assert not {"meit", "meit-exact", "ecgbench", "heartllm"} & {*names.metrics_of("standard")}
+    assert not {"meit", "meit-exact", "ecgbench", "heartllm"} & {*profiles.metrics_of("standard")}
     for words, says in ((["--compat", "meet"], "no compat 'meet'; did you mean 'meit'"),
                         (["--profile", "standart"], "did you mean 'standard'"),
                         (["--profile", "text", "--metric", "bleu"], "--metric and --profile are both given")):

@@ -8,6 +8,7 @@ from typing import Any
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.config import profiles
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.slices import Slice, token_slices, whole_slice
 from emgecg_cli.core.evidence import Evidence
@@ -62,7 +63,7 @@ def metrics_asked(metrics: Sequence[str] | None, profile: str, compat: Sequence[
     for name in metrics or ():
         names.check("metric", name)
     judged = [name for name in names.choices("metric") if names.resolve("metric", name).declared.judged]
-    chosen = [name for name in names.metrics_of(profile) if judge is not None or name not in judged] \
+    chosen = [name for name in profiles.metrics_of(profile) if judge is not None or name not in judged] \
         if metrics is None else metrics
     if judge is None:
         idle = [f"--{name}-{key}" for name in judged for key, value in settings.get(name, {}).items()
@@ -71,7 +72,7 @@ def metrics_asked(metrics: Sequence[str] | None, profile: str, compat: Sequence[
             raise MedReportError(f"{idle[0]} has no effect without a judge", "add --judge MODEL --base-url URL")
     elif not {*chosen} & {*judged}:
         raise MedReportError("a judge has no effect on the metrics asked for", f"add --metric {judged[0]}")
-    return list(dict.fromkeys([*chosen, *names.compat_of(compat)]))
+    return list(dict.fromkeys([*chosen, *profiles.compat_of(compat)]))
 
 
 def headlines() -> dict[str, str]:

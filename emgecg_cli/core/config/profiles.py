@@ -1,0 +1,42 @@
+"""Which metrics `score` computes by what names, and what it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from emgecg_cli.core.names import METRICS, unknown_name
+
+# what `score` prints
+SCORE_FORMATS = ("table", "json", "csv", "markdown", "latex")
+
+# other systems' arithmetic -> the metrics that have it, which are computed only where they are asked for
+COMPAT = {
+    "meit": ("meit", "meit-exact"),
+    "ecgbench": ("ecgbench",),
+    "heartllm": ("heartllm",),
+}
+# name of a set of metrics -> which; "standard" has all but those of COMPAT
+PROFILES = {
+    "text": ("bleu", "meteor", "rouge", "cider", "bertscore"),
+    "clinical": ("findings", "labels", "facts", "statements"),
+}
+
+
+
+def metrics_of(profile: str) -> list[str]:
+    """The metrics of a profile: "standard", or one of PROFILES or COMPAT; raises MedReportError for another."""
+    special = {name for own in COMPAT.values() for name in own}
+    known = {"standard": tuple(name for name in METRICS if name not in special), **PROFILES, **COMPAT}
+    if profile not in known:
+        raise unknown_name("profile", profile, known)
+    return list(known[profile])
+
+
+def compat_of(compat: Iterable[str]) -> list[str]:
+    """The metrics of other systems' arithmetic, by the names of the systems; raises MedReportError for another."""
+    found: list[str] = []
+    for name in compat:
+        if name not in COMPAT:
+            raise unknown_name("compat", name, COMPAT)
+        found += COMPAT[name]
+    return found
