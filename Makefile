@@ -42,6 +42,7 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_start.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loss_memory.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pretrained_reading.py --only recipe
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/certify_rule.py
 
 .venv/ready: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'

@@ -19,6 +19,7 @@ from typer.completion import completion_init
 from emgecg_cli import __version__
 from emgecg_cli.commands import console
 from emgecg_cli.commands.build_instructions import build_instructions
+from emgecg_cli.commands.certify import certify
 from emgecg_cli.commands.completion import COMPLETE_VARIABLE, completion
 from emgecg_cli.commands.demo import demo
 from emgecg_cli.commands.doctor import doctor
@@ -30,6 +31,7 @@ from emgecg_cli.commands.perturb import perturb
 from emgecg_cli.commands.prepare import prepare
 from emgecg_cli.commands.pretrain import pretrain
 from emgecg_cli.commands.references import references
+from emgecg_cli.commands.robustness import robustness
 from emgecg_cli.commands.score import score
 from emgecg_cli.commands.train import train
 from emgecg_cli.commands.verify import verify
@@ -45,7 +47,7 @@ app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enab
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
-for function in (view, leaks, verify, references, doctor, demo, completion):
+for function in (certify, robustness, view, leaks, verify, references, doctor, demo, completion):
     app.command(rich_help_panel=AROUND)(function)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,11 +31,16 @@ ProportionOpt = Annotated[float | None, typer.Option("--proportion", metavar="P"
 CopyOpt = Annotated[bool, typer.Option("--copy", help="Write all signals, for a folder that stands without STORE.")]
 WorkersOpt = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, show_default=False,
                                                 help="Processes that draw; as many as there are processors.")]
+NoiseOpt = Annotated[Path | None, typer.Option("--noise-root", metavar="DIR", show_default=False,
+                                               help="The MIT-BIH Noise Stress Test Database (bw, em, ma): baseline "
+                                                    "wander, electrode motion and muscle noise as recorded there; "
+                                                    "modelled otherwise.")]
 RecordsOpt = Annotated[float, typer.Option("--records", metavar="FRACTION", help="Share of the records that are hit.")]
 
 
 def perturb(store: StoreArg = None, kind: KindOpt = None, level: LevelOpt = None, suite: SuiteOpt = None,
-            snr_db: SnrOpt = None, proportion: ProportionOpt = None, records: RecordsOpt = 1.0,
+            snr_db: SnrOpt = None, proportion: ProportionOpt = None, noise_root: NoiseOpt = None,
+            records: RecordsOpt = 1.0,
             split: SplitOpt = None, seed: SeedOpt = 0, copy: CopyOpt = False, workers: WorkersOpt = None,
             out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Write a store with the same records and reports, but distorted signals: a view, which draws them from STORE when
@@ -59,10 +65,11 @@ def perturb(store: StoreArg = None, kind: KindOpt = None, level: LevelOpt = None
     store = store or find_one("store")
     made = []
     for one, levels in asked:
+        recorded = noise_root if suite is None or one in perturbations.RECORDS else None
         with console.progress(f"perturb {one}") as progress:
             made.append(perturbations.perturb_store(store, out, kind=one, levels=levels, records=records, split=split,
-                                                    seed=seed, copy=copy, engine=Engine("local", workers),
-                                                    progress=progress))
+                                                    seed=seed, copy=copy, noise_root=recorded,
+                                                    engine=Engine("local", workers), progress=progress))
         if made[-1].already_finished:
             console.note(f"{made[-1].path.as_posix()} is finished already")
     _show(made, as_json)

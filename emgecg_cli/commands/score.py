@@ -68,6 +68,8 @@ RandomisationsOpt = Annotated[int, typer.Option("--randomisations", min=100, max
 FormatOpt = Annotated[str | None, typer.Option(
     "--format", metavar="|".join(SCORE_FORMATS), show_default=False, autocompletion=words(*SCORE_FORMATS),
     help="What is printed on stdout. [table]")]
+CurveOpt = Annotated[bool, typer.Option("--curve", help="The files are of one run on a store that was perturbed more "
+                                                        "and more: draw scores against the level.")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
                                               help="Also write a page with a few ECGs and their reports.")]
 ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, show_default=False,
@@ -98,7 +100,8 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
           randomisations: RandomisationsOpt = ScoreDefaults.randomisations,
           judge: JudgeOpt = None, base_url: JudgeUrlOpt = None, requests_at_once: RequestsOpt = None,
           price_in: PricesInOpt = None, price_out: PricesOutOpt = None,
-          seed: SeedOpt = ScoreDefaults.seed, page: PageOpt = None, examples: ExamplesOpt = None,
+          seed: SeedOpt = ScoreDefaults.seed, curve: CurveOpt = False, page: PageOpt = None,
+          examples: ExamplesOpt = None,
           out: OutOpt = None, form: FormatOpt = None, as_json: JsonOpt = False, **of_metrics: Any) -> None:
     """Score reports against their references; every value has a confidence interval and says how it was computed.
 
@@ -116,6 +119,18 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
     if metric and profile:
         raise MedReportError("--metric and --profile are both given", "leave one of them out; --compat goes with both")
     of_metrics = {**({"profile": profile} if profile else {}), **({"compat": compat} if compat else {})}
+    if curve:
+        idle = {"--name": name, "--field": field, "--common": common, "--store": store, "--foreign": foreign,
+                "--language": language, "--section": section != "all", "--examples": examples is not None,
+                "--format": shown not in ("table", "json"), "--profile": profile, "--compat": compat, "--judge": judge,
+                "--base-url": base_url, **_given(settings)}
+        if wrong := next((option for option, value in idle.items() if value), None):
+            raise MedReportError(f"{wrong} has no effect on --curve", "leave it out")
+        from emgecg_cli.commands.robustness import score_curve
+
+        score_curve(predictions or [], out, page, shown == "json", metrics=metric, resamples=resamples, seed=seed,
+                    segmentation=segmentation)
+        return
     sources = predictions or [find_one("predictions").as_posix()]
     names = names_of(sources, name or [])
     target = out or _target(sources)
@@ -193,6 +208,12 @@ def _metric_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                                      f"{other.called(metric, beside)}",
                                      f"add {other.called(metric, beside)} {other.metavar}")
     return found
+
+
+def _given(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
+    """The settings of metrics as options, and whether each was given."""
+    return {METRIC_SETTINGS[metric][name].called(metric, name): value is not None for metric, own in settings.items()
+            for name, value in own.items()}
 
 
 def _only_store() -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.claims import mark_path
-from emgecg_cli.core.config import ENCODERS, INSTRUCTIONS, PREDICTIONS, RUNS, SCORES, STORES
+from emgecg_cli.core.config import CERTIFICATES, ENCODERS, INSTRUCTIONS, PREDICTIONS, ROBUSTNESS, RUNS, SCORES, STORES
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -55,7 +55,10 @@ class Verified:
 def finished_artefacts() -> list[Path]:
     """All finished artefacts in their default places."""
     places = [Path(folder).glob("*") for folder in (STORES, INSTRUCTIONS, ENCODERS, RUNS)]
-    files = [*Path(PREDICTIONS).glob("*.jsonl"), *Path(SCORES).glob("*.json")]
+    files = [*Path(PREDICTIONS).glob("*.jsonl"), *Path(SCORES).glob("*.json"),
+             *(path for pattern in ("*.jsonl", "*.json") for path in Path(CERTIFICATES).glob(f"*/{pattern}")),
+             *(path for pattern in ("*.json", "predictions/*.jsonl", "stores/*")
+               for path in Path(ROBUSTNESS).glob(f"*/{pattern}"))]
     return sorted(path for path in [*(path for place in places for path in place), *files]
                   if is_finished(path) and not path.name.startswith("."))
 

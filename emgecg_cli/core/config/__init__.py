@@ -2,6 +2,7 @@
 
 from emgecg_cli.core.config.defaults import (
     ALL_SPLITS,
+    CERTIFICATES,
     CLEANING,
     DATA,
     ENCODERS,
@@ -12,10 +13,12 @@ from emgecg_cli.core.config.defaults import (
     LONGEST_WINDOW,
     PREDICTIONS,
     REQUESTS_AT_ONCE,
+    ROBUSTNESS,
     RUNS,
     SCORES,
     STORES,
     WINDOWS,
+    CertifyDefaults,
     DemoDefaults,
     GenerateConfig,
     InstructionDefaults,
@@ -25,7 +28,7 @@ from emgecg_cli.core.config.defaults import (
 from emgecg_cli.core.config.pretrain import PretrainConfig
 from emgecg_cli.core.config.train import STAGE1_TASKS, TrainConfig
 
-__all__ = ["ALL_SPLITS", "CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS", "LARGEST_SEED",
-           "LONGEST_WINDOW", "PREDICTIONS", "REQUESTS_AT_ONCE", "RUNS", "SCORES", "STAGE1_TASKS", "STORES", "WINDOWS",
-           "DemoDefaults", "GenerateConfig", "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults",
-           "TrainConfig"]
+__all__ = ["ALL_SPLITS", "CERTIFICATES", "CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS",
+           "LARGEST_SEED", "LONGEST_WINDOW", "PREDICTIONS", "REQUESTS_AT_ONCE", "ROBUSTNESS", "RUNS", "SCORES",
+           "STAGE1_TASKS", "STORES", "WINDOWS", "CertifyDefaults", "DemoDefaults", "GenerateConfig",
+           "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults", "TrainConfig"]

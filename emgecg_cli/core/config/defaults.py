@@ -18,7 +18,7 @@ CLEANING = {"signals": "nan,numeric,ekg,stars,lower", "tables": "none"}
 REQUESTS_AT_ONCE = 4  # at an endpoint that is asked for texts
 DATA = "data"
 STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
-PREDICTIONS, SCORES = "predictions", "scores"
+PREDICTIONS, SCORES, CERTIFICATES, ROBUSTNESS = "predictions", "scores", "certificates", "robustness"
 ALL_SPLITS = "all"  # of `generate`: every record of a store that a run has seen nobody of
 
 
@@ -138,6 +138,15 @@ class ScoreDefaults:
     randomisations: int = 10_000
     examples: int = 6
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class CertifyDefaults:
+    """Defaults of `certify`; the margins are of a score that lies in 0-1, and of a loss in nats a token."""
+
+    resamples: int = 2000
+    margin: float = 0.02
+    loss_margin: float = 0.002
 
 
 @dataclass(frozen=True)

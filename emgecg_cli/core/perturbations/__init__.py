@@ -22,6 +22,7 @@ from emgecg_cli.core.artifacts import PERTURBED, PerturbedRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, input_of, is_finished, read_manifest
 from emgecg_cli.core.perturbations.reached import achieved_snr_db, summary
+from emgecg_cli.core.perturbations.recorded import RECORDS, digest, read_noise
 from emgecg_cli.core.perturbations.suites import SUITES
 from emgecg_cli.core.perturbations.writing import Job, write_copy, write_view
 from emgecg_cli.core.signals.leads import LEADS
@@ -30,8 +31,8 @@ from emgecg_cli.core.store.listed import LISTED
 from emgecg_cli.core.store.views import VIEW, Drawing, is_view
 from emgecg_cli.core.store.writer import IN_THIS_PROCESS, finished_before
 
-__all__ = ["PERTURBED", "SUITES", "PerturbResult", "achieved_snr_db", "level_name", "levels_of", "perturb_store",
-           "place_of", "plan_of"]
+__all__ = ["PERTURBED", "RECORDS", "SUITES", "PerturbResult", "achieved_snr_db", "level_name", "levels_of",
+           "perturb_store", "place_of", "plan_of"]
 
 Perturb = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
 
@@ -52,7 +53,7 @@ def level_name(kind: str) -> str:
 
 def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict[str, float | None],
                   records: float = 1.0, split: str | None = None, seed: int = 0, copy: bool = False,
-                  engine: Engine = IN_THIS_PROCESS,
+                  noise_root: Path | None = None, engine: Engine = IN_THIS_PROCESS,
                   progress: Callable[[int, int], None] | None = None) -> PerturbResult:
     """Write a store' with the same records, splits and reports, in which some of the signals are perturbed.
 
@@ -67,7 +68,8 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     same seed at several levels gives the same noise at several strengths. `out` None means beside the store, under a
     name that says kind and level. `perturbed.jsonl` says which records were perturbed and what ratio was reached; of a
     store that was perturbed before, the manifest keeps what was done then as `earlier`. Killed and run again, it goes
-    on. `progress(done, total)` counts records. Raises MedReportError for a wrong level, share or split, and when `out`
+    on. `noise_root` is the folder of recorded noise, for the kinds of `recorded.RECORDS`; the others model theirs.
+    `progress(done, total)` counts records. Raises MedReportError for a wrong level, share or split, and when `out`
     holds something else.
     """
     perturb: Perturb = names.resolve("perturbation", kind)
@@ -77,11 +79,15 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
     store.check_has_signals()
     # An empty recording through the function refuses a level out of range before anything is written.
     perturb(np.zeros((len(LEADS), 1), np.float32), store.fs, level, np.random.default_rng(0))
-    out = out or place_of(store_path, kind, level)
+    noise = read_noise(noise_root, kind, store.fs) if noise_root else None
+    out = out or place_of(store_path, kind, level, recorded=noise is not None)
     if out.resolve() == store_path.resolve():
         raise MedReportError(f"{out}: a store cannot be perturbed in place", "choose another --out")
-    job = Job(store, Drawing(kind, level, seed), _choose(store, records, split, seed))
-    arguments = {"kind": kind, name: level, "records": records, "split": split, "seed": seed}
+    job = Job(store, Drawing(kind, level, seed, noise), _choose(store, records, split, seed))
+    told = {} if noise is None else {"noise": f"recorded: {RECORDS[kind]}"}
+    arguments = {"kind": kind, name: level, "records": records, "split": split, "seed": seed} | told
+    if noise is not None:
+        arguments["noise_hash"] = digest(noise)
     source = input_of(store_path, out)
     identity = {"command": "perturb", "arguments": arguments, "store": source["hash"]}
     if is_finished(out):
@@ -90,18 +96,19 @@ def perturb_store(store_path: Path, out: Path | None, *, kind: str, levels: dict
             raise MedReportError(f"{out}: a finished view, which holds no signals of its own",
                                  "give another --out, or remove the folder to make a copy")
         return PerturbResult(out, finished_before(out, identity | ({VIEW: True} if there else {})), True)
-    blank = Manifest("store", "perturb", arguments, seed, {}, {"store": source}, {"perturbation": {"kind": kind,
-                                                                                                  name: level}})
+    blank = Manifest("store", "perturb", arguments, seed, {}, {"store": source},
+                     {"perturbation": {"kind": kind, name: level} | told})
     make = partial(_make_manifest, store, blank)
     if copy:
         return PerturbResult(out, write_copy(job, out, identity, make, engine, progress), False)
     return PerturbResult(out, write_view(job, out, identity | {VIEW: True}, make, engine, progress), False)
 
 
-def place_of(store_path: Path, kind: str, level: float) -> Path:
-    """Where a perturbed store lies unless told: beside its original, under a name that says kind and level."""
+def place_of(store_path: Path, kind: str, level: float, recorded: bool = False) -> Path:
+    """Where a perturbed store lies unless told: beside its original, under a name that says kind and level, and whether
+    the noise was recorded."""
     place = store_path if store_path.name not in ("", "..") else store_path.resolve()
-    return place.with_name(f"{place.name}-{kind}-{level:g}")
+    return place.with_name(f"{place.name}-{kind}{'-recorded' if recorded else ''}-{level:g}")
 
 
 def levels_of(text: str) -> list[float]:

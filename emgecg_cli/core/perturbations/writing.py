@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,7 @@ from emgecg_cli.core.store.table import CHECKSUM, frame_bytes, merge_parts, to_r
 from emgecg_cli.core.store.views import (
     AT,
     CHANGED,
+    NOISE,
     OF_SIGNAL,
     SCHEMA,
     VIEW,
@@ -89,7 +91,11 @@ def write_view(job: Job, out: Path, identity: Mapping[str, Any], make_manifest: 
                 table, reached = _put_together(job, out, folder)
                 manifest = make_manifest(table, reached)
                 drawn = {"kind": job.drawing.kind, "level": job.drawing.level, "seed": job.drawing.seed}
-                extra = {"plan_hash": json_hash(identity), "files": file_hashes(out, [CHANGED, PERTURBED]), VIEW: drawn}
+                files = [CHANGED, PERTURBED]
+                if job.drawing.noise is not None:  # so that the view stands without the recordings it is from
+                    write_atomically(out / NOISE, _bytes_of(job.drawing.noise))
+                    files, drawn = [*files, NOISE], drawn | {"noise": NOISE}
+                extra = {"plan_hash": json_hash(identity), "files": file_hashes(out, files), VIEW: drawn}
                 details = {name: value for name, value in manifest.details.items() if name != SHARDS}
                 write_manifest(out, replace(manifest, details=details | extra))
                 shutil.rmtree(folder)
@@ -101,6 +107,12 @@ def write_view(job: Job, out: Path, identity: Mapping[str, Any], make_manifest: 
                                  "free or mend the disk and repeat the command: it goes on where it stopped") from None
         claimed.finish()
     return read_manifest(out, "store")
+
+
+def _bytes_of(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _write_parts(job: Job, folder: Path, engine: Engine, progress: Progress | None) -> None:

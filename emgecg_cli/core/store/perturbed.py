@@ -24,4 +24,5 @@ def earlier_of(store: Store) -> str:
 
 def _named(made: Mapping[str, Any]) -> str:
     level = next((f", {name} {value:g}" for name, value in made.items() if isinstance(value, int | float)), "")
-    return f"{made.get('kind')}{level}"
+    recorded = f", {made['noise']}" if made.get("noise") else ""
+    return f"{made.get('kind')}{level}{recorded}"

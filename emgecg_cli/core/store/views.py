@@ -34,6 +34,7 @@ from emgecg_cli.core.store.table import BASE_SCHEMA, CHECKSUM, GROUP_SCHEMAS
 
 VIEW = "view"  # what a manifest calls the perturbation that is drawn on read
 CHANGED = "perturbed.parquet"
+NOISE = "noise.npy"  # recorded noise that a view draws from, where it does
 AT = "at"  # its column of row numbers
 # the columns of a store's table that are of the samples
 OF_SIGNAL = (*(one.name for one in fields(SignalChecks)), "signal_hash", "fingerprint", "n_clipped", "n_missing",
@@ -47,18 +48,21 @@ _HINT = "remove the folder and run `medreport perturb` again"
 
 @dataclass(frozen=True)
 class Drawing:
-    """A perturbation as it is applied to records: its kind, level and seed."""
+    """A perturbation as it is applied to records: its kind, level and seed, and, of a kind that takes noise as it was
+    recorded, that noise, int16 (channels, T)."""
 
     kind: str
     level: float
     seed: int
+    noise: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def draw(self, signal: np.ndarray, fs: int, record_id: str) -> np.ndarray:
         """A record's signal after the perturbation, int16 microvolts (12, L); what is missing stays missing."""
         perturb: Callable[..., np.ndarray] = names.resolve("perturbation", self.kind)
         digest = hashlib.sha256(f"noise:{self.seed}:{record_id}".encode("utf-8", "surrogatepass")).digest()
         rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
-        drawn, _ = to_int16_uv(perturb(to_float_uv(signal), fs, self.level, rng))
+        more = () if self.noise is None else (self.noise,)
+        drawn, _ = to_int16_uv(perturb(to_float_uv(signal), fs, self.level, rng, *more))
         return np.where(signal == MISSING, np.int16(MISSING), drawn)
 
 
@@ -220,7 +224,11 @@ def open_view(view: Path, manifest: Manifest, rows: Rows, payload: Payload) -> t
                              _HINT) from None
     if len(at) and (at.min() < 0 or at.max() >= len(rows) or (np.diff(at) <= 0).any()):
         raise MedReportError(f"{view / CHANGED}: names rows that the original does not have", _HINT)
-    signals = DrawnSignals(payload, Drawing(told["kind"], float(told["level"]), int(told["seed"])),
+    try:
+        noise = np.load(view / NOISE, mmap_mode="r", allow_pickle=False) if told.get("noise") else None
+    except (OSError, ValueError) as error:
+        raise MedReportError(f"{view / NOISE}: not readable ({error})", _HINT) from None
+    signals = DrawnSignals(payload, Drawing(told["kind"], float(told["level"]), int(told["seed"]), noise),
                            int(manifest.details["fs"]), view, at, hit["record_id"].to_list(), sums,
                            np.zeros(len(at), bool))
     return ViewRows(rows, signals, view), signals
