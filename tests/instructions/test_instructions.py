@@ -15,6 +15,7 @@ import pytest
 from api_server import KEY, ApiServer, Reply, answer, failure, reworded
 from toy_store import make_store
 
+from emgecg_cli.commands.app import run
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions import build_instructions, offline, open_instructions
 from emgecg_cli.core.instructions.forms import prompt_id_of
@@ -179,6 +180,26 @@ def test_build_by_a_model_killed_between_calls(store: Path, tmp_path: Path) -> N
                                model="loopback", requests_at_once=1)
             assert len(server.requests) == n_requests
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_what_a_pool_cost_is_said_and_stands_in_the_manifest(store: Path, tmp_path: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    def counted(prompt: str) -> Reply:
+        usage = {"usage": {"prompt_tokens": 50, "completion_tokens": 40}}
+        return Reply(json.dumps(json.loads(good_answer(prompt).body) | usage).encode())
+
+    out = tmp_path / "i"
+    with ApiServer(otherwise=counted) as server:
+        line = ["build-instructions", str(store), "--pool-size", "96", "--out", str(out), "--price-in", "2"]
+        endpoint = ["--rephraser", "openai", "--base-url", server.base_url, "--requests-at-once", "8"]
+        assert run(line) == 2 and "takes no --price-in" in capsys.readouterr().err
+        assert run([*line, *endpoint, "--price-out", "10"]) == 0
+        n = len(server.requests)
+    said = capsys.readouterr().err
+    assert f"{n} requests now, {50 * n:,} prompt and {40 * n:,} completion tokens, cost" in said
+    told = open_instructions(out).manifest.details["endpoint"]
+    assert told["answers"] == n and told["cost"] == pytest.approx(n * (50 * 2 + 40 * 10) / 1e6)
+    assert "answers" not in open_instructions(out).manifest.arguments
 
 
 def test_a_wrong_key_leaves_no_trace_of_it(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,21 @@ def test_what_the_manifest_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert said != arguments()
 
 
+def test_what_the_answers_took_stands_in_the_details_once_the_source_was_listed(tmp_path: Path) -> None:
+    def counted(prompt: str) -> Reply:
+        return Reply(json.dumps(json.loads(good(prompt).body) | {
+            "usage": {"prompt_tokens": 9, "completion_tokens": 4}}).encode())
+
+    with ApiServer(otherwise=counted) as server:
+        for _ in range(2):
+            source = translate(server, tmp_path / "cache")
+            assert source.details == {"b": 1}
+            list(source.listing())
+            assert source.details == {"b": 1, "endpoint": {"answers": 4, "prompt_tokens": 36, "completion_tokens": 16,
+                                                           "unreported": 0}}
+        assert len(server.requests) == 4
+
+
 def test_a_killed_run_asks_only_for_what_is_missing(tmp_path: Path) -> None:
     with ApiServer(good(PROMPT.format(language="", report=TEXTS[0])), failure(401, "no"), otherwise=good) as server:
         with pytest.raises(MedReportError, match="refused model"):

@@ -271,6 +271,7 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
     (["--judge", "m@http://127.0.0.1:9/v1", "--judge", "m@http://127.0.0.1:9/v1"], "given twice"),
     (["--judge", "m@http://127.0.0.1:9/v1", "--price-in", "1", "--price-in", "2"], "given 2 times for 1 judges"),
     (["--judge", "m@http://127.0.0.1:9/v1", "--judge-criteria", "nine"], "no judge criteria 'nine'"),
+    (["--judge", "m@http://127.0.0.1:9/v1", "--judge-records", "0"], "--judge-records 0"),
 ])
 def test_options_without_effect_are_refused(given: list[str], says: str, tmp_path: Path,
                                             capsys: pytest.CaptureFixture[str]) -> None:

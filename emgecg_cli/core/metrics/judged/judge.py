@@ -16,6 +16,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import PredictionRow
+from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.metrics import Declared, Given, Table, ratio
 from emgecg_cli.core.metrics.judged.agreement import spearman, weighted_kappa
 from emgecg_cli.core.metrics.judged.controls import Outcome, check, controls_of
@@ -191,6 +192,8 @@ def _chosen(rows: Sequence[PredictionRow], count: int | None) -> frozenset[str] 
     """The records to be judged: as many as are asked for, drawn by their ids, so that every system has the same."""
     if count is None:
         return None
+    if count < 1:
+        raise MedReportError(f"--judge-records {count}", "it is 1 or more; leave it out to have all records judged")
     order = sorted({row.record_id for row in rows},
                    key=lambda one: hashlib.sha256(one.encode("utf-8", "surrogatepass")).digest())
     return frozenset(order[:count])
