@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from metric_corpora import DEGENERATE, columns, random_pairs, rows_of
+from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
+from emgecg_cli.core.evaluation.score import score_predictions
 from emgecg_cli.core.metrics.text.bleu import Bleu
 from emgecg_cli.core.metrics.text.mteval import mteval_tokens
 
@@ -87,3 +90,26 @@ def test_chunks_cut_by_themselves_are_what_sacrebleu_cuts_of_the_whole() -> None
             text = "".join(rng.choice(alphabet) for _ in range(rng.randrange(14))).rstrip()
             assert mteval_tokens(text) == Tokenizer13a()(text).split(), repr(text)
     assert mteval_tokens("a <skipped>b &lt; c-\nd") == ["a", "b", "<", "cd"]
+
+
+def test_several_references_are_those_of_the_libraries() -> None:
+    pairs, others = random_pairs(40, 31), [reference for _, reference in random_pairs(40, 32)]
+    rows = [replace(row, more_references=[other]) for row, other in zip(rows_of(pairs), others, strict=True)]
+    scores = score_predictions(rows, metrics=["bleu", "rouge", "meteor", "cider"], resamples=0)
+    hypotheses, references = [row.prediction for row in rows], [row.reference for row in rows]
+    for n in range(1, 5):
+        theirs = BLEU(lowercase=True, max_ngram_order=n).corpus_score(hypotheses, [references, others]).score / 100
+        assert scores.value(f"BLEU-{n}").value == pytest.approx(theirs, abs=1e-9)
+    scorer = RougeScorer(["rougeL"])
+    best = [scorer.score_multi([row.reference, *row.more_references], row.prediction)["rougeL"].fmeasure
+            for row in rows]
+    assert scores.value("ROUGE-L").value == pytest.approx(np.mean(best), abs=1e-9)
+    # CIDEr-D is the mean, METEOR the best: of a second reference that is the same, as with one
+    twice = [replace(row, more_references=[row.reference]) for row in rows_of(pairs)]
+    alone = score_predictions(rows_of(pairs), metrics=["meteor", "cider"], resamples=0)
+    again = score_predictions(twice, metrics=["meteor", "cider"], resamples=0)
+    for name in ("METEOR", "CIDEr-D"):
+        assert again.value(name).value == alone.value(name).value
+    assert (scores.value("METEOR").value or 0) > (alone.value("METEOR").value or 0)
+    assert any("40 of 40 records have several references (bleu: all at once; meteor, rouge: the best of them; cider: "
+               "their mean)" in note for note in scores.notes)

@@ -50,7 +50,8 @@ def check_rows(rows: Sequence[PredictionRow], language: str | None) -> list[Pred
             raise MedReportError(f"record {row.record_id}: predicted twice (predictions {seen[key]} and {number})",
                                  "score one run at a time, one prediction per record")
         seen[key] = number
-    checked = [_with(row, prediction=normalise(row.prediction), reference=normalise(row.reference or ""))
+    checked = [_with(row, prediction=normalise(row.prediction), reference=normalise(row.reference or ""),
+                     more_references=[normalise(text) for text in row.more_references] if row.more_references else None)
                for row in rows]
     empty = next((row for row in checked if not (row.reference or "").strip()), None)
     if empty is not None:

@@ -154,8 +154,24 @@ def _blocks(task: Task, metric: Metric) -> list[Block]:
     references = [row.reference or "" for row in task.rows] * len(systems)
     rows = [row for system in systems for row in task.own.get(system, task.rows)]
     found = metric.segment_statistics(texts, references, rows)
+    if metric.declared.several in ("best", "mean") and any(row.more_references for row in rows):
+        found = _against_more(metric, found, texts, rows)
     return [Block(task.slice, metric, system, found[number * n:(number + 1) * n])
             for number, system in enumerate(systems)]
+
+
+def _against_more(metric: Metric, found: np.ndarray, texts: Sequence[str], rows: Sequence[PredictionRow]) -> np.ndarray:
+    """Statistics of the first references (n, k) -> the best, or the mean, over all of each record."""
+    pairs = [(i, text) for i, row in enumerate(rows) for text in row.more_references or ()]
+    index = np.array([i for i, _ in pairs])
+    more = metric.segment_statistics([texts[i] for i, _ in pairs], [text for _, text in pairs],
+                                     [rows[i] for i, _ in pairs])
+    found = found.astype(np.float64)
+    if metric.declared.several == "best":
+        np.maximum.at(found, index, more)
+        return found
+    np.add.at(found, index, more)
+    return found / (1 + np.bincount(index, minlength=len(found)))[:, None]
 
 
 def _values(block: Block, drawn: np.ndarray | None, draws: dict[tuple[str, str], np.ndarray]) -> list[Value]:

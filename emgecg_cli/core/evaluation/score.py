@@ -27,7 +27,7 @@ from emgecg_cli.core.evaluation.compute import Computed, Value, ValueTable, clus
 from emgecg_cli.core.evaluation.slices import groups_of, section_notes
 from emgecg_cli.core.evaluation.statistics import statistics_frame, statistics_path, write_statistics
 from emgecg_cli.core.evaluation.systems import said_by
-from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, metrics_asked, tasks_of
+from emgecg_cli.core.evaluation.tasks import Asked, Task, languages_of, metrics_asked, reference_notes, tasks_of
 from emgecg_cli.core.evaluation.train_side import TrainSide
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.files import write_atomically
@@ -150,7 +150,7 @@ def score_rows(
         compared = compare(computed, list(systems), clusters_of(checked)[0], randomisations, seed)
         scores = replace(scores, comparison=compared)
         notes += comparison_notes(compared, scores.clustered_by)
-    notes += written.notes
+    notes += [*reference_notes(tasks), *written.notes]
     if side.transfer_from:
         notes.append(f"the run was trained on {side.transfer_from}: its train reports make baselines too")
     if not any(train.reports for train in side.trains):

@@ -14,6 +14,8 @@ from emgecg_cli.core.evaluation.slices import Slice, token_slices, whole_slice
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.metrics import Given, Metric
 
+_SEVERAL = {"first": "the first alone", "best": "the best of them", "mean": "their mean", "all": "all at once"}
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -123,4 +125,18 @@ def _cut(row: PredictionRow, part: Slice) -> PredictionRow:
     """A row with the section of its texts."""
     if part.section == "all":
         return row
-    return replace(row, prediction=part.text(row.prediction), reference=part.text(row.reference or ""))
+    more = [text for one in row.more_references or () if (text := part.text(one)).strip()]
+    return replace(row, prediction=part.text(row.prediction), reference=part.text(row.reference or ""),
+                   more_references=more or None)
+
+
+def reference_notes(tasks: Sequence[Task]) -> list[str]:
+    """What each metric made of records with several references, where there are any."""
+    rows = tasks[0].rows
+    n = sum(bool(row.more_references) for row in rows)
+    made: dict[str, list[str]] = {}
+    for task in tasks:
+        for metric in task.computable():
+            made.setdefault(metric.declared.several, []).append(metric.name)
+    how = "; ".join(f"{', '.join(dict.fromkeys(names))}: {_SEVERAL[what]}" for what, names in made.items())
+    return [f"{n} of {len(rows)} records have several references ({how})"] if n else []

@@ -23,6 +23,10 @@ Need = Literal["text", "codes", "evidence", "weights", "judge"]
 # without blanks between words are cut; "reports" as they are, all at once.
 Compares = Literal["tokens", "text", "reports"]
 
+# Of several references: the first alone, the best statistics or their mean, or all of them at once, by the metric
+# itself, which finds the others in its rows.
+Several = Literal["first", "best", "mean", "all"]
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -33,6 +37,7 @@ class Declared:
     run, which no baseline has. `decisive` are those by which it is decided whether a run uses its signal.
     `descriptive` values are of the references, or say what texts are like: no system is better by them. A metric is not
     `resampled` where the order of the reports decides its values, so that draws of them would be of something else.
+    `several` says what it makes of a record with several references.
     """
 
     needs: frozenset[Need] = frozenset()
@@ -43,6 +48,7 @@ class Declared:
     decisive: frozenset[str] = frozenset()
     descriptive: frozenset[str] = frozenset()
     resampled: bool = True
+    several: Several = "first"
 
     @property
     def judged(self) -> bool:

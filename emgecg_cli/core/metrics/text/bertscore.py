@@ -43,7 +43,7 @@ class BertScore:
     """
 
     name = "bertscore"
-    declared = Declared(frozenset({"text", "weights"}), "text")
+    declared = Declared(frozenset({"text", "weights"}), "text", several="best")
 
     def __init__(self, languages: Sequence[str] = ("en",), model: Path | None = None, layers: int | None = None,
                  baseline: Path | None = None, encoders: dict[Path, Encoder] | None = None) -> None:

@@ -6,6 +6,7 @@ at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Self
 
@@ -24,7 +25,7 @@ class Bleu:
     """BLEU-1..4; statistics per pair: hypothesis length, reference length, four match counts, four totals."""
 
     name = "bleu"
-    declared = Declared(frozenset({"text"}), "tokens", headline={"BLEU-4": ""})
+    declared = Declared(frozenset({"text"}), "tokens", headline={"BLEU-4": ""}, several="all")
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
@@ -53,7 +54,22 @@ class Bleu:
         columns = [lengths[pairs.hypothesis], lengths[pairs.reference]]
         columns += [clipped_matches(order, pairs.hypothesis, pairs.reference) for order in counts]
         columns += [order.totals[pairs.hypothesis] for order in counts]
-        return np.stack(columns, axis=1).astype(np.float64)[pairs.pair]
+        found = np.stack(columns, axis=1).astype(np.float64)[pairs.pair]
+        for i, row in enumerate(rows):
+            if row.more_references:
+                found[i] = self._against_all(hypotheses[i], [references[i], *row.more_references])
+        return found
+
+    def _against_all(self, hypothesis: str, references: Sequence[str]) -> list[int]:
+        """The statistics of a pair with several references: an n-gram counts as often as in the one that has it most,
+        and the length is that of the nearest one, of equally near ones the shorter."""
+        said, *others = tokenize_all([hypothesis, *references], self.tokens.tokenize)
+        matches, totals = [], []
+        for n in range(1, MAX_ORDER + 1):
+            counts, *known = (Counter(zip(*(words[i:] for i in range(n)), strict=False)) for words in (said, *others))
+            matches.append(sum(min(count, max(one[gram] for one in known)) for gram, count in counts.items()))
+            totals.append(counts.total())
+        return [len(said), min((abs(len(one) - len(said)), len(one)) for one in others)[1], *matches, *totals]
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """`BLEU-1` .. `BLEU-4`, 0-1: geometric mean of the precisions up to that order, times the brevity penalty."""

@@ -35,7 +35,7 @@ class CiderD:
     """CIDEr-D on the x10 scale, mean over the reports."""
 
     name = "cider"
-    declared = Declared(frozenset({"text"}), "tokens", headline={"CIDEr-D": ""})
+    declared = Declared(frozenset({"text"}), "tokens", headline={"CIDEr-D": ""}, several="mean")
 
     def __init__(self, languages: Sequence[str] = ("en",), reports: Sequence[str] | None = None, origin: str = "train",
                  tokens: Tokens | None = None, idf: DocumentFrequencies | None = None,

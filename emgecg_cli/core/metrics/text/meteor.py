@@ -32,7 +32,7 @@ class Meteor:
     """METEOR, mean over the reports."""
 
     name = "meteor"
-    declared = Declared(frozenset({"text"}), "tokens", headline={"METEOR": ""})
+    declared = Declared(frozenset({"text"}), "tokens", headline={"METEOR": ""}, several="best")
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)

@@ -20,7 +20,7 @@ class Rouge:
     gives another."""
 
     name = "rouge"
-    declared = Declared(frozenset({"text"}), "tokens", headline={"ROUGE-L": ""})
+    declared = Declared(frozenset({"text"}), "tokens", headline={"ROUGE-L": ""}, several="best")
 
     def __init__(self, languages: Sequence[str] = ("en",), tokens: Tokens | None = None) -> None:
         self.languages = tuple(languages)
