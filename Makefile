@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 JOBS ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-all lint completions benchmarks clean
+.PHONY: demo test test-long test-all lint completions benchmarks emg-reading clean
 
 demo: .venv/ready
 	$(BIN)/medreport demo
@@ -43,6 +43,10 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/loss_memory.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pretrained_reading.py --only recipe
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/certify_rule.py
+
+# hours; it may be stopped and started again
+emg-reading: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/emg_reading.py
 
 .venv/ready: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'

@@ -18,6 +18,7 @@ from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn import whole_tables as drawn_tables
 from emgecg_cli.core.inputs.drawn.values import draw_value, drawn_records
+from emgecg_cli.core.inputs.items import ItemWords, stack_items
 from emgecg_cli.core.inputs.sources import ValueSource
 from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.instructions.render import text_of, values_of
@@ -86,6 +87,62 @@ def test_the_matrices_of_the_form_for_language_models_are_shown_as_they_came(tab
     messages[0]["content"][0]["matrix"] = rows[:2]
     with pytest.raises(MedReportError, match="shape"):
         Values(None).matrices(messages, "a")
+
+
+# ---------------------------------------------------------------------------------------------------- whose value it is
+def letters(text: str, **_: Any) -> dict[str, list[int]]:
+    """A tokenizer that a test can read back."""
+    return {"input_ids": [ord(letter) for letter in text]}
+
+
+def names_in(items: np.ndarray) -> list[list[str]]:
+    return [["".join(chr(one) for one in name if one >= 0) for name in names] for names in items]
+
+
+def test_items_are_named_value_by_value_in_the_language_of_the_record(tables: tuple[Path, Path]) -> None:
+    plain = shown(tables)
+    inputs = plain.naming_items(letters)
+    assert "items" not in plain.arrays(1)
+    for index, language, first in ((1, "en", ["right", "median", "motor", "Wrist", "APB", "latency"]),
+                                   (0, "zh", ["左侧", "正中神经", "运动", "腕", "拇短展肌", "潜伏期"])):
+        parts, given = values_of(inputs.messages(index)), inputs.arrays(index)
+        named = names_in(given["items"])
+        assert given["items"].dtype == np.int64 and len(given["items"]) == len(given["values"]) == len(parts)
+        assert named[[part["item"] for part in parts].index("median|motor|wrist|apb|lat")][1:] == first[1:]
+        for part, names in zip(parts, named, strict=True):
+            item = item_of(part["item"])
+            assert names[0] == {"en": part["side"], "zh": {"left": "左侧", "right": "右侧"}[part["side"]]}[language]
+            assert names[3] == terms.display("place", item.stim, language)
+        pairs = {(part["item"], part["side"]): tuple(names) for part, names in zip(parts, named, strict=True)}
+        assert len(set(pairs.values())) == len(pairs)  # no two items share their names
+
+
+def test_names_belong_to_the_places_of_the_prompt_whoever_the_values_are_of(tables: tuple[Path, Path]) -> None:
+    inputs = shown(tables).naming_items(letters)
+    own, mixed = inputs.arrays(1), inputs.arrays(1, {"values": 4})
+    assert (own["items"] == mixed["items"]).all() and (own["values"] != mixed["values"]).any()
+    assert len(inputs.arrays(1, {"values": None})["items"]) == 0
+    text = shown(tables, mode="text").naming_items(letters)
+    assert text.arrays(1) == {}
+
+
+def test_an_item_without_a_place_has_its_own_name_and_stage_1_names_what_it_draws(tables: tuple[Path, Path]) -> None:
+    part = {"type": "value", "item": "Lat of APB", "matrix": [[1.0] * 7] * 3}
+    assert names_in(ItemWords(letters).ids([part], "en")) == [["Lat of APB"]]
+    inputs = shown(tables).naming_items(letters)
+    for task in ("class", "table"):
+        records = drawn_records(inputs, short(stage1_steps=5, stage1_tasks=task))
+        for index in range(records.count):
+            given, parts = records.arrays(index), values_of(records.messages(index))
+            sides = [names[0] for names in names_in(given["items"])]
+            assert len(given["values"]) == len(sides) == len(parts)
+            assert [side in ("right", "右侧") for side in sides] == [part["side"] == "right" for part in parts]
+
+
+def test_items_of_a_batch_are_padded_as_its_values_are() -> None:
+    stacked = stack_items([np.zeros((2, 6, 3), np.int64), np.zeros((0, 0, 0), np.int64), np.zeros((1, 1, 5), np.int64)])
+    assert stacked.shape == (3, 2, 6, 5) and (stacked == -1).sum() == 3 * 60 - 36 - 5
+    assert (stacked[1] == -1).all() and stack_items([np.zeros((0, 0, 0), np.int64)]).shape == (1, 1, 1, 1)
 
 
 # ------------------------------------------------------------------------------------------------------------- stage 1

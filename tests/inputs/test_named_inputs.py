@@ -184,18 +184,19 @@ def test_a_batch_of_records_that_lack_inputs_equals_its_rows_one_by_one(both: tu
 
     backbone, tokenizer = load_backbone(str(make_folder(tmp_path / "llama")), torch.float32)
     model = build_report_model(backbone, encoder=BOTH, projector="mlp", fusion=fusion, signal_tokens=2,
-                               token_norm="rms", seed=0).eval()
+                               token_norm="rms", seed=0, value_identity="item").eval()
     with torch.no_grad():
         for name, parameter in model.fusion.named_parameters() if isinstance(model.fusion, nn.Module) else ():
             parameter.add_(0.5 if "gate" in name else 0)
-    shown = opened(both)
+    shown = opened(both).naming_items(tokenizer)
     cases: list[tuple[int, dict[str, int | None]]] = [(0, {}), (1, {}), (2, {"ecg": None}), (4, {"values": None}),
                                                      (3, {"ecg": None})]
 
-    def logits(chosen: list[tuple[int, dict[str, int | None]]]) -> Tensor:
+    def logits(chosen: list[tuple[int, dict[str, int | None]]], renamed: bool = False) -> Tensor:
         prompts = [render_prompt(shown.messages(i, how), tokenizer, shown.placeholders(i, model.placeholders, how))
                    for i, how in chosen]
         arrays, present = stacked([shown.arrays(*one) for one in chosen], [shown.lacking(*one) for one in chosen])
+        arrays["items"] = arrays["items"].flip(1) if renamed else arrays["items"]
         ids, mask = pad_prompts(prompts, tokenizer.pad_token_id, "left")
         made = {name: prepare(arrays[name]) for name, prepare in model.preprocessing.items()}
         with torch.no_grad():
@@ -206,6 +207,7 @@ def test_a_batch_of_records_that_lack_inputs_equals_its_rows_one_by_one(both: tu
         torch.testing.assert_close(row, logits([one])[0], atol=1e-4, rtol=1e-4)
     assert (logits([(1, {})]) - logits([(1, {"ecg": 5})])).abs().max() > 1e-3
     assert (logits([(1, {})]) - logits([(1, {"ecg": None})])).abs().max() > 1e-3
+    assert (logits([(1, {})]) - logits([(1, {})], renamed=True)).abs().max() > 1e-4  # the same numbers by other names
 
 
 def test_records_without_an_input_leave_no_trace_in_its_statistics() -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.export import export_run
 from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.drawn.values import draw_value
@@ -232,6 +233,30 @@ def test_each_baseline_is_one_flag(how: dict[str, Any], tables: tuple[Path, Path
     assert len(generate(tmp_path / "run", tmp_path / "p.jsonl", max_new_tokens=3)) == 4
 
 
+def test_values_that_know_their_item_are_trained_generated_and_exported(
+        run: Path, tables: tuple[Path, Path], tmp_path: Path) -> None:
+    train(tables[1], tmp_path / "run", short(value_identity="item"))
+    assert read_manifest(tmp_path / "run", "run").details["model"]["value_identity"] == "item"
+    said = read_manifest(run, "run")
+    assert "value_identity" not in said.arguments and "value_identity" not in said.details["model"]
+    rows = {how: generate(tmp_path / "run", tmp_path / f"{how}.jsonl", signal=how, max_new_tokens=20)
+            for how in ("real", "shuffled", "zeros", "none")}
+    export_run(tmp_path / "run", tmp_path / "export")
+    exported = generate(tmp_path / "export", tmp_path / "exported.jsonl", max_new_tokens=20)
+    assert [row["prediction"] for row in exported] == [row["prediction"] for row in rows["real"]]
+
+    model, tokenizer, _ = load_run(tmp_path / "run", CPU)
+    inputs = shown(tables).naming_items(tokenizer)
+    which = [0, 1, 4]
+    with torch.no_grad():
+        together = model(*batch(model, tokenizer, inputs, which))[0][:, -1]
+        for row, index in zip(together, which, strict=True):
+            signal, ids, mask = batch(model, tokenizer, inputs, [index])
+            torch.testing.assert_close(row, model(signal, ids, mask)[0][0, -1], atol=1e-4, rtol=1e-4)
+            elsewhere = signal | {"items": signal["items"].flip(1)}  # each number with the name of another item
+            assert (row - model(elsewhere, ids, mask)[0][0, -1]).abs().max() > 1e-3
+
+
 def test_dropout_reaches_the_encoder_and_the_run(tables: tuple[Path, Path], tmp_path: Path) -> None:
     assert short().emg_dropout == 0 and resolve_train_config("emgllm", backbone="x").emg_dropout == 0.1
     train(tables[1], tmp_path / "run", short(emg_dropout=0.3))
@@ -309,6 +334,8 @@ def test_another_hospitals_references_are_used_without_training_again(run: Path,
     ({"stage1_tasks": "Table"}, "--stage1-tasks is 'Table'"), ({"emg_dropout": 1.0}, "--emg-dropout is 1.0"),
     ({"stage1_tasks": "class", "stage1_steps": 0}, "--stage1-tasks has no effect beside --stage1-steps 0"),
     ({"values": "text", "emg_dropout": 0.2}, "--emg-dropout has no effect beside --values text"),
+    ({"values": "rules", "value_identity": "item"}, "--value-identity has no effect beside --values rules"),
+    ({"value_identity": "place"}, "--value-identity is 'place'"),
     ({"values": "text", "freeze_encoder": True}, "--freeze-encoder has no effect beside --values text"),
     ({"values": "text", "random_references": True}, "--random-references has no effect"),
     ({"encoder": "resnet18", "recipe": "tiny-from-scratch", "values": "text"}, "--values has no effect beside"),

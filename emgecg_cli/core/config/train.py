@@ -159,6 +159,9 @@ class TrainConfig:
 
     values: str = setting("encoder", TABLES, "How a number enters the prompt: by the encoder, as text, or as the words "
                           "of rules.", OF_TABLES, known=("encoder", "text", "rules"))
+    value_identity: str = setting("none", TABLES, "Whose value it is, beside how abnormal: none (the paper's encoder), "
+                                  "or item (the words of its side, nerve and measure).", OF_TABLES, OF_VALUES,
+                                  unsaid=True, known=("none", "item"))
     references: str | None = setting(None, TABLES, "Another hospital's references.json, instead of the store's.",
                                      OF_TABLES)
     random_references: bool = setting(False, TABLES, "Give each value the limits of a random item.", OF_TABLES,

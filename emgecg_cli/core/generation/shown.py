@@ -49,7 +49,7 @@ class Shown:
     def arrays(self, index: int) -> dict[str, np.ndarray]:
         """What the towers take of a record."""
         made = self.inputs.arrays(index, self.source_of(index))
-        for name in made:
+        for name in made.keys() & self.how.keys():  # the names of items stay, as the words around them do
             if self.how[name] == "zeros":  # NaN is what matrices are padded with, and stays
                 made[name] = np.where(np.isnan(made[name]), made[name], made[name].dtype.type(0))
             elif self.how[name] == "noise":

@@ -71,7 +71,9 @@ class Task:
 
     def job(self) -> Job:
         """Records and chunks; the tokenizer alone decides them."""
-        return plan_job(self.shown, load_tokenizer(self.run), self.config)
+        tokenizer, model = load_tokenizer(self.run), read_manifest(self.run, "run").details["model"]
+        shown = self.shown.naming_items(tokenizer) if model.get("value_identity") == "item" else self.shown
+        return plan_job(shown, tokenizer, self.config)
 
     def reporter(self, job: Job) -> Reporter:
         """Load the model; the reporter's own job says how long its reports may be."""

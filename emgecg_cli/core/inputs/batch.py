@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emgecg_cli.core import names
+from emgecg_cli.core.inputs.items import ITEMS, stack_items
 from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.inputs.values import Messages
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
@@ -104,8 +105,8 @@ class Batch:
 def stacked(arrays: Sequence[Mapping[str, np.ndarray]], lacking: Sequence[Collection[str]]) \
         -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The inputs of some records by name, (B, …), and of those that some records lack which have them, bool (B)."""
-    inputs = {name: torch.from_numpy(names.resolve("input", name).stack([one[name] for one in arrays]))
-              for name in arrays[0]}
+    stack = {name: stack_items if name == ITEMS else names.resolve("input", name).stack for name in arrays[0]}
+    inputs = {name: torch.from_numpy(stack[name]([one[name] for one in arrays])) for name in arrays[0]}
     present = {name: torch.tensor([name not in one for one in lacking]) for name in inputs
                if any(name in one for one in lacking)}
     return inputs, present

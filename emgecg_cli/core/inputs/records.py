@@ -5,6 +5,7 @@ Training and generation ask the same object, so that nothing else needs to know 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.inputs.items import ItemWords
 from emgecg_cli.core.inputs.sources import InputSource, Record
 from emgecg_cli.core.inputs.values import Messages, Values, check_values
 from emgecg_cli.core.instructions.build import Instructions
@@ -80,7 +82,14 @@ class Inputs:
             shown = instead.get(name, index)
             record = Record(index, index if shown is None else shown, messages, self._id(index), self._person(index))
             made[name] = source.blank() if name in lacking else source.read(record)
+        if "values" in self.sources and self.values:
+            made |= self.values.items(messages, self._of("language", index))
         return made
+
+    def naming_items(self, tokenizer: Any) -> Inputs:
+        """The same records, their values shown with the names of their items beside, which a tokenizer cuts."""
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked, and cut names too
+        return replace(self, values=replace(self.values, words=ItemWords(tokenizer))) if self.values else self
 
     @property
     def text_counts(self) -> dict[str, int] | None:

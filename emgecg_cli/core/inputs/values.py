@@ -11,6 +11,7 @@ import numpy as np
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.drawn.words import class_word
+from emgecg_cli.core.inputs.items import ITEMS, ItemWords
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import values_of, written_out
 from emgecg_cli.core.references import PERCENTILES, Reference, References, abnormality, matrix
@@ -24,7 +25,8 @@ class Values:
 
     `mode` "encoder" gives each the matrix of its references, "text" leaves its number in the text, "rules" puts the
     class that a rule gives it there. With `random_seed` each value gets the limits of an item drawn at random. `hidden`
-    leaves all values out. `source` names the references in errors.
+    leaves all values out. `words` are token ids of the names of items, None where the encoder is not to know whose
+    value is whose. `source` names the references in errors.
     """
 
     references: References | None
@@ -32,6 +34,7 @@ class Values:
     random_seed: int | None = None
     hidden: bool = False
     source: str = "the store"
+    words: ItemWords | None = None
 
     def shown(self, messages: Messages, record_id: str, language: str, person: Any = None) -> Messages:
         """The conversation with its values as text where they are to be text."""
@@ -58,6 +61,10 @@ class Values:
             raise MedReportError(f"record {record_id}: value {wrong + 1} ({item}) has NaN or infinity in its reference "
                                  "matrix", "leave a missing value as text")
         return stacked
+
+    def items(self, messages: Messages, language: str) -> dict[str, np.ndarray]:
+        """Whose value each matrix is, for the towers: the "items" (R, P, W) of `ItemWords`; nothing without `words`."""
+        return {} if self.words is None else {ITEMS: self.words.ids(values_of(messages), language)}
 
     def replaced(self, messages: Messages, others: Messages) -> Messages:
         """The conversation with another's values where both have the same item on the same side; elsewhere with the

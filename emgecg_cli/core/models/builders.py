@@ -10,23 +10,26 @@ from torch import Tensor, nn
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.models.item_names import ItemNames
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.towers import Tower, ValuesTower, preprocessing_of
 from emgecg_cli.core.models.tuning import embeddings
 
 # The settings a model is built from, besides its backbone; a run's manifest keeps them.
 SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm", "values",
-            "emg_reshape", "emg_dropout")
+            "emg_reshape", "emg_dropout", "value_identity")
 
 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
                        token_norm: str, seed: int, tokens_from: str = "pooled", fusion_layers: str = "auto",
-                       values: str = "encoder", emg_reshape: str = "compat", emg_dropout: float = 0.1) -> ReportModel:
+                       values: str = "encoder", emg_reshape: str = "compat", emg_dropout: float = 0.1,
+                       value_identity: str = "none") -> ReportModel:
     """Put a tower for each of the named encoders, and a fusion, on a loaded (and tuned) backbone.
 
     The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
     feature vector, "temporal" ones each of a stretch of time; an encoder that gives a number of its own gives that. The
-    encoder of values is left out where `values` enter as text. New weights depend on `seed` alone.
+    encoder of values is left out where `values` enter as text; with `value_identity` "item" its tokens have
+    the names of their items added. New weights depend on `seed` alone.
     """
     layers = parse_layers(fusion_layers, backbone)
     towers: dict[str, nn.Module] = {}
@@ -42,8 +45,10 @@ def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: s
                 pieces, each = (own or signal_tokens, 1) if own or tokens_from == "temporal" else (1, signal_tokens)
                 towers[reads] = Tower(made, adapt(made.width, each), pieces, preprocessing_of(name))
             elif values == "encoder":
-                made = build(partial(input_embeddings, backbone), reshape=emg_reshape, dropout=emg_dropout)
-                towers[reads] = ValuesTower(made, adapt(made.dim, 1) if made.dim != attached.dim else None, own or 1)
+                words = partial(input_embeddings, backbone)
+                made = build(words, reshape=emg_reshape, dropout=emg_dropout)
+                towers[reads] = ValuesTower(made, adapt(made.dim, 1) if made.dim != attached.dim else None, own or 1,
+                                            ItemNames(words) if value_identity == "item" else None)
     return ReportModel(towers, backbone, attached)
 
 

@@ -42,7 +42,8 @@ class ReportModel(nn.Module):
     @property
     def preprocessing(self) -> dict[str, Preprocessing]:
         """What makes network input of each tower's input."""
-        return {name: self.towers[name].preprocessing for name in self.towers}
+        return {name: self.towers[name].preprocessing for name in self.towers} | {
+            name: prepare for tower in self.towers for name, prepare in self.towers[tower].beside.items()}
 
     @property
     def supervised(self) -> str | None:

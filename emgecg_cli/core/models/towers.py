@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ Inputs = Mapping[str, Tensor]
 @dataclass(frozen=True)
 class Preprocessing:
     """The form in which an encoder takes what it `reads`: recordings at `fs` Hz (None: as they are stored), and `scale`
-    units of the store in one of network input. See `names.Encoder`."""
+    units of the store in one of network input; token ids ("items") as they are. See `names.Encoder`."""
 
     reads: str = "ecg"
     fs: int | None = None
@@ -39,6 +39,8 @@ class Preprocessing:
         A missing sample of a recording, and so an absent lead, is shown at the baseline; which ones were missing is
         not.
         """
+        if self.reads == "items":
+            return raw
         if self.reads == "ecg":
             raw = torch.where(raw == int(MISSING), 0, raw)
         return raw.float() if self.scale == 1 else raw.float() / self.scale
@@ -74,6 +76,8 @@ class Joined:
 class Tower(nn.Module):
     """For one array per record: the encoder cuts it into `pieces` (stretches of time, say), one feature vector each,
     and the projector makes signal tokens of them."""
+
+    beside: Mapping[str, Preprocessing] = {}  # what it takes besides its input, by name
 
     def __init__(self, encoder: nn.Module, projector: Projector, pieces: int = 1,
                  preprocessing: Preprocessing | None = None) -> None:
@@ -132,15 +136,19 @@ class Tower(nn.Module):
 class ValuesTower(nn.Module):
     """For the values of tables: matrices (B, R, 3, 7), rows that are all NaN being padding, to two tokens each.
 
-    The encoder's embeddings are as wide as words, and need a projector only where a fusion takes another width.
+    The encoder's embeddings are as wide as words, and need a projector only where a fusion takes another width. With
+    `item_names` (token ids of items (B, R, P, W) -> (B, R, D)) both tokens of a value have its item's name added.
     """
 
-    def __init__(self, encoder: nn.Module, projector: Projector | None = None, tokens: int = 2) -> None:
+    def __init__(self, encoder: nn.Module, projector: Projector | None = None, tokens: int = 2,
+                 item_names: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.projector = projector
         self.tokens = tokens  # of a value
         self.preprocessing = Preprocessing("values")
+        self.item_names = item_names
+        self.beside = {} if item_names is None else {"items": Preprocessing("items")}
 
     def freeze(self) -> None:
         """Let no weight of the encoder train; its dropout stays."""
@@ -149,9 +157,11 @@ class ValuesTower(nn.Module):
     def settle(self) -> None:
         """Nothing here has statistics of its batches."""
 
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Seen:
+    def forward(self, x: Tensor, present: Tensor | None = None, items: Tensor | None = None) -> Seen:
         """A record without values has rows of NaN alone, whatever `present` says."""
         tokens, valid = self.encoder.encode_records(x, ~x.isnan().flatten(2).all(2))  # type: ignore[operator]
+        if self.item_names is not None and items is not None:
+            tokens = tokens + self.item_names(items.to(tokens.device)).repeat_interleave(self.tokens, dim=1)
         if self.projector is None:
             return Seen(tokens, valid, None)
         rows = valid.flatten().nonzero()[:, 0]
@@ -193,8 +203,11 @@ class Towers(nn.Module):
 
     def forward(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
         """What the towers make of the inputs there are; see `ReportModel`."""
-        seen: dict[str, Seen] = {name: self[name](inputs[name], (present or {}).get(name))
-                                 for name in self if name in inputs} if inputs else {}
+        seen: dict[str, Seen] = {}
+        for name in self if inputs else ():
+            if name in inputs:
+                beside = {each: inputs[each] for each in self[name].beside}
+                seen[name] = self[name](inputs[name], (present or {}).get(name), **beside)
         parts = tuple(seen[name].tokens.shape[1] if name in seen else 0 for name in self)
         if not seen:
             return Joined(None, None, parts, None)

@@ -71,6 +71,9 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     first = drawn_records(shown, whole) if shown.values and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
     backbone, tokenizer = make_backbone(config, machine, shown, first.texts() if first else ())
+    if config.value_identity == "item":
+        shown = shown.naming_items(tokenizer)
+        first = replace(first, values=shown.values) if first and shown.values else first
     turn = turn_end(tokenizer, end_ids(backbone))
     model = make_model(backbone, config)
     trains = table_of_what_trains(_parts(model, config))

@@ -53,7 +53,8 @@ def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], loop: L
 
 def _model_details(config: TrainConfig, made: Assembled) -> dict[str, Any]:
     """What `load_run` builds the model from."""
-    chosen = ("backbone", "tuning", "new_tokens", *SETTINGS)
+    said = settings_of(config)
+    chosen = [key for key in ("backbone", "tuning", "new_tokens", *SETTINGS) if key in said]
     backbone: Any = made.model.backbone
     revision = getattr(backbone.config, "_commit_hash", None)  # of a hub model, so that it stays the same one
     measured = {} if made.token_lengths is None else {"token_lengths": made.token_lengths}

@@ -65,8 +65,10 @@ class Drawn:
         return self.values.shown(talk, _name(index), words)
 
     def arrays(self, index: int) -> dict[str, np.ndarray]:
-        """Values alone, float32 (R, 3, 7); no row where they are text."""
-        return {"values": self.values.matrices(self.messages(index), _name(index))}
+        """Values alone, float32 (R, 3, 7), and what names them; no row where they are text."""
+        talk, words = self._draw(index)
+        said = self.values.shown(talk, _name(index), words)
+        return {"values": self.values.matrices(said, _name(index))} | self.values.items(said, words)
 
     def lacking(self, index: int) -> tuple[str, ...]:
         """Nothing else is shown, and so nothing is blank."""

@@ -61,6 +61,16 @@ def item_text(item: Item | str, side: str, language: str) -> str:
     return "|".join(shown).replace(" (", "(")
 
 
+def item_names(item: Item | str, side: str, language: str) -> list[str]:
+    """The names of a value's item: side, nerve, type and measure as reports write them, stimulation and recording as
+    tables do; a text is an item's name as its source gives it."""
+    if isinstance(item, str):
+        return [item]
+    language = language_of(language)
+    sites = [terms.display("place", name, language) for name in (item.stim, item.rec) if name != ANY]
+    return [*_place(item, side, language), *sites, _MEASURES[language][item.measure]]
+
+
 def phrase(item: Item | str, side: str, name: str, language: str) -> str:
     """What a report says of a value of this class, as in "left median motor latency mildly prolonged".
 
@@ -69,12 +79,16 @@ def phrase(item: Item | str, side: str, name: str, language: str) -> str:
     language = language_of(language)
     if isinstance(item, str):
         return f"{item}{' ' if language == 'en' else ''}{class_word(name, language)}"
+    words = [*_place(item, side, language), _MEASURES[language][item.measure], _verdict(name, item.measure, language)]
+    return ("" if language == "zh" else " ").join(words)
+
+
+def _place(item: Item, side: str, language: str) -> list[str]:
+    """Side, nerve and type."""
     nerve, kind = (terms.display(k, n, language) for k, n in (("nerve", item.nerve), ("type", item.type)))
     if language == "en":
         nerve, kind = nerve.lower(), "F-wave" if item.type == "f_wave" else kind.lower()
-    words = [_SIDES[language][side], nerve, kind, _MEASURES[language][item.measure],
-             _verdict(name, item.measure, language)]
-    return ("" if language == "zh" else " ").join(words)
+    return [_SIDES[language][side], nerve, kind]
 
 
 def abnormal_end(measure: str) -> str:
