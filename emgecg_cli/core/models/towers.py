@@ -203,11 +203,10 @@ class Towers(nn.Module):
 
     def forward(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
         """What the towers make of the inputs there are; see `ReportModel`."""
-        seen: dict[str, Seen] = {}
-        for name in self if inputs else ():
-            if name in inputs:
-                beside = {each: inputs[each] for each in self[name].beside}
-                seen[name] = self[name](inputs[name], (present or {}).get(name), **beside)
+        there, seen = inputs or {}, {}
+        for name in (name for name in self if name in there):
+            beside = {each: there[each] for each in self[name].beside}
+            seen[name] = self[name](there[name], (present or {}).get(name), **beside)
         parts = tuple(seen[name].tokens.shape[1] if name in seen else 0 for name in self)
         if not seen:
             return Joined(None, None, parts, None)

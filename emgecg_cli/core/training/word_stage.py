@@ -72,7 +72,8 @@ def run_word_stage(parallel: Parallel, model: ReportModel, alignment: WordAlignm
     """
     own = replace(config, steps=config.word_steps, batch_size=min(BATCH, len(records) // parallel.world),
                   gradient_accumulation=1)
-    idle = [model.towers[name].encoder for name in model.towers if name == "values"]
+    # tokens of values may hold word embeddings, whose gradient nobody here would take
+    idle = [model.towers["values"].encoder, model.backbone] if "values" in model.towers else []
     train_stage(parallel, WORDS, NamedWords(model.towers, alignment), lambda: (records, records.rendered.lengths), out,
                 own, frozen=idle, smallest=2, augmentations=parse_augmentations(config.augment), watch=watch)
     for name in model.towers:
