@@ -174,8 +174,9 @@ def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
                  placeholders: Mapping[str, int] | None = None, split: str = "train",
                  sample: tuple[int, int] | None = None, positions: int | None = None) -> Split:
     """The records of a split that have a report, or, of `sample` (N, seed), N of those drawn by the seed, in their
-    order. More than MOST_BEFORE are rendered when asked for, if nothing is to be learnt from all of them: that they fit
-    into so many `positions` (None: any number), and that no report holds the words by which its end is known.
+    order. More than MOST_BEFORE, of the val split an eighth of that, since it is not needed before the first step, are
+    rendered when asked for, if nothing is to be learnt from all of them: that they fit into so many `positions` (None:
+    any number), and that no report holds the words by which its end is known.
 
     Raises MedReportError when there is none, when one has no instruction, or when a prompt fills `max_length`.
     """
@@ -186,7 +187,8 @@ def render_split(store: Store, inputs: Inputs, tokenizer: Any, max_length: int,
     if sample is not None and sample[0] < len(indices):
         indices = np.sort(np.random.default_rng(sample[1]).choice(indices, sample[0], replace=False))
     render = _renderer(inputs, tokenizer, max_length, placeholders)
-    if len(indices) <= MOST_BEFORE or render.renderer.end.text or (positions is not None and max_length > positions):
+    most = MOST_BEFORE if split == "train" else MOST_BEFORE // 8
+    if len(indices) <= most or render.renderer.end.text or (positions is not None and max_length > positions):
         return _render_all(render, indices)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers are forked, and render too
     lazy = LazySplit(indices, render, np.zeros((len(indices), 2), np.int32), np.zeros(len(indices), bool))

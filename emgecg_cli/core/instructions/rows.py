@@ -106,7 +106,7 @@ def index_rows(path: Path, check: Callable[[InstructionRow], None]) -> Rows:
 
 def _record_id(line: bytes, path: Path) -> str:
     begin = _BEGIN.match(line)
-    text = (line if begin is None else begin[1]).decode("utf-8-sig", "surrogatepass")
+    text = line.decode("utf-8-sig", "surrogatepass") if begin is None else begin[1].decode("utf-8", "surrogatepass")
     try:
         value = json.loads(text) if begin is None or "\\" in text else text[1:-1]
         return value if isinstance(value, str) else str(value["record_id"])
