@@ -131,6 +131,18 @@ def test_of_tables_what_makes_no_sense_is_said() -> None:
     assert all(one.signal for one in conditions_of(("ecg",)))
 
 
+def test_reports_of_tables_are_held_against_their_tables(tables: tuple[Path, Path]) -> None:
+    store = open_store(tables[0])
+    own = [str(store.row(i).report) for i in range(len(store))]
+    losses = np.ones(len(own))
+    rows = {"real": rows_of(store, own, losses), OTHER: rows_of(store, own[5:] + own[:5], losses)}
+    found, _, _ = compare_conditions(rows, store, Settings(GenerateConfig(), resamples=200))
+    assert found.verdict == USES and any(one.startswith("statements") for one in found.because)
+    knows = {name: {one.fact: one.corrected for one in of} for name, of in found.information.items()}
+    assert knows["real"].keys() <= {"amp", "cv", "lat", "dur"} and knows["real"]
+    assert all(value > knows[OTHER][fact] for fact, value in knows["real"].items())
+
+
 def test_a_killed_certificate_ends_with_the_same_bytes(short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                        capsys: pytest.CaptureFixture[str]) -> None:
     line = ["certify", str(short_run), "--split", "train", "--max-new-tokens", "4", "--batch-size", "2", "--limit",
