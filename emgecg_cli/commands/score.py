@@ -71,9 +71,11 @@ FormatOpt = Annotated[str | None, typer.Option(
 CurveOpt = Annotated[bool, typer.Option("--curve", help="The files are of one run on a store that was perturbed more "
                                                         "and more: draw scores against the level.")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
-                                              help="Also write a page with a few ECGs and their reports.")]
+                                              help="Also write a page: scores as charts, and reports to browse "
+                                                   "beside their records.")]
 ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, show_default=False,
-                                                 help=f"ECGs on that page. [{ScoreDefaults.examples}]")]
+                                                 help="Records on that page, half of them the worst. "
+                                                      f"[{ScoreDefaults.examples}]")]
 JUDGE_CACHE = ".judge.jsonl"  # beside the scores
 Command = TypeVar("Command", bound=Callable[..., Any])
 

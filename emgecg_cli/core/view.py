@@ -15,7 +15,7 @@ from emgecg_cli.core.emg.case import Case, Item, NcvRow, values
 from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.evidence import Evidence
+from emgecg_cli.core.evidence import Evidence, RecordEvidence
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
@@ -98,7 +98,12 @@ def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], 
 
 def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed | ViewedTables:
     """Find a record by its id or by its row number; raises MedReportError, with a near id where there is one."""
-    found = Evidence(store).at(_at(store, record_id, index))
+    return view_of(Evidence(store).at(_at(store, record_id, index)))
+
+
+def view_of(found: RecordEvidence) -> Viewed | ViewedTables:
+    """What is shown of a record."""
+    store = found.store
     if found.signal is not None and found.measurements is not None:
         return Viewed(store.dataset, found.row, found.signal, found.measurements, found.measured_now, found.perturbed)
     return _open_tables(store, found.row, store.case(found.index), found.references)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 
-from emgecg_cli.core.evaluation.page import DISCLAIMER, PageExample, compare_words, write_page
+from emgecg_cli.core.evaluation.page import PageExample, write_page
+from emgecg_cli.core.pages import DISCLAIMER
 from emgecg_cli.core.signals.leads import MISSING
 
 HOSTILE = '<img src=x onerror=alert(1)>&"\'</style><script>alert(2)</script>'
@@ -17,7 +19,7 @@ HOSTILE = '<img src=x onerror=alert(1)>&"\'</style><script>alert(2)</script>'
 class Outline(HTMLParser):
     """Tags, attributes and visible text of a page; refuses tags that are closed in the wrong order."""
 
-    VOID = ("meta", "rect")
+    VOID = ("meta", "rect", "input")
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class Outline(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] not in (["style"], ["script"]):
             self.text.append(data)
 
 
@@ -73,7 +75,7 @@ def test_scores_intervals_signatures_and_notes_are_there(tmp_path):
     for expected in ("model", "random train report", "bleu-4", "0.213", "0.100 – 0.300", "12.3", "–", "bleu|tok:13a",
                      "3 predictions are empty", DISCLAIMER):
         assert expected in text, expected
-    assert "<b>0.500</b>" in html and "<b>0.213</b>" not in html and text.count("bleu|tok:13a") == 1
+    assert "<b>" not in html and text.count("bleu|tok:13a") == 1
     rows = re.findall(r"<tr>.*?</tr>", html)
     assert [len(re.findall(r"<t[hd]", row)) for row in rows] == [3, 3, 3, 3]
 
@@ -82,7 +84,7 @@ def test_examples_stand_beside_their_texts(tmp_path):
     html = page(tmp_path, [example(), example(record_id="43", hypotheses={"real signal": ""})])
     outline = Outline(html)
     assert outline.tags.count("svg") == 2 and outline.tags.count("article") == 2
-    assert "<mark class=extra>atrial fibrillation</mark>" in html and "<mark class=missing>sinus rhythm</mark>" in html
+    assert "<mark class=extra>atrial fibrillation</mark>" in html
     assert "(empty)" in outline.text and "Record 43" in outline.text
 
 
@@ -93,7 +95,10 @@ def test_every_text_is_escaped_and_nothing_is_loaded(tmp_path):
     shown = example(record_id=HOSTILE, reference=HOSTILE, hypotheses={HOSTILE: HOSTILE + " x"})
     html = page(tmp_path, [shown], hostile, title=HOSTILE)
     outline = Outline(html)
-    assert not {"script", "img", "link", "iframe", "object", "form", "base"} & set(outline.tags)
+    assert not {"img", "link", "iframe", "object", "base"} & set(outline.tags) and outline.tags.count("script") == 1
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\">" in html and "alert" not in script
     assert not [name for name, _ in outline.attributes if name.startswith("on") or name in ("src", "href", "style")]
     assert "url(" not in html and "@import" not in html and "default-src 'none'" in html
     assert "".join(outline.text).count("alert(2)") >= 7
@@ -128,17 +133,3 @@ def test_takes_what_the_scorer_writes(tmp_path):
         assert system.name in text
         for score in system.values:
             assert score.name in text and score.signature in text
-
-
-@pytest.mark.parametrize(("reference", "hypothesis", "left", "right"), [
-    ("a b c", "a b c", "a b c", "a b c"),
-    ("Sinus rhythm.", "sinus rhythm", "Sinus rhythm.", "sinus rhythm"),
-    ("a b c", "a x c", "a <mark class=missing>b</mark> c", "a <mark class=extra>x</mark> c"),
-    ("a b", "", "<mark class=missing>a b</mark>", ""),
-    ("", "a b", "", "<mark class=extra>a b</mark>"),
-    ("a - b", "a b", "a <mark class=missing>-</mark> b", "a b"),
-    ("p < q", "p > q", "p <mark class=missing>&lt;</mark> q", "p <mark class=extra>&gt;</mark> q"),
-    ("窦性 心律", "窦性 心动过缓", "窦性 <mark class=missing>心律</mark>", "窦性 <mark class=extra>心动过缓</mark>"),
-])
-def test_words_missing_and_extra(reference, hypothesis, left, right):
-    assert compare_words(reference, hypothesis) == (left, right)

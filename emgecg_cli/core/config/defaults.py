@@ -136,7 +136,7 @@ class ScoreDefaults:
 
     resamples: int = 1000
     randomisations: int = 10_000
-    examples: int = 6
+    examples: int = 100
     seed: int = 0
 
 

@@ -13,9 +13,11 @@ from emgecg_cli.core.claims import mark_path
 from emgecg_cli.core.config import ALL_SPLITS
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import about_of, joined_about
-from emgecg_cli.core.evaluation.inputs import completed, open_store_for, page_examples, store_of
-from emgecg_cli.core.evaluation.page import POLICY, write_page
-from emgecg_cli.core.evaluation.score import MODEL, Scores, score_rows, write_scores
+from emgecg_cli.core.evaluation.inputs import completed, open_store_for, store_of
+from emgecg_cli.core.evaluation.page import page_examples, write_page
+from emgecg_cli.core.evaluation.page.charts import differences, run_of, training_charts
+from emgecg_cli.core.evaluation.page.ranking import report_scores
+from emgecg_cli.core.evaluation.score import MODEL, Scored, Scores, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import statistics_path
 from emgecg_cli.core.evaluation.store_check import check_against_store, name_of
 from emgecg_cli.core.evaluation.systems import Aligned, aligned, said_by
@@ -31,6 +33,7 @@ from emgecg_cli.core.manifest import (
     read_manifest,
 )
 from emgecg_cli.core.metrics.judged.panel import Panel
+from emgecg_cli.core.pages import POLICY
 from emgecg_cli.core.predictions import Predictions, read_predictions
 from emgecg_cli.core.store import Store, open_store
 
@@ -38,7 +41,7 @@ Source = Path | IO[str]
 
 
 def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, store_path: Path | None = None,
-               likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 6,
+               likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 100,
                metrics: Sequence[str] | None = None, fields: Mapping[str, str] | None = None, common: bool = False,
                judge: Panel | None = None, progress: Callable[..., None] | None = None,
                encode: Encode | None = None, train_store: Path | None = None, **settings: Any) -> Scores:
@@ -97,8 +100,21 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
                      details={ENDPOINT: took} if judge and (took := judge.took()) else {})
     drawn = next(iter(shown.values()))
     if page and drawn:
-        write_page(page, examples=page_examples(drawn, same.rows, examples), scores=asdict(scores))
+        _write_page(page, drawn, same.rows, scored, scores, {name: one.file for name, one in read.items()}, examples)
     return scores
+
+
+def _write_page(page: Path, store: Store, rows: Mapping[str, Sequence[PredictionRow]], scored: Scored, scores: Scores,
+                written: Mapping[str, Path | None], count: int) -> None:
+    """The page of some scores, with the curves of the runs that predictions were `written` by."""
+    systems = list(rows)
+    baselines = [system.name for system in scores.systems if system.name not in rows]
+    shown = page_examples(store, rows, count, seed=scores.seed,
+                          scores=report_scores(scored.computed, systems, scores.n))
+    runs = dict.fromkeys(run for name in systems if (run := run_of(written[name])) is not None)
+    write_page(page, examples=shown, scores=asdict(scores),
+               differences=differences(scored.computed, systems[0], baselines),
+               curves={f"Training of {run.name}": training_charts(run) for run in runs})
 
 
 @dataclass

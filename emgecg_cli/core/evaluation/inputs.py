@@ -1,19 +1,14 @@
-"""What scoring needs besides the predictions: the train reports of their store, and recordings to show."""
+"""What scoring needs besides the predictions: the store they were made from, and what it knows of their records."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.evaluation.about import perturbed_records
-from emgecg_cli.core.evaluation.caveats import not_own
-from emgecg_cli.core.evaluation.page import PageExample, Shown
 from emgecg_cli.core.evaluation.store_check import columns_of, name_of
 from emgecg_cli.core.manifest import input_path, is_finished, read_manifest
 from emgecg_cli.core.store import Store, open_store
@@ -56,36 +51,3 @@ def completed(rows: Sequence[PredictionRow], store: Store | None) -> tuple[list[
     notes = [f"{name} of {count} records as in {name_of(store)}" for name, count in said.items()]
     return [replace(row, dataset=store.dataset, **known[id(row)]) if id(row) in known else row for row in rows], \
         [f"what the predictions do not say was taken from the store: {', '.join(notes)}"] if notes else []
-
-
-def page_examples(store: Store, rows: Mapping[str, Sequence[PredictionRow]], count: int) -> list[PageExample]:
-    """The first `count` recordings, in store order, that every system wrote about; `rows` by name of the system."""
-    texts = {name: {row.record_id: row for row in given} for name, given in rows.items()}
-    index = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
-    perturbed = perturbed_records(store)
-    examples: list[PageExample] = []
-    for record_id in index:
-        if len(examples) == count:
-            break
-        if all(record_id in known for known in texts.values()):
-            own = {name: known[record_id] for name, known in texts.items()}
-            shown = {name: found for name, row in own.items() if (found := _shown(store, index, row)) is not None}
-            examples.append(PageExample(record_id, _drawn(store, index.get(record_id)), store.fs,
-                                        next(iter(own.values())).reference or "",
-                                        {name: row.prediction for name, row in own.items()}, shown,
-                                        perturbed.get(record_id)))
-    return examples
-
-
-def _shown(store: Store, index: Mapping[str, int], row: PredictionRow) -> Shown | None:
-    """What a report was written from, where it was not the record's own signal."""
-    kind = not_own(row)
-    if kind is None or row.signal_from is None:
-        return None if kind is None else Shown(kind)
-    at = index.get(row.signal_from)
-    absent = ", which is not in the store" if at is None else ""
-    return Shown(f"the {store.kind.called} of record {row.signal_from}{absent}", _drawn(store, at))
-
-
-def _drawn(store: Store, index: int | None) -> np.ndarray | None:
-    return None if index is None else store.drawing(index)

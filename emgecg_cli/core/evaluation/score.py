@@ -88,11 +88,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores, the statistics of every report that they are made of (`statistics.statistics_frame`), and the metrics of
-    whole reports that may keep files."""
+    """Scores, the statistics of every report that they are made of (`statistics.statistics_frame`), with their metrics
+    and draws, and the metrics of whole reports that may keep files."""
 
     scores: Scores
     statistics: polars.DataFrame
+    computed: Computed
     keeping: list[Keeping] = field(default_factory=list)
 
 
@@ -156,7 +157,7 @@ def score_rows(
     if not any(train.reports for train in side.trains):
         notes.append("no baselines of train reports: there are none (--store STORE takes those of its train split)")
     return Scored(replace(scores, n_train_reports=len(reports), notes=notes),
-                  statistics_frame(checked, computed.blocks),
+                  statistics_frame(checked, computed.blocks), computed,
                   [metric for task in tasks if task.slice.section == "all" for metric in task.computable()
                    if isinstance(metric, Keeping)])
 

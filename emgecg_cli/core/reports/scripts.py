@@ -147,12 +147,6 @@ def word() -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=1)
-def around_words() -> re.Pattern[str]:
-    """What is no part of a word, at the beginning and at the end of a text."""
-    return re.compile(rf"^[^\w{marks()}]+|[^\w{marks()}]+$")
-
-
-@lru_cache(maxsize=1)
 def dense_letters() -> str:
     """The letters of scripts without blanks between words, as the inside of a character class."""
     low = [code for code in range(0xE00, 0x20000) if unicodedata.category(chr(code))[0] == "L"

@@ -15,8 +15,8 @@ from typing import Any
 from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.about import about_of
-from emgecg_cli.core.evaluation.inputs import page_examples
-from emgecg_cli.core.evaluation.page import write_page
+from emgecg_cli.core.evaluation.page import page_examples, write_page
+from emgecg_cli.core.evaluation.page.charts import differences, run_of, training_charts
 from emgecg_cli.core.evaluation.score import MODEL, Scores, System, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import joined
 from emgecg_cli.core.evidence import Evidence
@@ -94,5 +94,7 @@ def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: i
                  statistics=joined({name: one.statistics for name, one in scored.items()}, MODEL))
     examples = {name: rows[name] for name in list(rows)[:2]}
     write_page(page, examples=page_examples(store, examples, DemoDefaults.examples), scores=asdict(scores),
+               differences=differences(next(iter(scored.values())).computed, MODEL, [one.name for one in baselines]),
+               curves={"Training": training_charts(run)} if (run := run_of(predictions[real])) else {},
                title="medreport demo: a simulated cohort")
     return DemoResult(scores, scores_path, page)

@@ -1,0 +1,52 @@
+"""The report page: scores with their charts, and a browser of reports beside their records. One HTML file that loads
+nothing.
+
+It begins with what was scored. Each score is shown with its own value, confidence interval and signature. Every text is
+escaped, and the only script is the page's own, named by its hash: without scripts all records stand below each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from emgecg_cli.core.evaluation.page.browser import browser
+from emgecg_cli.core.evaluation.page.charts import Difference, difference_charts, item_charts
+from emgecg_cli.core.evaluation.page.examples import Examples, PageExample, Shown, page_examples
+from emgecg_cli.core.evaluation.page.reading import BY_SENTENCE
+from emgecg_cli.core.evaluation.page.values import head_of, scores_of, signatures_of, tables_of
+from emgecg_cli.core.files import write_atomically
+from emgecg_cli.core.pages import document
+
+__all__ = ["Examples", "PageExample", "Shown", "page_examples", "write_page"]
+
+
+def write_page(path: Path, *, examples: Examples | Sequence[PageExample], scores: Mapping[str, Any],
+               differences: Sequence[Difference] = (), curves: Mapping[str, Sequence[str]] | None = None,
+               title: str = "medreport: scores and reports") -> None:
+    """Write the page, atomically; the same input gives the same bytes.
+
+    `scores` is what `scores.json` holds: `systems`, each a `name` and `values` of `name`, `value` (None: could not be
+    computed), `ci_low`, `ci_high`, `signature`, `n`, `lower_is_better`; `tables`; `about`, what was scored; `caveats`
+    and `notes`, lists of sentences. `differences` are those of the model from its baselines, `curves` charts by the
+    heading they stand under. A plain list of examples is read by sentences.
+    """
+    if not isinstance(examples, Examples):
+        examples = Examples(list(examples), len(examples), BY_SENTENCE)
+    tables = [table for table in scores.get("tables") or [] if table["rows"]]
+    drawn = {"The model minus its baselines": difference_charts(differences), **(curves or {})}
+    body = "\n".join([head_of(scores), scores_of(scores), *(_charts(name, found) for name, found in drawn.items()),
+                      tables_of(scores, item_charts(tables)), browser(examples), signatures_of(scores)])
+    script = _kept("score_page.js") if examples.shown else ""
+    page = document(title, body, script=script, style=_kept("score_page.css"))
+    write_atomically(path, page.encode("utf-8", "backslashreplace"))
+
+
+def _charts(title: str, found: Sequence[str]) -> str:
+    return f"<section><h2>{title}</h2><div class=charts>{''.join(found)}</div></section>" if found else ""
+
+
+def _kept(name: str) -> str:
+    return (files("emgecg_cli") / "data" / name).read_text(encoding="utf-8")
