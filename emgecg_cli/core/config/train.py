@@ -29,8 +29,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "pretrained": {
         "fusion": "splice", "projector": "mlp-gelu", "signal_tokens": 8, "token_norm": "matched", "lora_rank": 16,
         "lora_alpha": 32, "lora_dropout": 0.0, "batch_size": 8, "gradient_accumulation": 1, "epochs": 3.0,
-        "learning_rate": 1e-3, "schedule": "cosine", "adam_beta2": 0.98, "eos_loss_weight": 0.3, "word_steps": 2000,
-        "word_loss": 0.5, "select": "last",
+        "learning_rate": 1e-3, "schedule": "cosine", "adam_beta2": 0.98, "eos_loss_weight": 0.3, "word_steps": 1000,
+        "word_loss": 0.5, "augment": "roll,gain,noise", "select": "last",
     },
     "tiny-from-scratch": {
         "encoder": "resnet18-tiny", "projector": "linear", "signal_tokens": 8, "token_norm": "rms", "tuning": "full",
