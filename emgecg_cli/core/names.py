@@ -199,6 +199,7 @@ METRIC_SETTINGS = {
     "judge": {
         "criteria": MetricSetting(str, "NAME", f"What --judge scores: {', '.join(JUDGE_CRITERIA)}. [meit]"),
         "records": MetricSetting(int, "N", "Records --judge scores, drawn by their ids; all if not given."),
+        "systems": MetricSetting(str, "all|models", "Whose reports --judge scores; models: not the baselines'. [all]"),
     },
 }
 

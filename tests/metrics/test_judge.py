@@ -54,7 +54,7 @@ def judged(server: ApiServer, folder: Path, rows: list[PredictionRow] | None = N
         one.client.backoff = 0.01
     with panel:
         scored = score_rows(rows or made_rows(), metrics=["judge"], judge=panel, resamples=50,
-                            settings={"judge": settings})
+                            settings={"judge": {"systems": "models"} | settings})
     write_scores(folder / "s.json", scored.scores, inputs={}, arguments={}, statistics=scored.statistics)
     return scored.scores, panel
 
@@ -219,6 +219,23 @@ def test_controls_come_from_the_references_in_their_language() -> None:
     assert len(alike[SHUFFLED]) == len(CRITERIA.samples)
 
 
+def test_the_models_alone(tmp_path: Path) -> None:
+    def ask(**settings: object) -> Scores:
+        panel = panel_of(["m"], server.base_url, None)
+        return score_rows(made_rows(), metrics=["judge", "rouge"], judge=panel, resamples=0,
+                          settings={"judge": settings}, train_reports=["sinus rhythm."]).scores
+
+    with ApiServer(otherwise=good) as server:
+        scores = ask(systems="models")
+        few = len(server.requests)
+        everybody = ask()
+        assert len(server.requests) - few > few
+    by_name = {one.name: {value.name for value in one.values} for one in scores.systems}
+    assert "judge-mean" in by_name.pop("model") and len(by_name) >= 2
+    assert not [name for values in by_name.values() for name in values if name.startswith("judge")]
+    assert all("judge-mean" in {value.name for value in one.values} for one in everybody.systems)
+
+
 def test_some_records_alone(tmp_path: Path) -> None:
     with ApiServer(otherwise=good) as server:
         scores, _ = judged(server, tmp_path, made_rows(), records=5)
@@ -272,6 +289,7 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
     (["--judge", "m@http://127.0.0.1:9/v1", "--price-in", "1", "--price-in", "2"], "given 2 times for 1 judges"),
     (["--judge", "m@http://127.0.0.1:9/v1", "--judge-criteria", "nine"], "no judge criteria 'nine'"),
     (["--judge", "m@http://127.0.0.1:9/v1", "--judge-records", "0"], "--judge-records 0"),
+    (["--judge", "m@http://127.0.0.1:9/v1", "--judge-systems", "some"], "--judge-systems some"),
 ])
 def test_options_without_effect_are_refused(given: list[str], says: str, tmp_path: Path,
                                             capsys: pytest.CaptureFixture[str]) -> None:

@@ -150,6 +150,8 @@ def _blocks(task: Task, metric: Metric) -> list[Block]:
     systems, n = list(task.hypotheses), len(task.rows)
     if metric.declared.kind == "loss":  # of the runs that wrote the rows
         systems = [name for name, own in task.own.items() if metric.applicable(own) is None]
+    elif metric.declared.of_models:
+        systems = list(task.own)
     texts = [text for system in systems for text in task.hypotheses[system]]
     references = [row.reference or "" for row in task.rows] * len(systems)
     rows = [row for system in systems for row in task.own.get(system, task.rows)]

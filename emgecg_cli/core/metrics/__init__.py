@@ -37,7 +37,8 @@ class Declared:
     run, which no baseline has. `decisive` are those by which it is decided whether a run uses its signal.
     `descriptive` values are of the references, or say what texts are like: no system is better by them. A metric is not
     `resampled` where the order of the reports decides its values, so that draws of them would be of something else.
-    `several` says what it makes of a record with several references.
+    `several` says what it makes of a record with several references. One `of_models` is computed on the models' reports
+    alone, and on no baseline's.
     """
 
     needs: frozenset[Need] = frozenset()
@@ -49,6 +50,7 @@ class Declared:
     descriptive: frozenset[str] = frozenset()
     resampled: bool = True
     several: Several = "first"
+    of_models: bool = False
 
     @property
     def judged(self) -> bool:

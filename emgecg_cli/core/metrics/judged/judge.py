@@ -35,8 +35,9 @@ class Judged:
                         descriptive=frozenset({"judge-failed"}))
 
     def __init__(self, panel: Panel | None = None, criteria: Criteria | None = None,
-                 references: Sequence[tuple[str, str]] = (), chosen: frozenset[str] | None = None) -> None:
-        self._panel, self._criteria, self._chosen = panel, criteria, chosen
+                 references: Sequence[tuple[str, str]] = (), chosen: frozenset[str] | None = None,
+                 of_models: bool = False) -> None:
+        self._panel, self._criteria, self._chosen, self._of_models = panel, criteria, chosen, of_models
         self._references = references
         self._outcomes: dict[str, Outcome] = {}
         self._said: dict[tuple[str, Pair], Scores] = {}
@@ -46,11 +47,15 @@ class Judged:
 
     @classmethod
     def of(cls, given: Given) -> Self:
-        """With the judges and the criteria of the settings; `records` of the set are judged, all if not given."""
+        """With the judges and the criteria of the settings; `records` of the set are judged, all if not given, and the
+        reports of all `systems` or of "models" alone."""
+        systems = given.settings.get("systems") or "all"
+        if systems not in ("all", "models"):
+            raise MedReportError(f"--judge-systems {systems}", "it is all or models")
         criteria: Criteria = names.resolve("judge criteria", given.settings.get("criteria") or "meit")
         languages = [((row.language or "en").partition("-")[0], row) for row in given.rows]
         return cls(given.judge, criteria, [(row.reference or "", language) for language, row in languages],
-                   _chosen(given.rows, given.settings.get("records")))
+                   _chosen(given.rows, given.settings.get("records")), systems == "models")
 
     @classmethod
     def restored(cls, columns: Sequence[str], sums: np.ndarray) -> Self:
@@ -181,7 +186,8 @@ class Judged:
 
     def _declare(self) -> None:
         failed = frozenset(self._named(FAILED, label) for label in self._labels)
-        self.declared = replace(type(self).declared, lower_is_better=failed, descriptive=failed)
+        self.declared = replace(type(self).declared, lower_is_better=failed, descriptive=failed,
+                                of_models=self._of_models)
 
     def _level(self, score: int) -> int:
         assert self._criteria is not None
