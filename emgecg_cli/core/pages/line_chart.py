@@ -9,6 +9,7 @@ from html import escape
 from emgecg_cli.core.pages.charts import WIDTH
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 220, 34, 44, 44, 12
+_LETTERS = 17  # the height of a name, and of a line that may run above it
 _DASHES = ("6 4", "2 3", "10 3 2 3", "1 5")
 
 
@@ -43,12 +44,15 @@ def line_chart(title: str, spots: Sequence[Spot], lines: Sequence[tuple[str, flo
         ends = [(x(spot.at), y(float(spot.high or 0))) for spot in spots]
         ends += [(x(spot.at), y(float(spot.low or 0))) for spot in reversed(spots)]
         parts.append(f'<polygon points="{_points(ends)}" style="fill:var(--accent);opacity:.18"/>')
-    for number, (name, value) in enumerate(lines):
+    beneath = 0.0
+    for number, (name, value) in enumerate(sorted(lines, key=lambda line: -line[1])):
         dashes = _DASHES[number % len(_DASHES)]
+        # names stand where the curve is not: it falls to the right; near lines have theirs one below the other
+        beneath = max(y(value) - 3, beneath + _LETTERS)
+        place = f'x="{WIDTH - _RIGHT}" text-anchor="end"' if value >= spots[0].value else f'x="{_LEFT + 4}"'
         parts.append(f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
                      f'style="stroke:var(--soft);stroke-dasharray:{dashes}"/>'
-                     f'<text x="{WIDTH - _RIGHT}" y="{y(value) - 3:.1f}" text-anchor="end" class="count">'
-                     f"{escape(name)} {value:.3f}</text>")
+                     f'<text {place} y="{beneath:.1f}" class="count">{escape(name)} {value:.3f}</text>')
     parts.append(f'<polyline points="{_points([(x(spot.at), y(spot.value)) for spot in spots])}" '
                  'style="fill:none;stroke:var(--accent);stroke-width:2"/>')
     for spot in spots:
