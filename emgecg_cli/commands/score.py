@@ -10,16 +10,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from emgecg_cli.commands import console
-from emgecg_cli.commands.endpoint_options import (
-    JudgeOpt,
-    JudgeUrlOpt,
-    PricesInOpt,
-    PricesOutOpt,
-    RequestsOpt,
-    panel,
-    say_spent,
-)
+from emgecg_cli.commands import console, endpoint_options
 from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.config.profiles import COMPAT, PROFILES, SCORE_FORMATS
@@ -100,8 +91,9 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
           randomisations: RandomisationsOpt = ScoreDefaults.randomisations,
-          judge: JudgeOpt = None, base_url: JudgeUrlOpt = None, requests_at_once: RequestsOpt = None,
-          price_in: PricesInOpt = None, price_out: PricesOutOpt = None,
+          judge: endpoint_options.JudgeOpt = None, base_url: endpoint_options.JudgeUrlOpt = None,
+          requests_at_once: endpoint_options.RequestsOpt = None,
+          price_in: endpoint_options.PricesInOpt = None, price_out: endpoint_options.PricesOutOpt = None,
           seed: SeedOpt = ScoreDefaults.seed, curve: CurveOpt = False, page: PageOpt = None,
           examples: ExamplesOpt = None,
           out: OutOpt = None, form: FormatOpt = None, as_json: JsonOpt = False, **of_metrics: Any) -> None:
@@ -141,8 +133,8 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
         raise MedReportError("stdin is closed", "pipe predictions into it")
     if sources.count("-") > 1:
         raise MedReportError("stdin is given twice", "give one system on stdin, the others as files")
-    judges = panel(judge, base_url, (target.parent if target else Path(SCORES)) / JUDGE_CACHE, requests_at_once,
-                   price_in, price_out)
+    cache = (target.parent if target else Path(SCORES)) / JUDGE_CACHE
+    judges = endpoint_options.panel(judge, base_url, cache, requests_at_once, price_in, price_out)
     files = [sys.stdin if source == "-" else Path(source) for source in sources]
     likely = _only_store() if piped and store is None else None
     with console.progress("score", unit="metrics") as progress:
@@ -156,7 +148,7 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
                             segmentation=segmentation, section=section, judge=judges, **of_metrics)
     _show(scores, shown)
     for one in judges.judges if judges else ():
-        say_spent(one.client)
+        endpoint_options.say_spent(one.client)
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")
