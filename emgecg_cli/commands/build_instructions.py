@@ -21,9 +21,10 @@ from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
 PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=1,
                                        help="Prompts in the pool: 128, 256, 512 …; 1 is MEIT's fixed prompt.")]
 BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", show_default=False,
-                                                help=f"openai: the endpoint. [{InstructionDefaults.base_url}]")]
+                                                help=f"openai: the endpoint; {InstructionDefaults.base_url} if not "
+                                                     "given.")]
 ModelOpt = Annotated[str | None, typer.Option("--model", metavar="NAME", show_default=False,
-                                              help=f"openai: the model. [{InstructionDefaults.model}]")]
+                                              help=f"openai: the model; {InstructionDefaults.model} if not given.")]
 LanguageOpt = Annotated[str, typer.Option(
     "--language", metavar="record|en|zh", autocompletion=words("record", "en", "zh"),
     help="Tables: the language of the prompt around them and of their words; record: that of each record's report.")]

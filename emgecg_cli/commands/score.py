@@ -58,7 +58,7 @@ RandomisationsOpt = Annotated[int, typer.Option("--randomisations", min=100, max
                                                 help="Random swaps of the paired test between systems.")]
 FormatOpt = Annotated[str | None, typer.Option(
     "--format", metavar="|".join(SCORE_FORMATS), show_default=False, autocompletion=words(*SCORE_FORMATS),
-    help="What is printed on stdout. [table]")]
+    help="What is printed on stdout; table if not given.")]
 CurveOpt = Annotated[bool, typer.Option("--curve", help="The files are of one run on a store that was perturbed more "
                                                         "and more: draw scores against the level.")]
 PageOpt = Annotated[Path | None, typer.Option("--page", metavar="HTML", show_default=False,
