@@ -197,9 +197,9 @@ METRIC_SETTINGS = {
         "baseline": MetricSetting(Path, "TSV", "Rescale with this baseline file.", "model"),
     },
     "judge": {
-        "criteria": MetricSetting(str, "NAME", f"What --judge scores: {', '.join(JUDGE_CRITERIA)} (if not given, meit)."),
+        "criteria": MetricSetting(str, "NAME", f"What --judge scores; meit if not given: {', '.join(JUDGE_CRITERIA)}."),
         "records": MetricSetting(int, "N", "Records --judge scores, drawn by their ids; all if not given."),
-        "systems": MetricSetting(str, "all|models", "Whose reports --judge scores, the baselines' too; all if not given."),
+        "systems": MetricSetting(str, "all|models", "Whose reports --judge scores; the baselines' too if not given."),
     },
 }
 
