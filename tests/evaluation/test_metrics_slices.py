@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metric_corpora import random_pairs, rows_of
-from score_rows import ROWS, TEXT, TRAIN, VALUES, has_note
+from score_rows import MOST_FREQUENT, RANDOM, ROWS, TEXT, TRAIN, VALUES, has_note
 
 from emgecg_cli.commands.app import run
 from emgecg_cli.core.artifacts import write_rows
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.evaluation.baselines import MOST_FREQUENT, RANDOM
 from emgecg_cli.core.evaluation.score import MODEL, Scores, score_predictions
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.reports.sections import join_sections

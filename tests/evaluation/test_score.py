@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from metric_corpora import DEGENERATE, columns, random_pairs, rows_of
-from score_rows import ROWS, TEXT, TRAIN, VALUES, has_note
+from score_rows import MOST_FREQUENT, RANDOM, ROWS, TEXT, TRAIN, VALUES, has_note
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
@@ -17,7 +17,6 @@ from emgecg_cli.core.evaluation.score import MODEL, score_predictions, write_sco
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.metrics.text.bleu import Bleu
 
-MOST_FREQUENT, RANDOM = "baseline: most frequent train report", "baseline: random train report"
 EMPTY, TEMPLATE = "baseline: empty report", "upper reference: true labels by template"
 SYSTEMS = [MODEL, MOST_FREQUENT, RANDOM, EMPTY, TEMPLATE]
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from emg_store import make_tables
 from pipeline import make_store
+from score_rows import MOST_FREQUENT
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.datasets.synthetic_emg import SimulatedCase, draw_case
 from emgecg_cli.core.emg.case import Case, NcvRow
 from emgecg_cli.core.emg.cells import Cell
-from emgecg_cli.core.evaluation.baselines import MOST_FREQUENT
 from emgecg_cli.core.evaluation.score import MODEL, score_predictions
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.tables import Tables, called_abnormal

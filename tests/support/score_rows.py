@@ -6,6 +6,7 @@ from metric_corpora import rows_of
 
 from emgecg_cli.core.evaluation.score import Scores
 
+MOST_FREQUENT, RANDOM = "baseline: most frequent train report", "baseline: random train report"
 TEXT = ["bleu", "meteor", "rouge", "cider"]
 VALUES = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-1", "ROUGE-2", "ROUGE-L", "CIDEr-D"]
 TRAIN = ["sinus rhythm. normal ecg", "atrial fibrillation", "sinus rhythm. normal ecg", "  "]

@@ -152,6 +152,8 @@ def _blocks(task: Task, metric: Metric) -> list[Block]:
         systems = [name for name, own in task.own.items() if metric.applicable(own) is None]
     elif metric.declared.of_models:
         systems = list(task.own)
+    if metric.declared.judged:
+        systems = [name for name in systems if name not in task.unjudged]
     texts = [text for system in systems for text in task.hypotheses[system]]
     references = [row.reference or "" for row in task.rows] * len(systems)
     rows = [row for system in systems for row in task.own.get(system, task.rows)]

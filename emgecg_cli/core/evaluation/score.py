@@ -141,7 +141,7 @@ def score_rows(
     side = baselines or TrainSide([TrainReports(reports)])
     written = write_baselines(checked, side.trains, seed, side.features)
     hypotheses |= written.texts
-    tasks = tasks_of(systems, hypotheses, asked)
+    tasks = tasks_of(systems, hypotheses, replace(asked, unjudged=written.unjudged))
     computed = compute(tasks, checked, resamples, seed, progress)
     scores = _scores(systems, hypotheses, computed, seed, resamples)
     notes = said_by({one.name: text_notes(systems[one.name], one.texts) for one in scores.systems[:len(systems)]})

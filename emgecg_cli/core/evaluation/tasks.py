@@ -21,7 +21,7 @@ _SEVERAL = {"first": "the first alone", "best": "the best of them", "mean": "the
 class Asked:
     """What is asked of a set of checked rows: the metrics by name, which section, how texts without blanks are cut; and
     what they may use: the train `reports`, what is true of the records, settings by the name of their metric, and a
-    `judge` (`metrics.judged.panel`)."""
+    `judge` (`metrics.judged.panel`), who is not asked about the systems that are `unjudged`."""
 
     metrics: Sequence[str]
     section: str = "all"
@@ -30,6 +30,7 @@ class Asked:
     evidence: Evidence | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     judge: Any = None
+    unjudged: frozenset[str] = frozenset()
 
     def comparing(self, *what: str) -> list[str]:
         """Those of the metrics that compare this of the texts, in the order of the table."""
@@ -41,7 +42,7 @@ class Asked:
 class Task:
     """Metrics to compute on a slice; `rows` and `hypotheses`, by system, are those of the slice, cut to its section.
     The rows are of the first model, `own` those of every model, which differ in what a model was shown. `missing` maps
-    the names of metrics that cannot be computed to the reason."""
+    the names of metrics that cannot be computed to the reason; `unjudged` are systems that no judge is asked about."""
 
     slice: Slice
     rows: list[PredictionRow]
@@ -49,6 +50,7 @@ class Task:
     metrics: list[Metric]
     missing: dict[str, str]
     own: dict[str, list[PredictionRow]]
+    unjudged: frozenset[str] = frozenset()
 
     def computable(self) -> list[Metric]:
         """The metrics that can be computed."""
@@ -118,7 +120,7 @@ def _task(models: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str
         metrics.append(metric)
         if reason := metric.applicable(own) or given.lacks(metric.declared):
             missing[name] = reason
-    return Task(part, own, texts, metrics, missing, of_models)
+    return Task(part, own, texts, metrics, missing, of_models, asked.unjudged)
 
 
 def _cut(row: PredictionRow, part: Slice) -> PredictionRow:

@@ -54,20 +54,22 @@ class Given:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A writer of reports: what it is called in a table, what writes one report per row (raises `Lacks`), and whether
-    it is made of train reports."""
+    """A writer of reports: what it is called in a table, what writes one report per row (raises `Lacks`), whether it is
+    made of train reports, and whether judges, who are paid, are asked about its reports."""
 
     title: str
     write: Callable[[Given], list[str]]
     of_train: bool = True
+    judged: bool = True
 
 
 @dataclass(frozen=True)
 class Written:
-    """The reports of each baseline by its title, in row order; and why others are missing."""
+    """The reports of each baseline by its title, in row order; why others are missing; and which no judge sees."""
 
     texts: dict[str, list[str]]
     notes: list[str]
+    unjudged: frozenset[str] = frozenset()
 
 
 def write_baselines(rows: Sequence[PredictionRow], trains: Sequence[TrainReports], seed: int,
@@ -75,6 +77,7 @@ def write_baselines(rows: Sequence[PredictionRow], trains: Sequence[TrainReports
     """The reports of all baselines, each language group of the rows by itself."""
     texts: dict[str, list[str]] = {}
     notes: list[str] = []
+    unjudged: set[str] = set()
     trains = [train for train in trains if train.reports]
     for name in names.choices("baseline"):
         baseline: Baseline = names.resolve("baseline", name)
@@ -84,7 +87,8 @@ def write_baselines(rows: Sequence[PredictionRow], trains: Sequence[TrainReports
                 texts[title] = _by_group(baseline, rows, train, seed, features or {})
             except Lacks as lacks:
                 notes.append(f"no {title}: {lacks}")
-    return Written(texts, notes)
+            unjudged |= set() if baseline.judged else {title}
+    return Written(texts, notes, frozenset(unjudged))
 
 
 def _by_group(baseline: Baseline, rows: Sequence[PredictionRow], train: TrainReports, seed: int,
