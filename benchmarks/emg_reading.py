@@ -24,7 +24,7 @@ from typing import Any
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.config import GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
-from emgecg_cli.core.evaluation.baselines import RANDOM
+from emgecg_cli.core.evaluation.baselines.random_report import BASELINE as RANDOM
 from emgecg_cli.core.evaluation.score import score_rows
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.tables import called_abnormal
@@ -119,7 +119,8 @@ def _scores(store_path: Path, run: Path, out: Path, signal: str, generation: Map
     pairs = [(read_findings(row.prediction).abnormal, read_findings(row.reference or "").abnormal) for row in rows]
     values = {name: _value(scores.value(name)) for name in SHOWN}
     return values | {
-        "severity": scores.value("statements-severity").value, "random report": _value(scores.value(SHOWN[0], RANDOM)),
+        "severity": scores.value("statements-severity").value,
+        "random report": _value(scores.value(SHOWN[0], RANDOM.title)),
         "rule": _rule(store_path, rows),
         "forgiven": {part: _f1([(_without(said, change), _without(true, change)) for said, true in pairs])
                      for part, change in FORGIVEN.items()}}
