@@ -18,6 +18,7 @@ from typer.completion import completion_init
 
 from emgecg_cli import __version__
 from emgecg_cli.commands import console
+from emgecg_cli.commands.benchmark import benchmark
 from emgecg_cli.commands.build_instructions import build_instructions
 from emgecg_cli.commands.certify import certify
 from emgecg_cli.commands.completion import COMPLETE_VARIABLE, completion
@@ -47,7 +48,7 @@ app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enab
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
-for function in (certify, robustness, view, leaks, verify, references, doctor, demo, completion):
+for function in (certify, robustness, benchmark, view, leaks, verify, references, doctor, demo, completion):
     app.command(rich_help_panel=AROUND)(function)
 
 

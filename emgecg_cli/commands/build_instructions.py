@@ -18,8 +18,9 @@ from emgecg_cli.commands.endpoint_options import (
 from emgecg_cli.commands.options import JsonOpt, OutOpt, RephraserOpt, SeedOpt, StoreArg, find_one, words
 from emgecg_cli.core.config import INSTRUCTIONS, InstructionDefaults
 
-PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=1,
-                                       help="Prompts in the pool: 128, 256, 512 …; 1 is MEIT's fixed prompt.")]
+PoolOpt = Annotated[int, typer.Option("--pool-size", metavar="N", min=0,
+                                       help="Prompts in the pool: 128, 256, 512 …; 1 is MEIT's fixed prompt, 0 no "
+                                            "words beside the recording.")]
 BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", show_default=False,
                                                 help=f"openai: the endpoint; {InstructionDefaults.base_url} if not "
                                                      "given.")]

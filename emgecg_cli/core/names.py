@@ -203,6 +203,9 @@ METRIC_SETTINGS = {
     },
 }
 
+# the tasks of MEIT's paper, for `benchmark`
+BENCHMARK_TASKS = ("quality", "zero-shot", "robustness", "alignment")
+
 _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "dataset": DATASETS,
     "labeler": LABELERS,

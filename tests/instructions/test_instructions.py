@@ -106,7 +106,7 @@ def test_finished_is_finished_and_not_overwritten(store: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("options", "says"), [
-    ({"pool_size": 0}, "a pool of 0"), ({"pool_size": 2049}, "a pool of 2049"),
+    ({"pool_size": -1}, "a pool of -1"), ({"pool_size": 2049}, "a pool of 2049"),
     ({"rephraser": "ofline"}, "did you mean"),
     ({"model": "gpt-x"}, "takes no --model"), ({"base_url": "http://127.0.0.1:9/v1"}, "takes no --base-url"),
     ({"rephraser": "openai", "base_url": "nowhere"}, "not an http"),

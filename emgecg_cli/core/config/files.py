@@ -30,24 +30,38 @@ def read_config(path: Path, kind: type, command: str) -> dict[str, Any]:
     Raises MedReportError for what is no YAML of plain settings, for one that is there twice, for an unknown one (with a
     near one) and for a value of another type.
     """
-    values = _mapping(path)
+    return checked(read_mapping(path), kind, command, str(path))
+
+
+def checked(values: Mapping[Any, Any], kind: type, command: str, where: str) -> dict[str, Any]:
+    """Settings as `read_config` checks them; `where` they stand begins an error."""
     settings, hints = described(kind), get_type_hints(kind)
     read = {}
     for key, value in values.items():
         if key not in settings:
             near = difflib.get_close_matches(str(key).lower().replace("-", "_"), settings, n=1, cutoff=0.5)
             guess = f"; did you mean '{near[0]}'?" if near else ""
-            raise MedReportError(f"{path}: no setting '{str(key)[:60]}'{guess}",
+            raise MedReportError(f"{where}: no setting '{str(key)[:60]}'{guess}",
                                  f"`medreport {command} --help` lists them; in a file they are written with _ for -")
-        kinds = get_args(hints[key]) if get_origin(hints[key]) in (Union, types.UnionType) else (hints[key],)
-        if value is None and type(None) in kinds:
-            continue
-        wanted = get_origin(kinds[0]) or kinds[0]
-        typed = _typed(value, wanted)
-        if typed is None:
-            raise MedReportError(f"{path}: {key} is {_shown(value)}", f"give {_WANTED[wanted]}")
-        read[key] = typed
+        typed = plain_type(value, hints[key], f"{where}: {key}")
+        if typed is not None:
+            read[key] = typed
     return read
+
+
+def plain_type(value: Any, hint: Any, what: str) -> Any:
+    """A value as the type that an annotation asks for; None for null where that is allowed.
+
+    Raises MedReportError, which begins with `what`, for a value of another type.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    wanted = get_origin(kinds[0]) or kinds[0]
+    typed = _typed(value, wanted)
+    if typed is None:
+        raise MedReportError(f"{what} is {_shown(value)}", f"give {_WANTED[wanted]}")
+    return typed
 
 
 def write_config(path: Path, values: Mapping[str, Any], command: str, what: str) -> None:
@@ -58,8 +72,8 @@ def write_config(path: Path, values: Mapping[str, Any], command: str, what: str)
     write_atomically(path, (_HEAD.format(what=what, command=command) + text).encode())
 
 
-def _mapping(path: Path) -> dict[Any, Any]:
-    """What a file says at its top level."""
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """What a YAML file says at its top level; raises MedReportError for one that is no mapping of plain values."""
     import yaml
 
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from emgecg_cli.core.evaluation.comparison import best_of, p_value
-from emgecg_cli.core.evaluation.compute import Value
+from emgecg_cli.core.evaluation.compute import Interval, Value
 from emgecg_cli.core.evaluation.score import Scores
 from emgecg_cli.core.pages.printable import one_line
 
@@ -43,26 +43,27 @@ def as_csv(scores: Scores) -> str:
 
 def as_markdown(scores: Scores) -> str:
     """Tables of GitHub's Markdown, then the notes as a list."""
-    lines = _markdown_table(["score", *(system.name for system in scores.systems)],
+    lines = markdown_table(["score", *(system.name for system in scores.systems)],
                             [[name, *(f"**{cell}**" if bold else cell for cell, bold in cells)]
                              for name, cells in _rows(scores)])
     if scores.comparison:
-        lines += ["", *_markdown_table(_TEST_HEAD, list(_test_rows(scores)))]
+        lines += ["", *markdown_table(_TEST_HEAD, list(_test_rows(scores)))]
     return "\n".join([*lines, "", *(f"- {one_line(note)}" for note in _notes(scores))]) + "\n"
 
 
 def as_latex(scores: Scores) -> str:
     r"""Tabulars for booktabs (`\usepackage{booktabs}`), the notes as comments above them."""
     lines = [f"% {one_line(note)}" for note in _notes(scores)]
-    lines += _tabular(["score", *(system.name for system in scores.systems)],
-                      [[_tex(name), *(rf"\textbf{{{_tex(cell)}}}" if bold else _tex(cell) for cell, bold in cells)]
-                       for name, cells in _rows(scores)])
+    lines += tabular(["score", *(system.name for system in scores.systems)],
+                     [[tex_of(name),
+                       *(rf"\textbf{{{tex_of(cell)}}}" if bold else tex_of(cell) for cell, bold in cells)]
+                      for name, cells in _rows(scores)])
     if scores.comparison:
-        lines += ["", *_tabular(_TEST_HEAD, [[_tex(cell) for cell in row] for row in _test_rows(scores)])]
+        lines += ["", *tabular(_TEST_HEAD, [[tex_of(cell) for cell in row] for row in _test_rows(scores)])]
     return "\n".join(lines) + "\n"
 
 
-def cell_of(value: Value | None) -> str:
+def cell_of(value: Value | Interval | None) -> str:
     """A value and its interval in a cell; a dash where there is none."""
     if value is None or value.value is None:
         return "-"
@@ -97,19 +98,23 @@ def _notes(scores: Scores) -> list[str]:
             *(f"{', '.join(names)}: {signature}" for signature, names in signatures.items())]
 
 
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """A table of GitHub's Markdown, a line each: the first columns are `texts`, the others are right-aligned."""
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
 
-    return [line(head), "|---" + "|---:" * (len(head) - 1) + "|", *map(line, rows)]
+    return [line(head), "|---" * texts + "|---:" * (len(head) - texts) + "|", *map(line, rows)]
 
 
-def _tabular(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", " & ".join(map(_tex, head)) + r" \\",
+def tabular(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """A tabular for booktabs, a line each; the cells of the rows are TeX already."""
+    columns = "l" * texts + "r" * (len(head) - texts)
+    return [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(tex_of, head)) + r" \\",
             r"\midrule", *(" & ".join(row) + r" \\" for row in rows), r"\bottomrule", r"\end{tabular}"]
 
 
-def _tex(text: str) -> str:
+def tex_of(text: str) -> str:
+    """A text as TeX prints it."""
     return one_line(text).translate(_TEX)
 
 

@@ -91,7 +91,8 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
                        progress: Callable[[int, int], None] | None = None) -> BuildResult:
     """Write instructions for all records of a store, or say that they are finished already.
 
-    The pool starts with the hand-written prompts; a pool of at most 32 is their start, 1 is MEIT's fixed prompt. Which
+    The pool starts with the hand-written prompts; a pool of at most 32 is their start, 1 is MEIT's fixed prompt, 0 no
+    words at all: the prompt is the recording. Which
     prompt a record gets depends on `seed`, its record_id and the pool size alone. `base_url` and `model` (None: the
     defaults) are for a rephraser that asks a language model; its answers are kept in `out/.cache`, so that a killed run
     goes on where it stopped. It is asked `requests_at_once` at a time, and what its answers
@@ -109,8 +110,8 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     A record without a report gets a prompt and no answer. Raises MedReportError on bad arguments, for one with an empty
     report or in train, and when `out` holds something else.
     """
-    if not 1 <= pool_size <= MAX_POOL:
-        raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 1 to {MAX_POOL} (MEIT: 256)")
+    if not 0 <= pool_size <= MAX_POOL:
+        raise MedReportError(f"a pool of {pool_size} prompts", f"--pool-size is 0 to {MAX_POOL} (MEIT: 256)")
     if language not in table_prompts.LANGUAGES:
         raise names.unknown_name("language", language, table_prompts.LANGUAGES)
     if layout not in table_prompts.LAYOUTS:

@@ -23,6 +23,7 @@ REPORT_EVERY = 500  # records
 
 Pool = Sequence[tuple[str, str]]  # the text of each prompt, and where it is from
 Progress = Callable[[int, int], None]
+WORDLESS: Pool = (("", "none"),)  # the pool of size 0: the recording is the whole prompt
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class DrawnPrompts:
 
     def make(self, store: Store, asked: Asked) -> tuple[Pool, Iterable[InstructionRow]]:
         """See `Form`; `progress` counts prompts."""
+        if not asked.pool_size:
+            return WORDLESS, _signal_rows(store, [text for text, _ in WORDLESS], asked.seed)
         prompts = asked.rephrase(SEED_PROMPTS, asked.pool_size, seed=asked.seed, progress=asked.progress)
         pool = [(text, "hand-written" if number < len(SEED_PROMPTS) else asked.rephraser)
                 for number, text in enumerate(prompts)]
@@ -103,6 +106,8 @@ class DrawnPrompts:
 
     def check_pool(self, pool: Sequence[tuple[Any, Any]], path: Path) -> list[str]:
         """See `Form`."""
+        if list(pool) == [(0, "")]:
+            return [""]
         known: set[str] = set()
         for number, (prompt_id, text) in enumerate(pool):
             why = check_prompt(text)
