@@ -61,27 +61,20 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Cell:
-    """A run and what it writes reports on: a split of a source, with signals that are noisy for at most a `proportion`
-    of the time, or what stands for the `signal`."""
+    """A run and what it writes reports on: a split of a source."""
 
     run: RunSpec
     target: str
     split: str = "test"
-    proportion: float = 0.0
-    signal: str = "real"
 
     @property
     def name(self) -> str:
         """The name of its predictions and scores."""
-        noisy = [f"noisy-{self.proportion:g}"] if self.proportion else []
-        signal = [self.signal] if self.signal != "real" else []
-        return "-on-".join([self.run.name, "-".join([self.target, *noisy, *signal])])
+        return f"{self.run.name}-on-{self.target}"
 
-    def labels(self, task: str) -> dict[str, str]:
-        """What the table of a task says of it."""
-        said = self.run.labels() | {"written on": self.target}
-        return said | ({"proportion": f"{self.proportion:g}" if self.signal == "real" else "no signal"}
-                       if task == "robustness" else {})
+    def labels(self) -> dict[str, str]:
+        """What tables say of it."""
+        return self.run.labels() | {"written on": self.target}
 
 
 def cells_of(task: str, benchmark: Benchmark) -> list[Cell]:
@@ -89,14 +82,7 @@ def cells_of(task: str, benchmark: Benchmark) -> list[Cell]:
     runs = {source: list(_grid(source, benchmark)) for source in benchmark.train_on}
     if task == "zero-shot":
         return _transfers(runs, benchmark)
-    cells = []
-    for source, own in runs.items():
-        for run in own:
-            cells.append(Cell(run, source))
-            if task == "robustness":
-                cells += [Cell(run, source, proportion=one) for one in benchmark.proportions]
-                cells.append(Cell(run, source, signal="none"))
-    return cells
+    return [Cell(run, source) for source, own in runs.items() for run in own]
 
 
 def _transfers(runs: dict[str, list[RunSpec]], benchmark: Benchmark) -> list[Cell]:

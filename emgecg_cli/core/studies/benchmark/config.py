@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from emgecg_cli.core import names
 from emgecg_cli.core.config import GenerateConfig, InstructionDefaults, PrepareConfig, ScoreDefaults, TrainConfig
 from emgecg_cli.core.config.files import checked, plain_type, read_mapping
+from emgecg_cli.core.config.profiles import metrics_of
 from emgecg_cli.core.errors import MedReportError
 
 # How a model came to be: tuned on prompts and reports, on reports without a prompt, or not at all.
@@ -43,7 +44,7 @@ class BackboneSpec:
     """A backbone as tables call it, with settings of `train` that are its own."""
 
     label: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _generate(given: Any, where: str) -> dict[str, Any]:
 
 def _score(given: Any, where: str) -> dict[str, Any]:
     read = {"profile": "standard", "resamples": ScoreDefaults.resamples} | _typed(given, _OF_SCORES, f"{where}, score")
-    names.metrics_of(str(read["profile"]))
+    metrics_of(str(read["profile"]))
     return read
 
 

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emgecg_cli.core.config import ALL_SPLITS, GenerateConfig
+from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.files import score_file
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
-from emgecg_cli.core.manifest import hashes_of, input_of, is_finished, read_manifest
+from emgecg_cli.core.manifest import hashes_of, input_of, is_finished, manifest_hash, path_at, read_manifest
 from emgecg_cli.core.metrics.judged.panel import Panel
-from emgecg_cli.core.perturbations import perturb_store
 from emgecg_cli.core.store import prepare_store
 from emgecg_cli.core.studies.benchmark import tables
 from emgecg_cli.core.studies.benchmark.cells import Cell, RunSpec, cells_of
 from emgecg_cli.core.studies.benchmark.config import Benchmark
 from emgecg_cli.core.studies.benchmark.costs import counted
 from emgecg_cli.core.studies.benchmark.summary import cost_table, task_table
+from emgecg_cli.core.studies.robustness import CURVES, WITHOUT, Study, study_robustness
 from emgecg_cli.core.training.run import train
 
 Stage = Callable[[str], AbstractContextManager[Any]]
@@ -46,12 +46,18 @@ class Bench:
     judge: Panel | None = None
 
     def scores_of(self, cell: Cell) -> Path:
-        """Where the scores of a cell lie."""
+        """Where the scores of a cell lie, or its curves."""
+        if self.task == "robustness":
+            return self.study_of(cell) / CURVES
         return self.folder / "scores" / f"{cell.name}{'-alignment' if self.task == 'alignment' else ''}.json"
 
     def predictions_of(self, cell: Cell) -> Path:
         """Where the predictions of a cell lie."""
         return self.folder / "predictions" / f"{cell.name}.jsonl"
+
+    def study_of(self, cell: Cell) -> Path:
+        """Where all that is made for the robustness of a cell lies."""
+        return self.folder / "robustness" / cell.name
 
     def run_of(self, run: RunSpec) -> Path:
         """Where a run lies."""
@@ -93,13 +99,14 @@ def _finish(bench: Bench, cell: Cell) -> None:
     with _stage(bench, f"train {cell.run.name}", run) as progress:
         train(own, run, cell.run.config(bench.asked), store_path=bench.store_of(cell.run.source), progress=progress)
     shown = own if cell.target == cell.run.source else _instructions(bench, cell.target, cell.run)
-    store = _shown(bench, cell)
-    config = GenerateConfig(**{**bench.asked.generate, "split": cell.split, "signal": cell.signal,
-                               "seed": bench.asked.seed})
+    places = Places(bench.store_of(cell.target), shown, download=True)
+    config = GenerateConfig(**{**bench.asked.generate, "split": cell.split, "seed": bench.asked.seed})
+    if bench.task == "robustness":
+        _perturb_more_and_more(bench, cell, config, places)
+        return
     with _stage(bench, f"generate {cell.name}", out) as progress:
-        generate_reports(run, out, config, places=Places(store, shown, download=True), progress=progress)
-    with bench.stage(f"score {cell.name}") as progress:
-        _score(bench, cell, out, progress)
+        generate_reports(run, out, config, places=places, progress=progress)
+    _score(bench, cell, out)
 
 
 def _instructions(bench: Bench, source: str, run: RunSpec) -> Path:
@@ -115,20 +122,31 @@ def _instructions(bench: Bench, source: str, run: RunSpec) -> Path:
     return out
 
 
-def _shown(bench: Bench, cell: Cell) -> Path:
-    """The store a cell is written on, perturbed if it is to be."""
-    store = bench.store_of(cell.target)
-    if not cell.proportion:
-        return store
-    noisy = bench.folder / "stores" / f"{cell.target}-noisy-{cell.proportion:g}"
-    with _stage(bench, f"perturb {noisy.name}", noisy) as progress:
-        perturb_store(store, noisy, kind="meit-proportion", levels={"proportion": cell.proportion},
-                      split=None if cell.split == ALL_SPLITS else cell.split, seed=bench.asked.seed, progress=progress)
-    return noisy
+def _perturb_more_and_more(bench: Bench, cell: Cell, config: GenerateConfig, places: Places) -> None:
+    """The curves of a cell at the paper's levels, unless they were drawn before."""
+    folder, study = bench.study_of(cell), Study([("meit-proportion", one) for one in bench.asked.proportions], config,
+                                                resamples=bench.asked.score["resamples"])
+    if not _is_drawn(folder, study, bench.run_of(cell.run)):
+        study_robustness(bench.run_of(cell.run), folder, study, places=places, stage=bench.stage)
 
 
-def _score(bench: Bench, cell: Cell, predictions: Path, progress: Any) -> None:
-    """Score a cell against the store as it was before anything was done to it, unless that was done before."""
+def _is_drawn(folder: Path, study: Study, run: Path) -> bool:
+    """Whether curves are there of these levels, made of predictions of this run in this way."""
+    if not is_finished(folder / CURVES):
+        return False
+    manifest = read_manifest(folder / CURVES, None)
+    made_of = [path_at(folder / CURVES, one["path"]) for one in manifest.inputs.values()]
+    asked = {"real", *WITHOUT, *(f"{kind}-{level:g}" for kind, level in study.levels)}
+    if (manifest.arguments, manifest.seed, {path.stem for path in made_of}) != (
+            {"resamples": study.resamples}, study.generate.seed, asked) or not all(map(is_finished, made_of)):
+        return False
+    same = [manifest_hash(path) == one["hash"] for path, one in zip(made_of, manifest.inputs.values(), strict=True)]
+    return all(same) and all(read_manifest(path, "predictions").inputs["run"]["hash"] == manifest_hash(run)
+                             for path in made_of)
+
+
+def _score(bench: Bench, cell: Cell, predictions: Path) -> None:
+    """Score a cell, unless that was done before."""
     out, store, given = bench.scores_of(cell), bench.store_of(cell.target), bench.asked.score
     settings: dict[str, Any] = {"resamples": given["resamples"], "seed": bench.asked.seed}
     judge = bench.judge if bench.task == "alignment" else None
@@ -143,7 +161,8 @@ def _score(bench: Bench, cell: Cell, predictions: Path, progress: Any) -> None:
     asked = {"metrics": metrics, **({"judges": judge.asked()} if judge else {}), **settings}
     if _is_scored(out, asked, {"predictions": predictions, "store": store}):
         return
-    score_file(predictions, out, store_path=store, metrics=metrics, judge=judge, progress=progress, **settings)
+    with bench.stage(f"score {cell.name}") as progress:
+        score_file(predictions, out, store_path=store, metrics=metrics, judge=judge, progress=progress, **settings)
 
 
 def _is_scored(out: Path, asked: Mapping[str, Any], made_of: Mapping[str, Path]) -> bool:
@@ -152,7 +171,7 @@ def _is_scored(out: Path, asked: Mapping[str, Any], made_of: Mapping[str, Path])
         return False
     manifest = read_manifest(out, "scores")
     hashes = hashes_of({role: input_of(path, out) for role, path in made_of.items()})
-    return manifest.arguments == asked and hashes_of(manifest.inputs) == hashes
+    return manifest.arguments == asked and hashes.items() <= hashes_of(manifest.inputs).items()
 
 
 @contextmanager

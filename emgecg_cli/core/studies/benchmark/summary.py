@@ -15,6 +15,7 @@ from emgecg_cli.core.studies.benchmark.cells import Cell
 from emgecg_cli.core.studies.benchmark.costs import costs_of
 from emgecg_cli.core.studies.benchmark.published import published
 from emgecg_cli.core.studies.benchmark.tables import OURS, Row, Table
+from emgecg_cli.core.studies.robustness import WITHOUT
 
 TITLES = {"quality": "Quality of the reports", "zero-shot": "Zero-shot transfer", "robustness": "Robustness to noise",
           "alignment": "Alignment with the reports of experts"}
@@ -37,8 +38,11 @@ def task_table(task: str, scores: Mapping[Cell, Path], judged: bool) -> Table:
         if not is_finished(path):
             unfinished += 1
             continue
+        labels = cell.labels()
+        if task == "robustness":
+            rows += _along_curves(labels, path)
+            continue
         values = _values(path)
-        labels = cell.labels(task)
         rows += _own(labels, values.pop(MODEL))
         for name, own in values.items():
             baselines.setdefault((name, cell.target, cell.split), Row(
@@ -56,6 +60,16 @@ def _own(labels: Mapping[str, str], values: Mapping[str, Interval]) -> Iterator[
     exact = {name.removeprefix(_EXACT): value for name, value in values.items() if name.startswith(_EXACT)}
     if exact:
         yield Row(labels, f"{OURS}, MEIT's arithmetic", exact)
+
+
+def _along_curves(labels: Mapping[str, str], curves: Path) -> Iterator[Row]:
+    """A row for the recordings as they are, for each proportion, and for what is left without the signal."""
+    told: dict[str, Any] = json.loads(curves.read_text(encoding="utf-8"))
+    points = [("0", told["clean"]), *((f"{point['level']:g}", point) for point in told["curves"][0]["points"]),
+              *((WITHOUT.get(name, name), point) for name, point in told["no_signal"].items())]
+    for proportion, point in points:
+        yield Row({**labels, "proportion": proportion}, OURS,
+                  {name: Interval(**value) for name, value in point["values"].items()})
 
 
 def _values(scores: Path) -> dict[str, dict[str, Interval]]:
@@ -76,7 +90,7 @@ def _notes(task: str, rows: list[Row], judged: bool) -> list[str]:
     if task in ("quality", "zero-shot") and any(row.labels.get("instruction tuning") == "without" for row in rows):
         notes.append("without instruction tuning: trained on reports without a prompt, role tags and ends as they are; "
                      "untuned: the backbone as it came, with an encoder that has learnt nothing")
-    return notes
+    return [*notes, "published values are by MEIT's arithmetic, on its own splits and texts"]
 
 
 def cost_table(folder: Path, made: Mapping[Cell, tuple[Path, Path]]) -> Table:

@@ -56,8 +56,7 @@ class Table:
         """What must be said below the table."""
         published = sorted({row.source.removeprefix("published: ") for row in self.rows if row.published})
         left = [f"{self.unfinished} cells are not finished and have no row"] if self.unfinished else []
-        marked = [f"{MARK} published by others, not computed here, on other splits and by other arithmetic: {one}"
-                  for one in published]
+        marked = [f"{MARK} published by others, not computed here: {one}" for one in published]
         return [*left, *self.notes, *marked]
 
 
