@@ -91,7 +91,7 @@ def test_transfers_are_written_on_all_of_the_other_source(tmp_path: Path) -> Non
     assert [(cell.run.source, cell.target, cell.split, cell.run.tuned) for cell in cells] == [
         ("there", "there", "test", "with"), ("there", "there", "test", "without"),
         ("here", "there", "all", "with"), ("here", "there", "all", "without")]
-    with pytest.raises(MedReportError, match="zero-shot needs|no source is written on"):
+    with pytest.raises(MedReportError, match="no source is written on"):
         cells_of("zero-shot", read(tmp_path, TINY.replace("written_on: there", "written_on: here")))
 
 
