@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,15 @@ class Viewed:
 @dataclass(frozen=True)
 class ViewedTables:
     """A record of a store of tables: its row, and each table as a head and rows of cells. A number beyond the outermost
-    percentile of its reference is marked, `H` above and `L` below, and counted in `n_outside` of `n_judged`."""
+    percentile of its reference is marked, `H` above and `L` below, and counted in `n_outside` of `n_judged`. `ranges`
+    has the limits of the cells of a table in words, by its name, "" where a cell has none."""
 
     dataset: str
     row: RecordRow
     tables: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]], ...]
     n_outside: int
     n_judged: int
+    ranges: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
 
 def _open_tables(store: Store, row: RecordRow, stored: Examination, references: References | None) -> ViewedTables:
@@ -61,7 +63,7 @@ def _open_tables(store: Store, row: RecordRow, stored: Examination, references: 
         outside = sum(not matrix[2, 0] <= matrix[1, 0] <= matrix[0, 0] for _, matrix in stored.matrices)
         head = ("item", "lower", "value", "upper")
         return ViewedTables(store.dataset, row, (("Values", head, tuple(shown)),), outside, len(shown))
-    marks = {} if references is None else _marks(stored.case, references)
+    marks: Marks = {} if references is None else _marks(stored.case, references)
     needle = tuple((display("side", one.side or ""), display("muscle", one.muscle),
                     *(getattr(one, name) for name in NEEDLE)) for one in stored.case.emg)
     conduction = tuple((display("nerve", one.nerve), display("type", one.type), display("site", one.stim),
@@ -70,30 +72,40 @@ def _open_tables(store: Store, row: RecordRow, stored: Examination, references: 
     columns = tuple(f"{measure} {side}" for measure in MEASURES for side in SIDES)
     tables = (("EMG", ("side", "muscle", *NEEDLE), needle),
               ("NCV", ("nerve", "type", "stim", "rec", *columns), conduction))
+    ranges = tuple(("",) * 4 + tuple(_mark(one, measure, side, marks)[1] for measure in MEASURES for side in SIDES)
+                   for one in stored.case.ncv)
     return ViewedTables(store.dataset, row, tuple(one for one in tables if one[2]),
-                        sum(mark != "" for mark in marks.values()), len(marks))
+                        sum(mark != "" for mark, _ in marks.values()), len(marks), {"NCV": ranges})
 
 
-def _marks(case: Case, references: References) -> dict[tuple[str, str], str]:
-    """For each number that has a reference, by item key and side: "H", "L" or "" within the outermost limits."""
+Marks = Mapping[tuple[str, str], tuple[str, str]]
+
+
+def _marks(case: Case, references: References) -> Marks:
+    """For each number that has a reference, by item key and side: "H", "L" or "" within the outermost limits, and these
+    in words."""
     marks = {}
     for item, side, cell in values(case):
         reference = references.of(item)
         if cell.value is not None and reference is not None:
             value = references.adjusted(reference, cell.value, case)
-            marks[item.key, side] = "H" if value > reference.upper[0] else "L" if value < reference.lower[0] else ""
+            mark = "H" if value > reference.upper[0] else "L" if value < reference.lower[0] else ""
+            marks[item.key, side] = mark, " – ".join(f"{end:.3g}" for end in references.limits(reference, case))
     return marks
 
 
-def _cell(row: NcvRow, measure: str, side: str, marks: Mapping[tuple[str, str], str]) -> str:
+def _mark(row: NcvRow, measure: str, side: str, marks: Marks) -> tuple[str, str]:
+    return marks.get((Item(row.nerve, row.type, row.stim, row.rec, measure).key, side), ("", ""))
+
+
+def _cell(row: NcvRow, measure: str, side: str, marks: Marks) -> str:
     """A cell as text with its mark; one that is not a number as it was written."""
     cell = row.cells.get((measure, side))
     if cell is None or cell.state == "missing":
         return ""
     if cell.value is None:
         return "absent" if cell.state == "absent" else cell.text
-    mark = marks.get((Item(row.nerve, row.type, row.stim, row.rec, measure).key, side), "")
-    return f"{cell.value:g} {mark}".strip()
+    return f"{cell.value:g} {_mark(row, measure, side, marks)[0]}".strip()
 
 
 def open_record(store: Store, record_id: str | None, index: int | None = None) -> Viewed | ViewedTables:

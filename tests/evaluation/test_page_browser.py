@@ -116,8 +116,24 @@ def test_examinations_stand_beside_their_tables(tmp_path: Path) -> None:
     assert found.reading.by == "statements" and all(one.tables and one.signal is None for one in found.shown)
     assert [one.record_id for one in found.shown if record_data(one)["systems"]["model"]["differs"]] in (  # type: ignore[index]
         [], [rows[0].record_id])
-    assert any(cell.endswith((" H", " L")) for one in found.shown if one.tables for _, _, body in one.tables.tables
-               for row in body for cell in map(str, row))
+    outside = 0
+    for one in (found.tables for found in found.shown if found.tables):
+        (body,) = (rows for title, _, rows in one.tables if title == "NCV")
+        cells = [pair for row, ranges in zip(body, one.ranges["NCV"], strict=True)
+                 for pair in zip(row, ranges, strict=True) if pair[0].endswith((" H", " L"))]
+        assert len(cells) == one.n_outside
+        for value, limits in cells:
+            low, high = map(float, limits.split(" – "))
+            assert float(value[:-2]) > high if value[-1] == "H" else float(value[:-2]) < low
+        outside += len(cells)
+    assert outside > 5
+
+
+def test_a_finding_nobody_has_is_seen_beside_a_normal_reference() -> None:
+    normal, wrong = (read_emg(text) for text in ("Nerve conduction and needle EMG are normal in all nerves.",
+                                                 "NCV: Right median nerve: markedly decreased motor amplitude."))
+    assert normal.understood and wrong.without(normal) == ["R Median Motor amp low"]
+    assert not read_emg("Lorem ipsum.").understood and not read_ecg("Lorem ipsum.", "en").understood
 
 
 def test_curves_of_a_run_and_none_of_a_log_that_is_cut(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from math import inf
 
 from emgecg_cli.core.artifacts import Measurements
 from emgecg_cli.core.emg.case import Case
+from emgecg_cli.core.emg.terms import display
 from emgecg_cli.core.evidence.claims import Verdict, abnormal_kinds, judge, measured, mentions
 from emgecg_cli.core.evidence.tables import called_abnormal
 from emgecg_cli.core.references import References
 from emgecg_cli.core.reports.ecg.criteria import Claim
 from emgecg_cli.core.reports.ecg.facts import read_claims
-from emgecg_cli.core.reports.emg.statements import contradictions
+from emgecg_cli.core.reports.emg.statements import Key, contradictions
 from emgecg_cli.core.reports.emg.statements_read import read_statements
 from emgecg_cli.core.reports.sections import split_sections
 from emgecg_cli.core.signals.leads import LEADS
@@ -55,9 +56,14 @@ def check_tables(text: str, case: Case, limits: References) -> tuple[Checked, ..
     called = {one.key: one.direction for one in called_abnormal(case, limits)}
     found = sorted(contradictions(read_statements(split_sections(text)[0] or text), called),
                    key=lambda key: tuple(part or "" for part in key))
-    return tuple(Checked(f"{' '.join(filter(None, (side, nerve, kind, measure)))} called normal",
-                         Verdict.CONTRADICTED.value, f"{called[nerve, side, kind, measure]} in the table")
-                 for nerve, side, kind, measure in found)
+    return tuple(Checked(f"{_key_words(key)} called normal", Verdict.CONTRADICTED.value, f"{called[key]} in the table")
+                 for key in found)
+
+
+def _key_words(key: Key) -> str:
+    nerve, side, kind, measure = key
+    named = (("side", side), ("nerve", nerve), ("type", kind))
+    return " ".join([*(display(what, name) for what, name in named if name), measure])
 
 
 def claim_words(claim: Claim) -> str:

@@ -75,6 +75,14 @@ class References:
         by = shift(reference.slopes, person)
         return value * math.exp(-by) if reference.logarithmic else value - by
 
+    def limits(self, reference: Reference, person: Person | None) -> tuple[float, float]:
+        """The outermost lines as they are for a person: what `adjusted` takes to those of the reference person."""
+        low, high = reference.lower[0], reference.upper[0]
+        if self.covariates == "none" or person is None:
+            return low, high
+        by = shift(reference.slopes, person)
+        return (low * math.exp(by), high * math.exp(by)) if reference.logarithmic else (low + by, high + by)
+
     def abnormality(self, reference: Reference, value: float) -> str:
         """The class of a value, one of CLASSES; see the function of the same name."""
         return abnormality(reference, value, self.percentiles)

@@ -188,18 +188,21 @@ def _figure(signal: np.ndarray | None, fs: int, label: str, lanes: Mapping[str, 
 
 
 def _tables(view: ViewedTables) -> str:
-    """The tables of an examination; a value outside its reference range stands out with its mark."""
+    """The tables of an examination; below a value stands its reference range, and one outside of it stands out;
+    empty columns are left out."""
     parts = [f"<p class=key>{view.n_outside} of {view.n_judged} values that have a reference range lie outside it: "
              "<b class=outside>H</b> above, <b class=outside>L</b> below.</p>"]
     for title, head, rows in view.tables:
-        cells = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
-        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+        used = [column for column in range(len(head)) if any(row[column] for row in rows)]
+        cells = "".join(f"<th scope=col>{escape(head[column])}</th>" for column in used)
+        ranges = view.ranges.get(title) or [[""] * len(head)] * len(rows)
+        body = "".join("<tr>" + "".join(_cell(row[column], own[column]) for column in used) + "</tr>"
+                       for row, own in zip(rows, ranges, strict=True))
         parts.append(f"<div class=scroll tabindex=0><table class=values><caption>{escape(title)}</caption><thead><tr>"
                      f"{cells}</tr></thead><tbody>{body}</tbody></table></div>")
     return "".join(parts)
 
 
-def _cell(text: str | float | None) -> str:
-    words = "" if text is None else str(text)
-    outside = words.endswith((" H", " L"))
-    return f"<td{' class=outside' if outside else ''}>{escape(words)}</td>"
+def _cell(text: str, limits: str) -> str:
+    outside = " class=outside" if text.endswith((" H", " L")) else ""
+    return f"<td{outside}>{escape(text)}{f'<small>{escape(limits)}</small>' if limits else ''}</td>"

@@ -103,8 +103,7 @@ def training_charts(run: Path) -> list[str]:
     for key, title in _LOSSES.items():
         series = [(name, line) for name, rows in logs.items() if len(line := _line(rows, key)) > 1]
         if series and (key != "report" or any(line != _line(logs[name], "total") for name, line in series)):
-            longest = max(len(rows) for rows in logs.values())
-            per = math.ceil(longest / _MOST_POINTS)
+            per = math.ceil(max(len(logs[name]) for name, _ in series) / _MOST_POINTS)
             charts.append(line_chart(title, series, "step", f"each point of training is the mean of {per} steps"
                                      if per > 1 else ""))
     return charts

@@ -116,7 +116,7 @@ def _example(evidence: Evidence, own: Mapping[str, PredictionRow], reading: Read
         row.record_id, view.signal if isinstance(view, Viewed) else None, found.row.fs, texts[REFERENCE],
         {name: texts[name] for name in own}, shown, perturbed,
         measured_lanes(view) if isinstance(view, Viewed) else {}, view if isinstance(view, ViewedTables) else None,
-        said if said[REFERENCE].stated else {},
+        said if said[REFERENCE].understood else {},
         {name: _checked(text, row.language, found, view) for name, text in texts.items()}, scores, why)
 
 

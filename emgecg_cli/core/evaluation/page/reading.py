@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.emg.terms import display
 from emgecg_cli.core.metrics.clinical.labels import Labels
-from emgecg_cli.core.metrics.clinical.statements import Statements, read_findings
+from emgecg_cli.core.metrics.clinical.statements import Statements, read_findings, says_anything
 from emgecg_cli.core.reports.ecg.labels import Status, label, label_all
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES
 from emgecg_cli.core.reports.ecg.statements import statements
@@ -28,10 +28,12 @@ _SENTENCE = re.compile(r".*?(?:[.!?;](?=\s|$)|[。；！？]|\n|$)\s*", re.S)
 @dataclass(frozen=True)
 class Said:
     """What a text states: `stated` maps statements to how sure they are ("" where that is not told), `pieces` are its
-    sentences, which joined are the text, each with the statements it makes by itself."""
+    sentences, which joined are the text, each with the statements it makes by itself. `understood` tells a text that
+    states nothing abnormal from one in which nothing could be read."""
 
     pieces: tuple[tuple[str, frozenset[str]], ...]
     stated: Mapping[str, str]
+    understood: bool = True
 
     def without(self, other: Said) -> list[str]:
         """The statements that only this text makes, in its order."""
@@ -68,7 +70,7 @@ def read_ecg(text: str, language: str | None = None) -> Said:
         found = label(part, own) if own in LANGUAGES else label_all([part])[0] or {}
         return {code: str(status) for code, status in found.items() if status != Status.ABSENT}
 
-    return _said(text, labels)
+    return _said(text, labels, bool)
 
 
 def read_emg(text: str, language: str | None = None) -> Said:
@@ -78,7 +80,7 @@ def read_emg(text: str, language: str | None = None) -> Said:
         called = [(_words(one), one.severity or "") for one in read.abnormal if one.called]
         return dict(sorted([*called, *((_words(one), "") for one in read.needle)]))
 
-    return _said(text, abnormal)
+    return _said(text, abnormal, lambda _: says_anything(read_findings(text)))
 
 
 def read_sentences(text: str, language: str | None = None) -> Said:
@@ -95,9 +97,11 @@ def sentences(text: str) -> Iterator[str]:
     return (found[0] for found in _SENTENCE.finditer(text) if found[0])
 
 
-def _said(text: str, stated: Callable[[str], dict[str, str]]) -> Said:
+def _said(text: str, stated: Callable[[str], dict[str, str]],
+          understood: Callable[[dict[str, str]], bool] = lambda said: True) -> Said:
     whole = stated(text)
-    return Said(tuple((piece, frozenset(stated(piece)) & whole.keys()) for piece in sentences(text)), whole)
+    return Said(tuple((piece, frozenset(stated(piece)) & whole.keys()) for piece in sentences(text)), whole,
+                understood(whole))
 
 
 def _words(one: Statement | NeedleFinding) -> str:

@@ -68,7 +68,7 @@ class Statements:
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs references that report on nerves or muscles."""
         references = (row.reference or "" for row in rows)
-        if any(_OF_NERVES.search(text) and _said(read_findings(text)) for text in references):
+        if any(_OF_NERVES.search(text) and says_anything(read_findings(text)) for text in references):
             return None
         return "no reference reports on nerve conduction or needle EMG"
 
@@ -86,7 +86,8 @@ class Statements:
             both, needle = compare(said.abnormal, true.abnormal), compare_needle(said.needle, true.needle)
             counts[i, 0:5] = both.tp, both.fp, both.fn, both.graded, both.same_grade
             counts[i, 5:8] = needle.tp, needle.fp, needle.fn
-            counts[i, 8:12] = _exact(both) and _exact(needle) and _said(said), not _said(said), not _said(true), 1
+            unread = [not says_anything(one) for one in (said, true)]
+            counts[i, 8:12] = _exact(both) and _exact(needle) and not unread[0], *unread, 1
             if self.tables:
                 if row.record_id not in called:
                     called[row.record_id] = self._called(row.record_id)
@@ -129,7 +130,7 @@ class Statements:
 
     def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
         """Sentences on the reports that could not be read, and on what the table could be compared with."""
-        unread = [text for text in hypotheses if not _said(read_findings(text))]
+        unread = [text for text in hypotheses if not says_anything(read_findings(text))]
         empty = sum(not text.strip() for text in unread)
         notes = []
         if unread:
@@ -140,7 +141,8 @@ class Statements:
             notes.append(f"statements: {partly} of {len(rows)} predictions hold an abnormal word that could not be "
                          "given to a nerve or a muscle; it is not counted")
         references = [read_findings(row.reference or "") for row in rows]
-        silent, partly = sum(not _said(one) for one in references), sum(bool(one.unresolved) for one in references)
+        silent = sum(not says_anything(one) for one in references)
+        partly = sum(bool(one.unresolved) for one in references)
         if silent or partly:
             notes.append(f"statements: of {len(rows)} references {silent} could not be read and {partly} only in part")
         return notes + self._table_notes(rows)
@@ -171,7 +173,7 @@ def read_findings(report: str) -> ReadStatements:
     return read_statements(split_sections(report)[0] or report)
 
 
-def _said(read: ReadStatements) -> bool:
+def says_anything(read: ReadStatements) -> bool:
     """Whether anything was read: something abnormal or something normal."""
     return bool(read.abnormal or read.needle or read.normal or read.normal_muscles or read.others_normal
                 or read.needle_others_normal)
