@@ -98,7 +98,10 @@
     for (const field of fields) if (field.value !== start[field.name]) state.set(field.name, field.value);
     if (selected && selected !== shown[0]) state.set("record", selected.id);
     const hash = state.toString();
-    if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? "#" + hash : location.pathname);
+    if (hash === location.hash.slice(1)) return;
+    try {
+      history.replaceState(null, "", hash ? "#" + hash : location.pathname + location.search);
+    } catch { /* inside a frame that has no address of its own: the view is not kept */ }
   }
 
   function restore() {
@@ -118,9 +121,11 @@
       if (event.key === "Enter" && event.target.name === "q") { event.preventDefault(); list.focus(); }
       return;
     }
-    // Arrows scroll the page, wide tables and drawings; beside the list they are the reader's only within the browser.
-    const here = browser.contains(event.target) && !event.target.closest(".scroll, figure");
-    const steps = { j: 1, k: -1, ArrowDown: here && 1, ArrowUp: here && -1, ArrowRight: here && 1, ArrowLeft: here && -1 };
+    // Elsewhere arrows scroll: up and down the page, left and right wide tables and drawings.
+    const across = browser.contains(event.target) && !event.target.closest(".scroll, figure");
+    const down = list.contains(event.target);
+    const steps = { j: 1, k: -1, ArrowDown: down && 1, ArrowUp: down && -1, ArrowRight: across && 1,
+      ArrowLeft: across && -1 };
     if (event.key === "/") form.elements.q.focus();
     else if (steps[event.key]) move(steps[event.key]);
     else return;

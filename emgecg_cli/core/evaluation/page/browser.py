@@ -16,7 +16,7 @@ from emgecg_cli.core.signals.paper import lay_out, page_svg
 from emgecg_cli.core.view import ViewedTables
 
 _MARK = {"contradicted": "✗", "supported": "✓", "not measurable": "?", "not mentioned": "…"}
-_KEYS = "j and k, or the arrow keys, go from record to record; / searches."
+_KEYS = "j and k, or the arrow keys in the list, go from record to record; / searches."
 
 
 def browser(examples: Examples) -> str:
