@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 import pytest
 from api_server import KEY, ApiServer
 from judge_server import good
-from pipeline import finish, kill_when, medreport
+from pipeline import kill_when, medreport
 
 from emgecg_cli.commands.app import run
 from emgecg_cli.core.errors import MedReportError
@@ -38,6 +37,7 @@ score: {profile: text, resamples: 20}
 proportions: [0.1, 0.2]
 judged: 3
 """
+FIRST = "here-tiny-resnet18-tiny-128-prompts"
 
 
 def written(folder: Path, text: str) -> Path:
@@ -136,25 +136,23 @@ def test_a_prompt_without_words_is_the_recording_alone(inputs: tuple[Path, Path]
 @pytest.mark.long
 def test_killed_twice_and_resumed_the_four_tables_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    config = written(tmp_path, TINY).as_posix()
-    with ApiServer(good) as server:
+    config = written(tmp_path, TINY.replace("[0.1, 0.2]", "[0.2]")).as_posix()
+    with ApiServer(otherwise=good) as server:
         judge = ["--judge", "m", "--base-url", server.base_url]
 
         def line(task: str, out: str) -> list[str]:
             return ["benchmark", task, "--config", config, "--out", (tmp_path / out).as_posix(),
                     *(judge if task == "alignment" else [])]
 
-        for task in BENCHMARK_TASKS:
-            finish(medreport(line(task, "whole"), tmp_path))
-        for moment in ("runs/here-tiny-resnet18-tiny-128-prompts/manifest.json",
-                       "predictions/here-tiny-resnet18-tiny-no-prompts-on-here.jsonl"):
+        for moment in (f"runs/{FIRST}/metrics.jsonl", f"predictions/{FIRST}-on-here.jsonl"):
             kill_when(medreport(line("quality", "cut"), tmp_path), (tmp_path / "cut" / moment).exists)
         assert run([*line("quality", "cut"), "--tables-only"]) == 0
         assert "cells are not finished" in (tmp_path / "cut/tables/quality.md").read_text()
-        before = (tmp_path / "cut/runs/here-tiny-resnet18-tiny-128-prompts/manifest.json").stat().st_mtime_ns
+        trained = tmp_path / f"cut/runs/{FIRST}/manifest.json"
+        before = trained.stat().st_mtime_ns
         for task in BENCHMARK_TASKS:
-            finish(medreport(line(task, "cut"), tmp_path))
-        assert (tmp_path / "cut/runs/here-tiny-resnet18-tiny-128-prompts/manifest.json").stat().st_mtime_ns == before
+            assert run(line(task, "cut")) == 0 and run(line(task, "whole")) == 0
+        assert trained.stat().st_mtime_ns == before
     for task in BENCHMARK_TASKS:
         for suffix in ("md", "csv", "tex", "html"):
             one, other = (tmp_path / out / f"tables/{task}.{suffix}" for out in ("whole", "cut"))
@@ -166,5 +164,4 @@ def test_killed_twice_and_resumed_the_four_tables_are_the_same(tmp_path: Path, m
     assert "| here | there | this benchmark |" in zero_shot
     noisy = [row for row in csv.DictReader((tmp_path / "cut/tables/robustness.csv").read_text().splitlines())
              if row["published"] == "false"]
-    assert {row["proportion"] for row in noisy} == {"0", "0.1", "0.2", "the text alone", "another patient's"}
-    shutil.rmtree(tmp_path / "whole")
+    assert {row["proportion"] for row in noisy} == {"0", "0.2", "the text alone", "another patient's"}
