@@ -65,6 +65,8 @@ table.facts thead th { min-width: 0; }
 table.facts th:first-child { position: static; min-width: 8rem; }
 table.facts.record th:first-child { width: 9rem; min-width: 0; }
 table.facts tbody th { font-weight: 400; }
+table.cells td { white-space: nowrap; overflow-wrap: normal; }
+table.cells th:first-child { position: sticky; }
 @media (max-width: 32rem) {
   table.facts th, table.facts td { padding: .35rem .4rem; }
   table.facts th:first-child { min-width: 6rem; }
