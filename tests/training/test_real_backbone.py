@@ -25,7 +25,6 @@ from emgecg_cli.core.instructions.render import render_prompt
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.metrics.text.bertscore import BertScore
 from emgecg_cli.core.models.run_files import load_run
-from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.training.run import train
 
@@ -46,12 +45,10 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return or_skip(smollm2, tmp_path_factory.mktemp("real") / "smollm2-135m")
 
 
-@pytest.mark.parametrize("fusion", ["splice", "prefix-kv"])
 def test_a_killed_run_and_its_export_in_plain_libraries_write_the_same_texts(
-        fusion: str, inputs: tuple[Path, Path], backbone: Path, tmp_path: Path, fuse: Fuse) -> None:
-    config = short_config(**SHORT | dict(backbone=str(backbone)) | ({} if fusion == "splice" else dict(
-        fusion=fusion, signal_tokens=1, token_norm="unit", word_steps=None)))
-    assert config.recipe == "pretrained" and config.fusion == fusion
+        inputs: tuple[Path, Path], backbone: Path, tmp_path: Path, fuse: Fuse) -> None:
+    config = short_config(**SHORT | dict(backbone=str(backbone)))
+    assert config.recipe == "pretrained" and config.fusion == "splice"
     operations = fuse.burn(lambda: train(inputs[1], tmp_path / "whole", config), tmp_path / "whole", -1)
     fuse.burn(lambda: train(inputs[1], tmp_path / "killed", config), tmp_path / "killed", operations // 2)
     assert not (tmp_path / "killed/manifest.json").exists()
@@ -59,18 +56,34 @@ def test_a_killed_run_and_its_export_in_plain_libraries_write_the_same_texts(
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     (row,) = [json.loads(line) for line in (tmp_path / "whole/validation.jsonl").read_text().splitlines()]
     assert row["paired_error"] > 0
+    (length,) = read_manifest(tmp_path / "whole", "run").details["model"]["token_lengths"]
+    words = plain(backbone).get_input_embeddings().weight.detach().norm(dim=-1)
+    assert 0.8 < length / float(words.mean()) < 1.25
+    assert AutoTokenizer.from_pretrained(tmp_path / "whole/tokenizer").eos_token == "<|im_end|>"
 
-    export_run(tmp_path / "whole", tmp_path / "export")
-    settings = GenerateConfig(limit=3, max_new_tokens=8, batch_size=3)
-    texts = {}
-    for run in ("whole", "export"):
-        generate_reports(tmp_path / run, tmp_path / f"{run}.jsonl", settings)
-        texts[run] = [one.prediction for one in read_rows(tmp_path / f"{run}.jsonl", PredictionRow)]
-    assert texts["whole"] == texts["export"] and all(texts["whole"])
-    if fusion == "splice":
-        rows = list(read_rows(tmp_path / "whole.jsonl", PredictionRow))
-        assert written_by(plain(tmp_path / "export"), tmp_path / "whole", inputs, rows) == texts["whole"]
-        assert written_by(adapted(backbone, tmp_path / "whole"), tmp_path / "whole", inputs, rows) == texts["whole"]
+    texts, rows = exported(tmp_path, "whole")
+    assert written_by(plain(tmp_path / "whole-export"), tmp_path / "whole", inputs, rows) == texts
+    assert written_by(adapted(backbone, tmp_path / "whole"), tmp_path / "whole", inputs, rows) == texts
+
+
+def test_the_papers_way_trains_and_is_exported(inputs: tuple[Path, Path], backbone: Path, tmp_path: Path) -> None:
+    train(inputs[1], tmp_path / "paper", short_config(**SHORT | dict(
+        backbone=str(backbone), recipe="meit-paper", lora_rank=4, gradient_accumulation=1, word_steps=None, steps=1,
+        evaluate_every=1)))
+    exported(tmp_path, "paper")
+
+
+def exported(folder: Path, run: str) -> tuple[list[str], list[PredictionRow]]:
+    """The texts of a run, which those of its export must be, and their rows."""
+    export_run(folder / run, folder / f"{run}-export")
+    rows = []
+    for name in (run, f"{run}-export"):
+        generate_reports(folder / name, folder / f"{name}.jsonl", GenerateConfig(limit=3, max_new_tokens=8,
+                                                                                 batch_size=3))
+        rows.append(list(read_rows(folder / f"{name}.jsonl", PredictionRow)))
+    texts = [[row.prediction for row in some] for some in rows]
+    assert texts[0] == texts[1] and all(texts[0])
+    return texts[0], rows[0]
 
 
 def plain(folder: Path) -> Any:
@@ -92,24 +105,13 @@ def written_by(model: Any, run: Path, inputs: tuple[Path, Path], rows: list[Pred
     for row in rows:
         prompt = torch.tensor(render_prompt(instructions.of([row.record_id])[0].messages, tokenizer,
                                             towers.placeholders))
-        signal = torch.from_numpy(store.signal(ids_of.index(row.record_id)))[None]
+        signal = torch.tensor(store.signal(ids_of.index(row.record_id)))[None]
         embedded = model.get_input_embeddings()(prompt.clamp(min=0))[None]
         embedded[0, prompt < 0] = towers.see({"ecg": towers.preprocessing["ecg"](signal)}).tokens[0]
         ids = model.generate(inputs_embeds=embedded, attention_mask=torch.ones(1, len(prompt)), max_new_tokens=8,
                              do_sample=False, pad_token_id=tokenizer.eos_token_id)
         texts.append(tokenizer.decode(ids[0], skip_special_tokens=True).strip())
     return texts
-
-
-def test_the_length_of_its_tokens_is_measured_on_its_own_text(inputs: tuple[Path, Path], backbone: Path,
-                                                              tmp_path: Path) -> None:
-    config = resolve_train_config(backbone=str(backbone), encoder="resnet18-tiny", word_steps=1, steps=1, batch_size=2)
-    train(inputs[1], tmp_path / "run", config)
-    (length,) = read_manifest(tmp_path / "run", "run").details["model"]["token_lengths"]
-    words = AutoModelForCausalLM.from_pretrained(backbone).get_input_embeddings().weight.float().norm(dim=-1)
-    assert 0.8 < length / float(words.mean()) < 1.25
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run/tokenizer")
-    assert tokenizer.eos_token == "<|im_end|>"
 
 
 def test_bertscore_with_a_real_bert_is_that_of_its_own_package(tmp_path: Path) -> None:
