@@ -188,7 +188,7 @@ def test_another_signal_than_the_records_own_has_a_banner_and_is_drawn(
     out, html = capsys.readouterr().out, page.read_text("utf-8")
     assert banner in out.splitlines()[1]
     assert html.index(escape(banner)) < html.index("<h2>Scores")
-    assert html.count("<svg") == 4 and f"model was shown the ECG of record {ids[1]}" in html
+    assert html.count("25 mm/s") == 4 and f"model was shown the ECG of record {ids[1]}" in html
     for kind, says in (("zeros", "a flat line"), ("none", "no signal")):
         other = [replace(row, signal=kind, signal_from=None) for row in rows]
         scores = score_file(write(tmp_path / "o.jsonl", other), None, store_path=store.path, page=tmp_path / "o.html",

@@ -33,9 +33,9 @@ LONG = 40  # tokens: the report, and what a model that does not end goes on with
 
 def settings(backbone: Path, **changes: Any) -> Any:
     """A training that leaves the model's habits as they are."""
-    return resolve_train_config(**dict(backbone=str(backbone), encoder="resnet18-tiny", steps=1, batch_size=4,
-                                       gradient_accumulation=1, learning_rate=1e-6, lora_rank=2, select="last",
-                                       max_length=400) | changes)
+    return resolve_train_config(**dict(backbone=str(backbone), recipe="meit-paper", encoder="resnet18-tiny", steps=1,
+                                       batch_size=4, gradient_accumulation=1, learning_rate=1e-6, lora_rank=2,
+                                       select="last", max_length=400) | changes)
 
 
 def prompts(instructions: Path) -> tuple[str, ...]:
