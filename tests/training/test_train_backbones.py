@@ -58,8 +58,9 @@ def folder_of(kind: str, short_run: Path, folder: Path, **sizes: int) -> Path:
 
 
 def settings(backbone: Path, **changes: Any) -> Any:
-    return resolve_train_config(**dict(backbone=str(backbone), encoder="resnet18-tiny", steps=2, batch_size=4,
-                                       gradient_accumulation=1, learning_rate=1e-2, select="last") | changes)
+    return resolve_train_config(**dict(backbone=str(backbone), recipe="meit-paper", encoder="resnet18-tiny", steps=2,
+                                       batch_size=4, gradient_accumulation=1, learning_rate=1e-2,
+                                       select="last") | changes)
 
 
 @pytest.mark.parametrize(("kind", "changes"), [
