@@ -101,7 +101,7 @@ def _guesses(text: str) -> tuple[str, str]:
     telling = _votes(words, _TELLING)
     detected = _leading(telling)
     more = _votes(words, _MORE).most_common(2) if script == LATIN and not _MORE.keys().isdisjoint(words) else []
-    if more and more[0][1] > max(1, *telling.values(), *(n for _, n in more[1:])):
+    if more and more[0][1] > max((1, *telling.values(), *(n for _, n in more[1:]))):
         return detected, more[0][0]
     return detected, detected
 
