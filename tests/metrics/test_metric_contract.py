@@ -136,7 +136,8 @@ def test_no_metric_is_known_by_name_outside_its_file() -> None:
     sections = {"findings"}  # of a report
     known = {*names.METRICS} - sections
     for path in (path for room in ("commands", "core/evaluation", "core/studies")
-                 for path in (package / room).rglob("*.py")):
+                 for path in (package / room).rglob("*.py")
+                 if path.parent.name != "benchmark"):  # a paper's tasks ask for the metrics of that paper
         said = {node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                 if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         assert not said & known and not [text for text in said for name in names.METRICS

@@ -38,7 +38,8 @@ class Declared:
     `descriptive` values are of the references, or say what texts are like: no system is better by them. A metric is not
     `resampled` where the order of the reports decides its values, so that draws of them would be of something else.
     `several` says what it makes of a record with several references. One `of_models` is computed on the models' reports
-    alone, and on no baseline's.
+    alone, and on no baseline's. `ranked` are values to sort single reports by, each with the one that is 1 where a
+    report is exactly right, as one is that says nothing of nothing.
     """
 
     needs: frozenset[Need] = frozenset()
@@ -51,6 +52,7 @@ class Declared:
     resampled: bool = True
     several: Several = "first"
     of_models: bool = False
+    ranked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def judged(self) -> bool:

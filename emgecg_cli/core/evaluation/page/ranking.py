@@ -9,9 +9,6 @@ import numpy as np
 from emgecg_cli.core.evaluation.compute import Block, Computed
 from emgecg_cli.core.evaluation.tasks import headlines
 
-# What tells a bad report from a good one before any text metric; with each, the value that is 1 where both texts state
-# nothing, which has no F1.
-_FIRST = {"labels-F1": "labels-exact", "statements-F1": "statements-exact"}
 _AT_ONCE = 4096  # reports
 
 
@@ -21,30 +18,31 @@ def report_scores(computed: Computed, systems: Iterable[str], n: int) -> dict[st
     found: dict[str, dict[str, np.ndarray]] = {}
     for system in systems:
         values: dict[str, np.ndarray] = {}
-        for block in computed.blocks:
-            if block.system == system:
-                values |= _values(block, n)
-        found[system] = dict(sorted(values.items(), key=lambda one: one[0] not in _FIRST))
+        blocks = [block for block in computed.blocks if block.system == system]
+        for block in blocks:
+            values |= _values(block, n)
+        first = {name for block in blocks for name in block.metric.declared.ranked}
+        found[system] = dict(sorted(values.items(), key=lambda one: one[0] not in first))
     return found
 
 
 def _values(block: Block, n: int) -> dict[str, np.ndarray]:
     declared = block.metric.declared
-    wanted = {*_FIRST, *headlines()} - declared.lower_is_better
-    if not declared.resampled or declared.kind == "facts" or declared.judged:
+    wanted = {*declared.ranked, *headlines()} - declared.lower_is_better
+    if not declared.resampled or "evidence" in declared.needs or declared.judged:
         return {}
     found: dict[str, np.ndarray] = {}
     for start in range(0, len(block.statistics), _AT_ONCE):
         with np.errstate(divide="ignore", invalid="ignore"):
             values = block.metric.aggregate(np.asarray(block.statistics[start:start + _AT_ONCE], np.float64))
         for name in wanted & values.keys():
-            own = _both_silent(name, values)
+            own = _both_silent(name, values, declared.ranked)
             whole = found.setdefault(block.slice.named(name), np.full(n, np.nan))
             whole[block.slice.index[start:start + _AT_ONCE]] = own
     return found
 
 
-def _both_silent(name: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
-    exact = values.get(_FIRST.get(name, ""))
+def _both_silent(name: str, values: Mapping[str, np.ndarray], ranked: Mapping[str, str]) -> np.ndarray:
+    exact = values.get(ranked.get(name, ""))
     own = np.asarray(values[name], np.float64)
     return own if exact is None else np.where(np.asarray(exact) == 1, 1.0, own)

@@ -55,9 +55,9 @@ class Reading:
 def reading_of(rows: Sequence[PredictionRow]) -> Reading:
     """The reader for these rows, by what their references are about."""
     if Labels().applicable(rows) is None:
-        return Reading("labels", read_ecg, lambda code: statements()[code].description)
+        return Reading(Labels.name, read_ecg, lambda code: statements()[code].description)
     if Statements().applicable(rows) is None:
-        return Reading("statements", read_emg)
+        return Reading(Statements.name, read_emg)
     return BY_SENTENCE
 
 

@@ -40,6 +40,7 @@ class Labels:
     name = "labels"
     declared = Declared(frozenset({"text"}), lower_is_better=frozenset({
         "labels-unread", "labels-unread-references"}), kind="clinical", decisive=frozenset({"labels-abnormal-F1"}),
+        ranked={"labels-F1": "labels-exact"},
         descriptive=frozenset({"labels-unread-references", "codes-ceiling-F1", "codes-ceiling-macro-F1"}))
 
     def __init__(self, support: np.ndarray | None = None, code_support: np.ndarray | None = None,

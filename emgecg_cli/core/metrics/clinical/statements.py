@@ -54,6 +54,7 @@ class Statements:
     declared = Declared(frozenset({"text"}), lower_is_better=frozenset({
         "statements-unread", "statements-unread-references", "contradictions", "contradictions-per-report",
         "contradictions-per-reference"}), kind="clinical", decisive=frozenset({"statements-F1"}),
+        ranked={"statements-F1": "statements-exact"},
         descriptive=frozenset({"statements-unread-references", "contradictions-per-reference"}))
 
     def __init__(self, tables: Tables | None = None) -> None:
