@@ -112,7 +112,7 @@ def test_the_backbone_that_was_used_is_used_again_and_what_it_needs_is_added(
     typed(write_own(folder, 4, "record,report,split", "r{i},Sinus {i}.,train"), capsys)
     monkeypatch.setattr(next_steps, "_backbone_at_hand", lambda store: "gpt2-medium")
     err = typed("build-instructions --pool-size 4", capsys)
-    assert advised(err) == "train instructions/wfdb --backbone gpt2-medium --select last"
+    assert advised(err) == "train instructions/wfdb --backbone gpt2-medium"
     assert "a pretrained one as well" not in err
 
 

@@ -246,8 +246,8 @@ def test_a_lora_run_finds_its_own_backbone_from_anywhere_and_no_other(
     monkeypatch.chdir(tmp_path)
     shutil.copytree(short_run / "backbone", "models/llama-3.1")
     shutil.copytree(short_run / "tokenizer", "models/llama-3.1", dirs_exist_ok=True)
-    config = resolve_train_config(backbone="models/llama-3.1", encoder="resnet18-tiny", steps=1, batch_size=4,
-                                  lora_rank=2, word_steps=2)
+    config = resolve_train_config(backbone="models/llama-3.1", recipe="meit-paper", encoder="resnet18-tiny", steps=1,
+                                  batch_size=4, lora_rank=2)
     train(inputs[1], Path("runs/llama-3.1"), config)
     run = tmp_path / "runs/llama-3.1"
     (tmp_path / "elsewhere").mkdir()
