@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline import contents, make_store
+from pipeline import contents, interrupted_after, make_store
 
 from emgecg_cli.commands.app import run as command
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation import Places, reports
+from emgecg_cli.core.generation import Places
 from emgecg_cli.core.inputs.sources import EcgSource
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import read_manifest
@@ -143,7 +143,7 @@ def test_reports_of_tables_are_held_against_their_tables(tables: tuple[Path, Pat
     assert all(value > knows[OTHER][fact] for fact, value in knows["real"].items())
 
 
-def test_a_killed_certificate_ends_with_the_same_bytes(short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_a_killed_certificate_ends_with_the_same_bytes(short_run: Path, tmp_path: Path,
                                                        capsys: pytest.CaptureFixture[str]) -> None:
     line = ["certify", str(short_run), "--split", "train", "--max-new-tokens", "4", "--batch-size", "2", "--limit",
             "40", "--resamples", "200"]
@@ -152,18 +152,8 @@ def test_a_killed_certificate_ends_with_the_same_bytes(short_run: Path, tmp_path
     assert command([*line, "--out", str(tmp_path / "whole")]) == 0
     shown = capsys.readouterr()
     assert NOTHING in shown.out and "another patient's" in shown.out and "Bonferroni" in shown.err
-    rows, left = reports.Reporter.rows, [5]
-
-    def killed(self: Any, *arguments: Any) -> list[PredictionRow]:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return rows(self, *arguments)
-
     for chunks in (1, 5):  # amid a condition, each time another
-        left[0] = chunks
-        with monkeypatch.context() as patched:
-            patched.setattr(reports.Reporter, "rows", killed)
+        with interrupted_after(chunks):
             assert command([*line, "--out", str(tmp_path / "killed")]) == 130
     assert command([*line, "--out", str(tmp_path / "killed"), "--json"]) == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pipeline import contents
+from pipeline import contents, interrupted_after
 
 from emgecg_cli.commands.app import run as command
-from emgecg_cli.core.artifacts import PredictionRow
-from emgecg_cli.core.generation import reports
 from emgecg_cli.core.studies.robustness import CURVES, PAGE
 
 
-def test_a_killed_study_ends_with_the_same_bytes(short_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_a_killed_study_ends_with_the_same_bytes(short_run: Path, tmp_path: Path,
                                                  capsys: pytest.CaptureFixture[str]) -> None:
     line = ["robustness", str(short_run), "--kind", "gaussian", "--level", "10,0", "--max-new-tokens", "4",
             "--batch-size", "1", "--resamples", "20", "--workers", "1"]
     assert command([*line, "--out", str(tmp_path / "whole")]) == 0
     assert "gaussian by snr_db" in capsys.readouterr().out
-    rows, left = reports.Reporter.rows, [0]
-
-    def killed(self: Any, *arguments: Any) -> list[PredictionRow]:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return rows(self, *arguments)
-
     for chunks in (1, 4):
-        left[0] = chunks
-        with monkeypatch.context() as patched:
-            patched.setattr(reports.Reporter, "rows", killed)
+        with interrupted_after(chunks):
             assert command([*line, "--out", str(tmp_path / "killed")]) == 130
     assert command([*line, "--out", str(tmp_path / "killed"), "--json"]) == 0
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

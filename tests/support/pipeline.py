@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import psutil
 
+from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.config import PrepareConfig, TrainConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.instructions.build import build_instructions
@@ -39,6 +43,22 @@ def short_config(**changes: object) -> TrainConfig:
     """A training of a few steps, of a backbone with weights by MEIT's paper: its own recipe has a long first stage."""
     recipe = {} if changes.get("backbone", "tiny") == "tiny" else {"recipe": "meit-paper"}
     return resolve_train_config(**SHORT | recipe | changes)
+
+
+@contextmanager
+def interrupted_after(chunks: int) -> Iterator[None]:
+    """Generation is interrupted, as by Ctrl-C, when so many chunks of reports are written."""
+    from emgecg_cli.core.generation.reports import Reporter  # here, since it imports torch
+
+    rows, left = Reporter.rows, iter(range(chunks))
+
+    def counted(self: Reporter, *arguments: Any) -> list[PredictionRow]:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rows(self, *arguments)
+
+    with patch.object(Reporter, "rows", counted):
+        yield
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -22,7 +22,6 @@ PROFILES = {
 }
 
 
-
 def metrics_of(profile: str) -> list[str]:
     """The metrics of a profile: "standard", or one of PROFILES or COMPAT; raises MedReportError for another."""
     special = {name for own in COMPAT.values() for name in own}

@@ -13,19 +13,12 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given, ratio
 from emgecg_cli.core.metrics.compat import nltk_bleu
-from emgecg_cli.core.metrics.compat.meit import as_english, without_blanks
+from emgecg_cli.core.metrics.compat.blanks import meteor_at_blanks, without_blanks
 from emgecg_cli.core.metrics.compat.rouge_package import NAMES, rouge_f
-from emgecg_cli.core.metrics.text.meteor import Meteor
-from emgecg_cli.core.metrics.text.tokens import Tokens
 
 _MEANS = ("BLEU-sentence", "METEOR", *NAMES, "accuracy")
 _ORDERS = range(1, nltk_bleu.MAX_ORDER + 1)
 _BLEU = 2 + 2 * nltk_bleu.MAX_ORDER
-
-
-def lower_words(text: str) -> list[str]:
-    """Words between blanks, in lower case, as NLTK's METEOR compares them."""
-    return text.lower().split()
 
 
 class EcgBench:
@@ -55,8 +48,7 @@ class EcgBench:
         counts = nltk_bleu.statistics(hypotheses, references)
         orders = np.minimum(np.minimum(counts[:, 0], counts[:, 1]), nltk_bleu.MAX_ORDER)[:, None]
         weights = np.where(np.arange(1, nltk_bleu.MAX_ORDER + 1) <= orders, 1 / np.maximum(orders, 1), 0.0)
-        meteor = Meteor(tokens=Tokens(lower_words, "whitespace-lc")).segment_statistics(
-            hypotheses, references, as_english(rows))[:, 0]
+        meteor = meteor_at_blanks(hypotheses, references, rows)
         equal = [one == other for one, other in zip(hypotheses, references, strict=True)]
         found = np.column_stack([counts, nltk_bleu.bleu(counts, weights), meteor, rouge_f(hypotheses, references),
                                  np.array(equal, float), np.ones(len(counts))])

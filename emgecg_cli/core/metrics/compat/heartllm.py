@@ -12,11 +12,8 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.compat import nltk_bleu
-from emgecg_cli.core.metrics.compat.ecgbench import lower_words
-from emgecg_cli.core.metrics.compat.meit import as_english, without_blanks
+from emgecg_cli.core.metrics.compat.blanks import meteor_at_blanks, without_blanks
 from emgecg_cli.core.metrics.compat.rouge_package import NAMES, rouge_f
-from emgecg_cli.core.metrics.text.meteor import Meteor
-from emgecg_cli.core.metrics.text.tokens import Tokens
 
 _WEIGHTS = ((1, 0, 0, 0), (0.5, 0.5, 0, 0), (0.33, 0.33, 0.33, 0), (0.25, 0.25, 0.25, 0.25))
 _VALUES = (*(f"BLEU-{n}" for n in range(1, 5)), "METEOR", *NAMES)
@@ -45,8 +42,7 @@ class HeartLLM:
                            rows: Sequence[PredictionRow]) -> np.ndarray:
         """(n, 9)."""
         counts = nltk_bleu.statistics(hypotheses, references)
-        meteor = Meteor(tokens=Tokens(lower_words, "whitespace-lc")).segment_statistics(
-            hypotheses, references, as_english(rows))[:, 0]
+        meteor = meteor_at_blanks(hypotheses, references, rows)
         return np.column_stack([*(nltk_bleu.bleu(counts, weights) for weights in _WEIGHTS), meteor,
                                 rouge_f(hypotheses, references), np.ones(len(counts))])
 

@@ -17,9 +17,9 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.compat import coco
+from emgecg_cli.core.metrics.compat.blanks import as_english, without_blanks
 from emgecg_cli.core.metrics.compat.rouge_package import rouge_f
 from emgecg_cli.core.metrics.text.meteor import Meteor
-from emgecg_cli.core.metrics.text.tokens import lacks_blanks
 
 BATCH = 32
 TAG = "<|assistant|>\n"
@@ -28,18 +28,6 @@ _ORDERS = range(1, coco.MAX_ORDER + 1)
 _BLEU = 2 + 2 * coco.MAX_ORDER  # columns that decide BLEU
 _FORMULAS = ("bleu:pycocoevalcap|rouge-l:pycocoevalcap,beta 1.2|cider:no idf|meteor:nltk|rouge-1,rouge-2:rouge package,"
              "sets|text:period apart, case kept")
-
-
-def without_blanks(rows: Sequence[PredictionRow]) -> str | None:
-    """Why formulas that cut at blanks do not apply, where they do not."""
-    if any(lacks_blanks(row.language, row.reference or "") for row in rows):
-        return "it cuts words at blanks, and some of these reports have none"
-    return None
-
-
-def as_english(rows: Sequence[PredictionRow]) -> list[PredictionRow]:
-    """Rows for METEOR, which NLTK takes for English whatever they are."""
-    return [PredictionRow("", "", "", language="en")] * len(rows)
 
 
 class Meit:
