@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -48,7 +46,7 @@ def benchmark(task: TaskArg, config: ConfigOpt, tables_only: TablesOpt = False, 
     folder = out or Path("benchmark") / config.stem
     asked = read_benchmark(config)
     judges = panel(judge, base_url, folder / "scores" / ".judge.jsonl", requests_at_once, price_in, price_out)
-    bench = Bench(task, folder, asked, _stage, judges)
+    bench = Bench(task, folder, asked, console.stage, judges)
     made = write_tables(bench) if tables_only else run_benchmark(bench)
     if as_json:
         console.print_json(made)
@@ -61,10 +59,3 @@ def benchmark(task: TaskArg, config: ConfigOpt, tables_only: TablesOpt = False, 
         say_spent(one.client)
     place = (folder / "tables").as_posix()
     console.note(f"wrote {place}/{task} and {place}/{task}-cost, each as .md, .csv, .tex and .html")
-
-
-def _stage(description: str) -> AbstractContextManager[Any]:
-    """Say what begins, where no bar shows it, and show a bar where one can be seen."""
-    if not console.is_terminal(sys.stderr):
-        console.note(description)
-    return console.progress(description, unit="")

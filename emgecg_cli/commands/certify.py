@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,20 +50,13 @@ def certify(run: RunArg = None, store: StoreOpt = None, instructions: Instructio
     from emgecg_cli.core.studies.certify import CERTIFICATE, Settings
     from emgecg_cli.core.studies.certify import certify as study
 
-    found = study(run, folder, Settings(config, resamples, margin, loss_margin), stage=stage,
+    found = study(run, folder, Settings(config, resamples, margin, loss_margin), stage=console.stage,
                   places=Places(store, instructions, references, backbone, allow_download))
     if as_json:
         console.print_json(found)
     else:
         _show(found)
     console.note(f"wrote {(folder / CERTIFICATE).as_posix()}")
-
-
-def stage(description: str) -> AbstractContextManager[Any]:
-    """Say what begins, where no bar shows it, and show a bar where one can be seen."""
-    if not console.is_terminal(sys.stderr):
-        console.note(description)
-    return console.progress(description, unit="")
 
 
 def _show(found: Certificate) -> None:

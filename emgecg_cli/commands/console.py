@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -134,6 +134,13 @@ def progress(description: str, unit: str = "records") -> Iterator[Progress]:
         return
     with (_bar if is_terminal(sys.stderr) else _lines)(description, unit) as report:
         yield report
+
+
+def stage(description: str) -> AbstractContextManager[Progress]:
+    """Say what begins, where no bar shows it, and show a bar where one can be seen."""
+    if not is_terminal(sys.stderr):
+        note(description)
+    return progress(description, unit="")
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +21,7 @@ def demo(records: RecordsOpt = DemoDefaults.records, steps: StepsOpt = DemoDefau
     from emgecg_cli.core.evaluation.tasks import headlines
     from emgecg_cli.core.studies.demo import run_demo
 
-    result = run_demo(out or Path("demo"), records=records, steps=steps, seed=seed, stage=_stage)
+    result = run_demo(out or Path("demo"), records=records, steps=steps, seed=seed, stage=console.stage)
     if as_json:
         console.print_json(result)
         return
@@ -36,13 +34,6 @@ def demo(records: RecordsOpt = DemoDefaults.records, steps: StepsOpt = DemoDefau
             console.note(f"{name}: {meaning}")
     console.note(f"all scores: {result.scores_path.as_posix()}")
     console.note(f"the page: {result.page.as_posix()}")
-
-
-def _stage(description: str) -> AbstractContextManager[Any]:
-    """Say what begins, where no bar shows it, and show a bar where one can be seen."""
-    if not console.is_terminal(sys.stderr):
-        console.note(description)
-    return console.progress(description, unit="")
 
 
 def _cell(system: Any, name: str) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.certify import stage
 from emgecg_cli.commands.generate import BatchOpt, LimitOpt, NewOpt, SplitOpt, StoreOpt
 from emgecg_cli.commands.options import (
     DownloadOpt,
@@ -58,8 +57,8 @@ def robustness(run: RunArg = None, store: StoreOpt = None, instructions: Instruc
     name = "-".join(filter(None, [run.resolve().name, store.resolve().name if store else "", kind or ""]))
     folder = out or Path(ROBUSTNESS) / name
     config = GenerateConfig(split, batch_size=batch_size, max_new_tokens=max_new_tokens, limit=limit, seed=seed)
-    found = study_robustness(run, folder, Study(levels, config, noise_root, resamples), stage=stage, workers=workers,
-                             places=Places(store, instructions, None, backbone, allow_download))
+    found = study_robustness(run, folder, Study(levels, config, noise_root, resamples), stage=console.stage,
+                             workers=workers, places=Places(store, instructions, None, backbone, allow_download))
     show_curves(found, as_json)
     for written in (CURVES, PAGE):
         console.note(f"wrote {(folder / written).as_posix()}")
@@ -87,6 +86,8 @@ def score_curve(sources: Sequence[str], out: Path | None, page: Path | None, as_
 
 def show_curves(found: Curves, as_json: bool) -> None:
     """A table for each perturbation: the headline scores at each level, their areas, and the lines without a signal."""
+    from emgecg_cli.core.evaluation.tables import cell_of
+
     if as_json:
         console.print_json(found)
         return
@@ -100,15 +101,9 @@ def show_curves(found: Curves, as_json: bool) -> None:
             cells += [*(point.values.get(name) for point in curve.points), curve.areas.get(name)]
             cells += [*(own.get(name) for own in curve.above.values()),
                       *(point.values.get(name) for point in found.no_signal.values())]
-            rows.append([name, *map(_cell, cells)])
+            rows.append([name, *map(cell_of, cells)])
         console.table(head, rows, title=f"{found.n} reports of {found.patients} patients")
     if not found.no_signal:
         console.note("no line without a signal: add predictions of generate --signal none or shuffled")
     for note in found.notes:
         console.note(note)
-
-
-def _cell(value: Any) -> str:
-    if value is None or value.value is None:
-        return "-"
-    return f"{value.value:.3f}" + ("" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]")

@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -117,7 +117,9 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
         idle = {"--name": name, "--field": field, "--common": common, "--store": store, "--foreign": foreign,
                 "--language": language, "--section": section != "all", "--examples": examples is not None,
                 "--format": shown not in ("table", "json"), "--profile": profile, "--compat": compat, "--judge": judge,
-                "--base-url": base_url, **_given(settings)}
+                "--base-url": base_url, "--train-store": train_store, "--baseline-encoder": baseline_encoder,
+                "--requests-at-once": requests_at_once, "--price-in": price_in, "--price-out": price_out,
+                "--randomisations": randomisations != ScoreDefaults.randomisations, **_given(settings)}
         if wrong := next((option for option, value in idle.items() if value), None):
             raise MedReportError(f"{wrong} has no effect on --curve", "leave it out")
         from emgecg_cli.commands.robustness import score_curve
@@ -250,8 +252,9 @@ def show_scores(scores: Any) -> None:
 def _show_tests(comparison: Any) -> None:
     """Each difference from the first system with its interval, and the p values of both tests."""
     from emgecg_cli.core.evaluation.comparison import p_value
+    from emgecg_cli.core.evaluation.compute import Interval
 
-    rows = [[test.name, test.system, _cell(_Difference(test.difference, test.ci_low, test.ci_high),
+    rows = [[test.name, test.system, _cell(Interval(test.difference, test.ci_low, test.ci_high),
                                            test.better is not None),
              *(p_value(p) for p in (test.p_bootstrap, test.p, test.p_holm))] for test in comparison.tests]
     console.table(["score", "system", "difference", "p bootstrap", "p randomisation", "p Holm"], rows,
@@ -282,14 +285,10 @@ def _show_head(scores: Any) -> None:
         console.table(["scored", ""], rows)
 
 
-class _Difference(NamedTuple):
-    value: float
-    ci_low: float | None
-    ci_high: float | None
-
-
 def _cell(value: Any, supported: bool = False) -> str:
+    from emgecg_cli.core.evaluation.tables import cell_of
+
     if value is None or value.value is None:
         return "not computed" if getattr(value, "reason", None) else "-"
-    interval = "" if value.ci_low is None else f" [{value.ci_low:.3f}, {value.ci_high:.3f}]"
-    return f"{value.value:.3f}{interval}{(' *' if interval else ' (*)') if supported else ''}"
+    star = "" if not supported else " (*)" if value.ci_low is None else " *"
+    return cell_of(value) + star

@@ -26,7 +26,7 @@ SHARDED = ("fsdp", "zero2", "zero3")
 
 def default_recipe(backbone: str, encoder: str = "") -> str:
     """The recipe a backbone gets when none is named; one for tables beside an `encoder` that reads them alone."""
-    if encoder in names.encoders_reading("values"):
+    if encoder.strip() in names.encoders_reading("values"):
         return "emgllm"
     return "tiny-from-scratch" if backbone == "tiny" else "pretrained"
 
@@ -42,7 +42,7 @@ def resolve_train_config(recipe: str | None = None, *, file: Path | None = None,
         raise MedReportError("Missing option '--backbone'.", "see `medreport train --help`")
     name = _recipe(asked)
     config = _settle(_base(name), replace(asked, options={**asked.options, "recipe": name}))
-    config = _for_fusion(config, asked)
+    config = _without_idle(config, asked)
     _check_pairs(config, asked)
     if reads_values(config) and config.values != "encoder" and config.backbone != "tiny":
         config = replace(config, stage1_steps=0)  # nothing would train in it
@@ -184,11 +184,12 @@ def _has_no_effect(key: str, idle: Idle, asked: _Asked, config: Any) -> MedRepor
     return MedReportError(f"{asked.named(key)} has no effect beside {why}", "leave one of them out")
 
 
-def _for_fusion(config: TrainConfig, asked: _Asked) -> TrainConfig:
-    """Without what a recipe sets, unasked, and the fusion that was asked for cannot take."""
-    given_up: dict[str, Any] = {} if config.fusion == "splice" else {"word_steps": 0, "word_loss": 0.0}
-    if config.fusion == "cross-attention" and config.token_norm == "matched":
-        given_up["token_norm"] = "unit"
+def _without_idle(config: TrainConfig, asked: _Asked) -> TrainConfig:
+    """Without what a recipe sets, unasked, and the fusion or the encoder that was asked for cannot take."""
+    takes_words = config.fusion == "splice" and not reads_values_alone(config)
+    given_up: dict[str, Any] = {} if takes_words else {"word_steps": 0, "word_loss": 0.0}
+    if reads_values_alone(config) or (config.fusion == "cross-attention" and config.token_norm == "matched"):
+        given_up["token_norm"] = TrainConfig.token_norm
     return replace(config, **{key: value for key, value in given_up.items() if key not in asked.values})
 
 
@@ -213,7 +214,8 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
         refuse("--token-norm matched with --fusion cross-attention: its projections are new, and have no text to be "
                "matched to", "give --token-norm unit, rms or none", "token_norm", "fusion")
     if config.word_steps and config.parallel in ("zero2", "zero3"):
-        refuse(f"--word-steps with --parallel {config.parallel}, whose engine is made once",
+        said = "" if "word_steps" in asked.values else f", which the recipe {config.recipe} sets,"
+        refuse(f"--word-steps{said} with --parallel {config.parallel}, whose engine is made once",
                "use --parallel ddp, or --word-steps 0", "parallel", "word_steps")
     if config.freeze_encoder and not reads_values_alone(config):
         if not config.encoder_weights:

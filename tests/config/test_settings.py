@@ -166,3 +166,19 @@ def test_bad_options_are_one_line(line: str, message: str, capsys: pytest.Captur
     assert run(line.split(" ")) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ") and message in error and hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    (dict(encoder="emg-alignment", recipe="pretrained"), dict(word_steps=0, word_loss=0.0, token_norm="unit")),
+    (dict(encoder=" emg-alignment"), dict(recipe="emgllm")),
+    (dict(fusion="prefix-kv"), dict(word_steps=0, word_loss=0.0, token_norm="matched")),
+    (dict(encoder="resnet18,emg-alignment", values="text", freeze_encoder=True, encoder_weights="w"),
+     dict(freeze_encoder=True, word_steps=1000))])
+def test_what_a_recipe_sets_and_cannot_be_taken_is_given_up(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    config = resolve_train_config(backbone="x", **given)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_a_refusal_says_that_the_recipe_set_it() -> None:
+    with pytest.raises(MedReportError, match="which the recipe pretrained sets"):
+        resolve_train_config(backbone="x", parallel="zero2")

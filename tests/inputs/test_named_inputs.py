@@ -25,6 +25,7 @@ from emgecg_cli.core.generation import generate_reports
 from emgecg_cli.core.generation.job import joined_signal, parse_signal
 from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.records import Inputs, open_inputs
+from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import render_prompt, text_of
 from emgecg_cli.core.models.builders import build_report_model
@@ -254,3 +255,7 @@ def test_what_is_asked_of_each_input_is_read_and_said_in_the_shortest_words() ->
             parse_signal(wrong, two)
     with pytest.raises(MedReportError, match="both read the input 'ecg'"):
         names.encoders_of("resnet18,vit1d")
+
+
+def test_nobody_can_be_shuffled_with_nobody() -> None:
+    assert shuffle_between_patients([], ["a", "b"], 0) == {}

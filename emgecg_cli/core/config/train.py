@@ -82,6 +82,8 @@ OF_TABLES = Idle("encoder", lambda config: not reads_values(config))
 OF_SIGNALS = Idle("encoder", reads_values_alone, spares=DEFAULT)
 OF_RECORDINGS = Idle("encoder", lambda config: "ecg" not in names.encoders_of(config.encoder), spares=DEFAULT)
 OF_VALUES = Idle("values", lambda config: reads_values(config) and config.values != "encoder", spares=NOTHING)
+OF_NO_ENCODER = Idle("values", lambda config: reads_values_alone(config) and config.values != "encoder",
+                     spares=NOTHING)
 OF_LIMITS = Idle("values", lambda config: reads_values(config) and config.values == "text", spares=NOTHING)
 OF_STAGE1 = Idle("values", lambda config: OF_VALUES.when(config) and config.backbone != "tiny", spares=NOTHING)
 OF_TASKS = Idle("stage1_steps", lambda config: reads_values(config) and not config.stage1_steps)
@@ -111,7 +113,7 @@ class TrainConfig:
     encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file.",
                                           OF_RECORDINGS)
     freeze_encoder: bool = setting(False, MODEL, "Leave the encoder as it is: that of recordings as --encoder-weights "
-                                   "has it, that of tables as the --stage1-steps leave it.", OF_VALUES)
+                                   "has it, that of tables as the --stage1-steps leave it.", OF_NO_ENCODER)
     projector: str = setting("mlp", MODEL, f"{' or '.join(names.choices('projector'))}.", OF_SIGNALS, kind="projector")
     fusion: str = setting("prefix-kv", MODEL, f"{', '.join(names.choices('fusion'))}.", kind="fusion")
     fusion_layers: str = setting("auto", MODEL, "Layers that see the signal: auto, all, or as in 0,2,5.", OF_LAYERS,

@@ -173,7 +173,8 @@ def _curve(files: Sequence[File], points: Sequence[Point], computed: Computed, l
     areas: dict[str, Interval] = {}
     above: dict[str, dict[str, Interval]] = {signal: {} for signal in lines}
     levels = np.array([float(files[i].level or 0) for i in order])
-    for name in own[0].values if len(own) > 1 else ():
+    # not every file has the losses of its references
+    for name in [one for one in own[0].values if all(one in point.values for point in own)] if len(own) > 1 else ():
         values = [one.values[name].value for one in own]
         if any(value is None for value in values):
             continue
@@ -182,9 +183,9 @@ def _curve(files: Sequence[File], points: Sequence[Point], computed: Computed, l
         area = float(mean_over(levels, np.array(values, float)))
         areas[name] = _interval(area, drawn)
         for signal, line in lines.items():
-            base, of_line = line.values[name].value, computed.draws.get((line.predictions, name))
-            if base is not None:
-                above[signal][name] = _interval(area - base, None if drawn is None or of_line is None else
+            base, of_line = line.values.get(name), computed.draws.get((line.predictions, name))
+            if base is not None and base.value is not None:
+                above[signal][name] = _interval(area - base.value, None if drawn is None or of_line is None else
                                                 drawn - of_line)
     return Curve(files[0].kind, files[0].level_name, own, areas, above if len(own) > 1 else {})
 

@@ -76,7 +76,7 @@ def _chart(curve: Curve, name: str, found: Curves) -> str:
              for point in curve.points for one in [point.values[name]]]
     known = {"as recorded": found.clean} | {f"{signal}:": point for signal, point in found.no_signal.items()}
     lines = [(label, value) for label, point in known.items()
-             if point and (value := point.values[name].value) is not None]
+             if point and name in point.values and (value := point.values[name].value) is not None]
     area = curve.areas.get(name)
     title = name + (f", area {area.value:.3f}" if area and area.value is not None else "")
     return line_chart(title, spots, lines, f"{curve.level_name}, more severe to the right")

@@ -183,7 +183,8 @@ def _notes(systems: Mapping[str, Sequence[PredictionRow]], asked: Asked, tasks: 
         notes.append(f"--segmentation {asked.segmentation} changed nothing: all reports have blanks between words")
     notes += [f"{name} not computed: {reason}" for name, reason in computed.missing.items()]
     return notes + [note for task in tasks for metric in task.computable() if isinstance(metric, Noted)
-                    for note in said_by({name: metric.notes(task.hypotheses[name], task.rows) for name in systems})]
+                    for note in said_by({name: metric.notes(task.hypotheses[name], task.own[name])
+                                         for name in systems})]
 
 
 def _bootstrap_notes(rows: Sequence[PredictionRow], scores: Scores) -> list[str]:

@@ -33,7 +33,9 @@ def reference_losses(model: ReportModel, tokenizer: Any, shown: Shown, indices: 
     if not len(there):
         return {}
     backbone: Any = model.backbone
-    rendered = render_all(shown, there, tokenizer, positions_of(backbone) or _ANY_LENGTH, model.placeholders)
+    # an encoder-decoder has its positions for prompt and report each
+    longest = _ANY_LENGTH if model.encoder_decoder else positions_of(backbone) or _ANY_LENGTH
+    rendered = render_all(shown, there, tokenizer, longest, model.placeholders)
     start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
     records = TextRecords(shown, rendered, np.zeros((len(there), 0), bool), tokenizer.pad_token_id, start,
                           model.preprocessing)

@@ -10,7 +10,7 @@ import numpy as np
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.records import OWN, Inputs, Instead
-from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
+from emgecg_cli.core.inputs.shuffled import OTHER_RECORDS, shuffle_between_patients
 from emgecg_cli.core.inputs.values import Messages
 from emgecg_cli.core.signals.leads import MISSING, to_float_uv, to_int16_uv
 
@@ -74,14 +74,17 @@ class Shown:
         Raises MedReportError when one patient has more than half of the `chosen` records.
         """
         own = [name for name, how in self.how.items() if how == "real"]
-        return shown_as(self.inputs, chosen, {**self.how, **dict.fromkeys(own, "shuffled")}, self.seed) if own else None
+        return shown_as(self.inputs, chosen, {**self.how, **dict.fromkeys(own, "shuffled")}, self.seed,
+                        "leave --reference-loss out, or give a larger --limit") if own else None
 
     def _id(self, index: int) -> str:
         return str(self.inputs.store.column("record_id")[index])
 
 
-def shown_as(inputs: Inputs, chosen: Sequence[int], how: Mapping[str, str], seed: int) -> Shown:
-    """Choose what each of the `chosen` records is shown: a seeded permutation between patients, or nothing."""
+def shown_as(inputs: Inputs, chosen: Sequence[int], how: Mapping[str, str], seed: int,
+             hint: str = OTHER_RECORDS) -> Shown:
+    """Choose what each of the `chosen` records is shown: a seeded permutation between patients, or nothing. Where there
+    is no such permutation, an error has this hint."""
     sources: dict[int, dict[str, int | None]] = {i: {} for i in chosen}
     subjects = inputs.store.column("subject_id").to_list() if "shuffled" in how.values() else []
     for name, one in how.items():
@@ -90,7 +93,7 @@ def shown_as(inputs: Inputs, chosen: Sequence[int], how: Mapping[str, str], seed
             others = dict.fromkeys(chosen)
         elif one == "shuffled":  # of several inputs, each among the records that have it
             those = [i for i in chosen if len(how) == 1 or inputs.has(i, name)]
-            others = dict(shuffle_between_patients(those, subjects, seed))
+            others = dict(shuffle_between_patients(those, subjects, seed, hint))
         for i, other in others.items():
             sources[i][name] = other
     return Shown(inputs, sources, how, seed)

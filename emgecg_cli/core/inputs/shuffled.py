@@ -39,12 +39,17 @@ class Shuffled:
         return dict.fromkeys(self.inputs.names, self.others[index])
 
 
+OTHER_RECORDS = "choose another --split, or a larger --limit"
+
+
 def shuffle_between_patients(indices: list[int], subjects: list[str], seed: int,
-                             hint: str = "choose another --split, or a larger --limit") -> dict[int, int]:
+                             hint: str = OTHER_RECORDS) -> dict[int, int]:
     """A seeded permutation that gives every record the recording of another patient.
 
     Raises MedReportError, with this hint, when one patient has more than half of the records: then none exists.
     """
+    if not indices:
+        return {}
     rng = np.random.default_rng(seed)
     by_subject: dict[str, list[int]] = {}
     for i in rng.permutation(indices).tolist():

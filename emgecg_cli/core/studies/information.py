@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def information(facts: Facts, said: Mapping[str, np.ndarray], patients: Sequence
     found = []
     for name, index in known.items():
         values, stated = facts.of[name][index], said[name][index]
-        order = _permutations([patients[i] for i in index.tolist()], seed)
+        order = _permutations(tuple(patients[i] for i in index.tolist()), seed)
         own, chance = _nats(values, stated), np.array([_nats(values, stated[one]) for one in order])
         p = (1 + int((chance >= own - 1e-12).sum())) / (len(chance) + 1)
         found.append(Information(name, len(index), round(own, _DIGITS), round(own - float(chance.mean()), _DIGITS),
@@ -122,7 +123,8 @@ def _nats(values: np.ndarray, stated: np.ndarray) -> float:
     return float((share[there] * np.log(share[there] / alone[there])).sum())
 
 
-def _permutations(patients: Sequence[Hashable], seed: int) -> list[np.ndarray]:
+@lru_cache(maxsize=16)  # each condition asks for those of the same facts
+def _permutations(patients: tuple[Hashable, ...], seed: int) -> list[np.ndarray]:
     """Orders of records in which those of one patient stay together, since they are alike."""
     rng = np.random.default_rng([seed, 2])
     of: dict[Hashable, list[int]] = {}

@@ -10,8 +10,8 @@ from typing import Any
 from accelerate.utils import set_seed
 from torch import nn
 
-from emgecg_cli.core import names
 from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.config.train import reads_values_alone
 from emgecg_cli.core.inputs.batch import TextRecords
 from emgecg_cli.core.inputs.drawn.values import Drawn, drawn_records
 from emgecg_cli.core.inputs.records import Inputs, open_inputs
@@ -96,7 +96,7 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
 
 def has_batch_norm(config: TrainConfig) -> bool:
     """Whether a batch needs two records: only the encoder of values does without BatchNorm."""
-    return set(names.encoders_of(config.encoder)) != {"values"}
+    return not reads_values_alone(config)
 
 
 def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inputs:

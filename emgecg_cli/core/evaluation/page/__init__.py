@@ -8,6 +8,7 @@ escaped, and the only script is the page's own, named by its hash: without scrip
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def write_page(path: Path, *, examples: Examples | Sequence[PageExample], scores
 
 
 def _charts(title: str, found: Sequence[str]) -> str:
-    return f"<section><h2>{title}</h2><div class=charts>{''.join(found)}</div></section>" if found else ""
+    return f"<section><h2>{escape(title)}</h2><div class=charts>{''.join(found)}</div></section>" if found else ""
 
 
 def _kept(name: str) -> str:

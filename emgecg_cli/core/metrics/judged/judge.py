@@ -103,9 +103,8 @@ class Judged:
         width = len(self._keys) + 2
         for number, said in enumerate(by_judge):
             for i, scores in zip(asked, said, strict=True):
-                own = [0, 0] if scores is None else [scores[key] for key in self._keys]
                 found[i, number * width:(number + 1) * width] = \
-                    [*[0] * len(self._keys), 0, 1] if scores is None else [*own, 1, 0]
+                    [*[0] * len(self._keys), 0, 1] if scores is None else [*(scores[key] for key in self._keys), 1, 0]
         tables = found[:, len(by_judge) * width:].reshape(len(rows), -1, len(self._keys), self._levels, self._levels)
         for number, (one, two) in enumerate(combinations(by_judge, 2)):
             for i, first, second in zip(asked, one, two, strict=True):

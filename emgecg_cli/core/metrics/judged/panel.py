@@ -9,6 +9,7 @@ from typing import Any
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm import LLMClient, Prices, RequestRefused
+from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.metrics.judged.criteria import Criteria
 
 Pair = tuple[str, str]  # the reference, the report
@@ -89,21 +90,22 @@ def panel_of(named: Sequence[str], base_url: str | None, cache: Path | None, *, 
     Raises MedReportError for one without an endpoint, and for one that is named twice.
     """
     parted = [_parted(one, base_url) for one in named]
-    if len({*parted}) < len(parted):
-        raise MedReportError(f"the judge {parted[-1][0]} is given twice", "two judges are two models")
+    if twice := next((model for model, url in parted if parted.count((model, url)) > 1), None):
+        raise MedReportError(f"the judge {twice} is given twice", "two judges are two models")
     if base_url and all(url != base_url for _, url in parted):
         raise MedReportError("--base-url has no effect: every judge has an address of its own", "leave it out")
     prices = [_prices(price_in, price_out, number, len(parted)) for number in range(len(parted))]
     models = [model for model, _ in parted]
     return Panel([Judge(model if models.count(model) == 1 else f"{model}#{number + 1}",
-                        LLMClient(model, url, cache if models.count(model) == 1 else _own(cache, number),
+                        LLMClient(model, url, cache if models.count(model) == 1 else _own(cache, url),
                                   at_once=requests_at_once, prices=prices[number]))
                   for number, (model, url) in enumerate(parted)])
 
 
-def _own(cache: Path | None, number: int) -> Path | None:
-    """A cache of its own, for a model of the same name at another endpoint: answers are kept by the model's name."""
-    return cache and cache.with_name(f"{cache.stem}-{number + 1}{cache.suffix}")
+def _own(cache: Path | None, url: str) -> Path | None:
+    """The cache of a model at this endpoint, where another has one of the same name: answers are kept by the model's
+    name."""
+    return cache and cache.with_name(f"{cache.stem}-{json_hash(url)[:8]}{cache.suffix}")
 
 
 def _parted(named: str, base_url: str | None) -> tuple[str, str]:

@@ -80,6 +80,10 @@ class Cell:
 def cells_of(task: str, benchmark: Benchmark) -> list[Cell]:
     """The cells of a task in the order in which they are made. Raises MedReportError where there are none."""
     runs = {source: list(_grid(source, benchmark)) for source in benchmark.train_on}
+    folders = [run.name for own in runs.values() for run in own]
+    if twice := next((name for name in folders if folders.count(name) > 1), None):
+        raise MedReportError(f"two models would lie in one folder, {twice}",
+                             "give their backbones names that differ in letters and digits")
     if task == "zero-shot":
         return _transfers(runs, benchmark)
     return [Cell(run, source) for source, own in runs.items() for run in own]

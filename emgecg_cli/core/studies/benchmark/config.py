@@ -15,7 +15,7 @@ from emgecg_cli.core.errors import MedReportError
 
 # How a model came to be: tuned on prompts and reports, on reports without a prompt, or not at all.
 WITH, WITHOUT, UNTUNED = TUNED = ("with", "without", "untuned")
-PRODUCT, ONE_AT_A_TIME = GRIDS = ("product", "one-at-a-time")
+PRODUCT, *_ = GRIDS = ("product", "one-at-a-time")
 PROPORTIONS = (0.05, 0.1, 0.15, 0.2)  # the paper's levels
 JUDGED = 500  # the paper's number of judged reports
 _STORE = "store"

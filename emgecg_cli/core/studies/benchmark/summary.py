@@ -11,6 +11,7 @@ from emgecg_cli.core.evaluation.compute import Interval
 from emgecg_cli.core.evaluation.score import MODEL
 from emgecg_cli.core.evaluation.tasks import headlines
 from emgecg_cli.core.manifest import is_finished, read_manifest
+from emgecg_cli.core.metrics.judged.meit import CRITERIA
 from emgecg_cli.core.studies.benchmark.cells import Cell
 from emgecg_cli.core.studies.benchmark.costs import costs_of
 from emgecg_cli.core.studies.benchmark.published import published
@@ -21,7 +22,7 @@ TITLES = {"quality": "Quality of the reports", "zero-shot": "Zero-shot transfer"
           "alignment": "Alignment with the reports of experts"}
 _TEXT = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "ROUGE-1", "ROUGE-2", "CIDEr-D", "BERTScore-P",
          "BERTScore-R", "BERTScore-F1")
-_JUDGED = ("judge-terminology", "judge-consistency", "judge-completeness", "judge-diagnosis")
+_JUDGED = tuple(f"judge-{key}" for key in CRITERIA.keys)
 VALUES = {"quality": _TEXT, "zero-shot": ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D"),
           "robustness": ("ROUGE-L", "METEOR"), "alignment": _JUDGED}
 COSTS = ("parameters, M", "trained, M", "training, h", "128 reports, min", "training, GB", "writing, GB")
@@ -49,7 +50,7 @@ def task_table(task: str, scores: Mapping[Cell, Path], judged: bool) -> Table:
                 {"backbone": name, "written on": cell.target}, f"{OURS}, baseline", own))
     ours = [*rows, *baselines.values()]
     more = {name for row in ours for name in row.values
-            if name in headlines() or (name.startswith("judge-") and name != "judge-failed")}
+            if name in headlines() or (name.startswith("judge-") and not name.startswith("judge-failed"))}
     columns = [*VALUES[task], *sorted(more - {*VALUES[task]})]
     return Table(TITLES[task], columns, [*ours, *published(task)], _notes(task, rows, judged), unfinished)
 
