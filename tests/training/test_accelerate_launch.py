@@ -76,7 +76,9 @@ def test_a_file_is_honoured_and_a_killed_run_goes_on_exactly(kind: str, inputs: 
                 for run in (alone, tmp_path / "whole"))
     assert len(one) == len(two) == 4
     for a, b in zip(one, two, strict=True):
-        assert a == pytest.approx(b, rel=2e-3)  # AdamW makes tenfold of a rounding at each of seven steps
+        # AdamW makes tenfold of a rounding at each step, of which the encoder takes those on words too
+        assert a.pop("encoder") == pytest.approx(b.pop("encoder"), rel=2e-3)
+        assert a == pytest.approx(b, rel=3e-4)
 
     killed = start("killed")
     kill_when(killed, lambda: (tmp_path / "killed/checkpoints/step-00000002").is_dir(), whole_tree=True)
