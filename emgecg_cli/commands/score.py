@@ -230,7 +230,7 @@ def show_scores(scores: Any) -> None:
 
     _show_head(scores)
     best = best_of(asdict(scores))
-    names = [value.name for value in scores.systems[0].values]
+    names = dict.fromkeys(value.name for system in scores.systems for value in system.values)
     cells = {(system.name, value.name): value for system in scores.systems for value in system.values}
     rows = [[name, *(_cell(cells.get((system.name, name)), system.name in best.get(name, ()))
                      for system in scores.systems)] for name in names]

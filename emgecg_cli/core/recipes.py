@@ -224,6 +224,9 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
         if config.encoder_loss != "none":
             refuse(f"--freeze-encoder with --encoder-loss {config.encoder_loss}, which would train a head alone",
                    "give --encoder-loss none", "freeze_encoder", "encoder_loss")
+    if config.freeze_encoder and reads_values(config) and not config.stage1_steps and not config.encoder_weights:
+        refuse("--freeze-encoder with --stage1-steps 0: nothing would ever train the encoder of values",
+               "leave one of them out", "freeze_encoder", "stage1_steps")
     if reads_values_alone(config) and config.fusion != "splice":
         refuse(f"--fusion {config.fusion} with encoder {config.encoder}: its embeddings stand in the text, where the "
                "numbers stood", "use --fusion splice", "fusion", "encoder")

@@ -174,7 +174,7 @@ def test_clients_share_a_cache_and_heal_it(tmp_path: Path) -> None:
 def test_an_endpoint_may_have_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY_API_EXAMPLE_COM", "sk-example-0123456789")
     assert read_key("https://api.example.com/v1") == "sk-example-0123456789"
-    assert read_key("https://example.com/v1") == KEY == read_key()
+    assert read_key("https://example.com/v1") == read_key("https://api-example.com/v1") == KEY == read_key()
 
 
 def test_prompts_asked_for_several_at_once_are_those_asked_for_one_by_one(tmp_path: Path) -> None:

@@ -119,3 +119,5 @@ def test_other_files_hold_no_frequencies(tmp_path: Path, content: str, says: str
     assert run(["score", str(tmp_path / "p.jsonl"), "--metric", "cider", "--idf", "train", "--out",
                 str(tmp_path / "s.json")]) == 2
     assert "there are no train reports" in capsys.readouterr().err
+    assert run(["score", str(tmp_path / "p.jsonl"), "--metric", "bleu", "--idf", "refs"]) == 2
+    assert "--idf has no effect without the metric cider" in capsys.readouterr().err

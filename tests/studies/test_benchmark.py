@@ -62,12 +62,21 @@ def read(folder: Path, text: str) -> Benchmark:
     ("[resnet18-tiny]", "[resnet18-tony]", "no encoder 'resnet18-tony'; did you mean"),
     ("prompts: [128]", "prompts: [0]", "prompts has 0"),
     ("proportions: [0.1, 0.2]", "proportions: [0.1, 0.1]", "one is there twice"),
+    ("proportions: [0.1, 0.2]", "proportions: [0.1, 1.5]", "proportions has 1.5"),
+    ("resamples: 20", "resamples: -1", "resamples is -1"),
     ("  here:", "  ../here:", "not a name that a folder can have"),
 ])
 def test_a_wrong_file_is_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:
     assert old in TINY
     with pytest.raises(MedReportError, match=says):
         read(tmp_path, TINY.replace(old, new))
+
+
+def test_what_is_left_empty_is_as_if_not_given(tmp_path: Path) -> None:
+    given = TINY.replace("train_on: here", "train_on: []").replace("prompts: [128]", "prompts:") \
+        .replace("proportions: [0.1, 0.2]", "proportions:")
+    made = read(tmp_path, given)
+    assert (made.train_on, made.prompts, made.proportions) == (["here"], [256], [0.05, 0.1, 0.15, 0.2])
 
 
 def test_the_grid_is_the_product_or_one_axis_at_a_time(tmp_path: Path) -> None:

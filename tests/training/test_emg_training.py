@@ -337,6 +337,7 @@ def test_another_hospitals_references_are_used_without_training_again(run: Path,
     ({"values": "rules", "value_identity": "item"}, "--value-identity has no effect beside --values rules"),
     ({"value_identity": "place"}, "--value-identity is 'place'"),
     ({"values": "text", "freeze_encoder": True}, "--freeze-encoder has no effect beside --values text"),
+    ({"freeze_encoder": True, "stage1_steps": 0}, "--freeze-encoder with --stage1-steps 0"),
     ({"values": "text", "random_references": True}, "--random-references has no effect"),
     ({"encoder": "resnet18", "recipe": "tiny-from-scratch", "values": "text"}, "--values has no effect beside"),
     ({"encoder": "resnet18", "recipe": "tiny-from-scratch", "references": "x"}, "--references has no effect beside")])

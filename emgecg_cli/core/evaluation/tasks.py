@@ -76,6 +76,11 @@ def metrics_asked(metrics: Sequence[str] | None, profile: str, compat: Sequence[
             raise MedReportError(f"{idle[0]} has no effect without a judge", "add --judge MODEL --base-url URL")
     elif not {*chosen} & {*judged}:
         raise MedReportError("a judge has no effect on the metrics asked for", f"add --metric {judged[0]}")
+    for name, own in settings.items():
+        unused = [key for key, value in own.items() if value is not None and name not in chosen]
+        if unused:
+            option = names.METRIC_SETTINGS[name][unused[0]].called(name, unused[0])
+            raise MedReportError(f"{option} has no effect without the metric {name}", f"add --metric {name}")
     return list(dict.fromkeys([*chosen, *profiles.compat_of(compat)]))
 
 
@@ -118,9 +123,17 @@ def _task(models: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[str
         given = replace(given, settings=asked.settings.get(name, {}), kept=kept[name])
         metric: Metric = names.resolve("metric", name).of(given)
         metrics.append(metric)
-        if reason := metric.applicable(own) or given.lacks(metric.declared):
+        if reason := _inapplicable(metric, of_models) or given.lacks(metric.declared):
             missing[name] = reason
     return Task(part, own, texts, metrics, missing, of_models, asked.unjudged)
+
+
+def _inapplicable(metric: Metric, of_models: Mapping[str, Sequence[PredictionRow]]) -> str | None:
+    """Why a metric cannot be computed of the rows of one of the models."""
+    for model, rows in of_models.items():
+        if reason := metric.applicable(rows):
+            return reason if len(of_models) == 1 else f"{model}: {reason}"
+    return None
 
 
 def _cut(row: PredictionRow, part: Slice) -> PredictionRow:

@@ -15,11 +15,11 @@ _SHORTEST = 8  # a stand-in for a key ("none", "x") is shorter, and may be a wor
 
 def read_key(base_url: str = "") -> str:
     """The key in the environment: in OPENAI_API_KEY_HOST for an endpoint at that host, if it is there
-    (OPENAI_API_KEY_API_EXAMPLE_COM of https://api.example.com/v1), else in OPENAI_API_KEY.
+    (OPENAI_API_KEY_API_EXAMPLE_COM of https://api.example.com/v1; a hyphen is two underscores), else in OPENAI_API_KEY.
 
     Raises MedReportError, which does not show it, when there is none or it cannot be one.
     """
-    host = re.sub(r"\W", "_", (urlsplit(base_url).hostname or "").upper())
+    host = re.sub(r"[^A-Z0-9_]", "__", (urlsplit(base_url).hostname or "").upper().replace(".", "_"))
     own = f"{KEY_VARIABLE}_{host}"
     variable = own if host and os.environ.get(own, "").strip() else KEY_VARIABLE
     key = os.environ.get(variable, "").strip()

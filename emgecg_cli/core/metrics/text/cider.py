@@ -57,10 +57,15 @@ class CiderD:
         train = given.reports if asked != "refs" else []
         if asked == "train" and not given.reports:
             raise MedReportError("--idf train: there are no train reports", "add --store STORE, or take --idf refs")
-        reports = train or [row.reference or "" for row in given.rows]
+        reports, tokens = train or [row.reference or "" for row in given.rows], tokens_of(given.segmentation)
+        if given.settings.get("write_idf") and given.kept.setdefault("tokens", tokens) != tokens:
+            raise MedReportError("--write-idf: these texts are cut into tokens in two ways, and a file holds the "
+                                 "frequencies of one", "score the languages apart")
         if asked not in (None, "refs", "train") and "idf" not in given.kept:
+            if given.settings.get("write_idf"):
+                raise MedReportError("--write-idf writes what --idf has read", "leave one of them out")
             given.kept["idf"] = read_idf(Path(asked))
-        return cls(given.languages, reports, "train" if train else "refs", tokens_of(given.segmentation),
+        return cls(given.languages, reports, "train" if train else "refs", tokens,
                    given.kept.get("idf"), given.settings.get("write_idf"))
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
@@ -111,8 +116,6 @@ class CiderD:
     def keep(self) -> None:
         """Write the frequencies of the texts it is weighed by, where that was asked."""
         if self.write_to is not None:
-            if self.idf is not None:
-                raise MedReportError("--write-idf writes what --idf has read", "leave one of them out")
             write_idf(self.write_to, self.reports or (), self.tokens, self.origin)
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:

@@ -80,24 +80,28 @@ def read_benchmark(path: Path) -> Benchmark:
     seed = plain_type(values.get("seed", 0), int, f"{where}: seed")
     sources = _sources(values["sources"], seed, where)
     first, *_ = sources
-    train_on = _chosen(values.get("train_on", first), sources, f"{where}: train_on")
+    train_on = _chosen(values.get("train_on"), sources, f"{where}: train_on") or [first]
     others = [name for name in sources if name not in train_on]
     encoders = _list(values.get("encoders"), str, f"{where}: encoders")
     for name in encoders:
         names.encoders_of(name)
-    prompts = _list(values.get("prompts", InstructionDefaults.pool_size), int, f"{where}: prompts")
+    prompts = _list(values.get("prompts"), int, f"{where}: prompts") or [InstructionDefaults.pool_size]
     if min(prompts) < 1:
         raise MedReportError(f"{where}: prompts has {min(prompts)}",
                              "a pool has 1 prompt or more; instruction_tuning: without is none at all")
     made = Benchmark(
-        sources, train_on, _chosen(values.get("written_on", others), sources, f"{where}: written_on"),
+        sources, train_on, _chosen(values.get("written_on") or others, sources, f"{where}: written_on"),
         _backbones(values["backbones"], where), encoders or [None],
         _words(values.get("instruction_tuning", WITH), TUNED, f"{where}: instruction_tuning"), prompts,
         _words(values.get("grid", PRODUCT), GRIDS, f"{where}: grid")[0],
         checked(_mapping(values.get("train"), f"{where}: train"), TrainConfig, "train", f"{where}, train"),
         _generate(values.get("generate"), where), _score(values.get("score"), where),
-        _list(values.get("proportions", list(PROPORTIONS)), float, f"{where}: proportions"),
+        _list(values.get("proportions"), float, f"{where}: proportions") or list(PROPORTIONS),
         plain_type(values.get("judged", JUDGED), int, f"{where}: judged"), seed)
+    if wrong := next((one for one in made.proportions if not 0 < one <= 1), None):
+        raise MedReportError(f"{where}: proportions has {wrong:g}", "a share of the time, above 0 and at most 1: 0.05")
+    if not 0 <= made.score["resamples"] <= 100_000:
+        raise MedReportError(f"{where}: score: resamples is {made.score['resamples']}", "give 0 to 100,000")
     if made.judged < 1:
         raise MedReportError(f"{where}: judged is {made.judged}", "give how many reports a judge reads: 500")
     return made

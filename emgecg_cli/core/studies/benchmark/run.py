@@ -17,6 +17,7 @@ from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.files import score_file
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.generation import Places, generate_reports
+from emgecg_cli.core.generation.job import settings_of
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import hashes_of, input_of, is_finished, manifest_hash, path_at, read_manifest
 from emgecg_cli.core.metrics.judged.panel import Panel
@@ -141,8 +142,10 @@ def _is_drawn(folder: Path, study: Study, run: Path) -> bool:
             {"resamples": study.resamples}, study.generate.seed, asked) or not all(map(is_finished, made_of)):
         return False
     same = [manifest_hash(path) == one["hash"] for path, one in zip(made_of, manifest.inputs.values(), strict=True)]
-    return all(same) and all(read_manifest(path, "predictions").inputs["run"]["hash"] == manifest_hash(run)
-                             for path in made_of)
+    made = [read_manifest(path, "predictions") for path in made_of]
+    how = settings_of(study.generate)
+    return all(same) and all(one.inputs["run"]["hash"] == manifest_hash(run)
+                             and how == one.arguments | {"signal": how["signal"]} for one in made)
 
 
 def _score(bench: Bench, cell: Cell, predictions: Path) -> None:

@@ -5,6 +5,7 @@ Settings of `accelerate config` that are no setting of ours, as how FSDP wraps, 
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -73,7 +74,14 @@ def open_accelerator(kind: str, precision: str, accumulation: int, max_grad_norm
     # where a model has buffers.
     if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING"):
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    _never_freed(torch.distributed.group.WORLD if torch.distributed.is_initialized() else None)
     return accelerator
+
+
+def _never_freed(group: object) -> None:
+    """Keep a group of processes until this process ends. Freeing it joins Gloo's threads and holds the interpreter's
+    lock meanwhile; a thread that is still putting away the last collective wants that lock, and neither goes on."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
 
 
 def leave_accelerator_state() -> None:
