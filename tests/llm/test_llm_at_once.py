@@ -104,6 +104,40 @@ def test_a_failure_ends_the_others_and_what_was_paid_is_kept(tmp_path: Path) -> 
     assert LLMClient("m", server.base_url, tmp_path / "c").cached >= len(server.requests) - 2
 
 
+def test_nothing_is_sent_behind_a_fatal_answer() -> None:
+    late = threading.Event()
+
+    def reply(prompt: str) -> Reply:
+        if prompt == "slow":  # under way while the others fail and begin
+            late.wait(5)
+        return failure(401, "no") if prompt == "bad" else answer(prompt)
+
+    with ApiServer(otherwise=reply) as server, LLMClient("m", server.base_url, at_once=3) as client:
+        threading.Timer(0.5, late.set).start()
+        with pytest.raises(MedReportError, match="refused model"):
+            asking(client, ["slow", "bad", "slow", *map(str, range(50))])
+        assert len(server.requests) <= 4  # those under way, and one that was sent while the first failed
+        assert asking(client, ["a", "b"]) == ["a", "b"]  # another run may ask again
+
+
+def test_a_form_that_was_refused_is_asked_for_once() -> None:
+    def messages(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text}]
+
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+    with ApiServer(failure(400, "no response_format")) as server, \
+            LLMClient("m", server.base_url, at_once=4) as client:
+        assert list(client.each(lambda text: client.complete_in_form(messages(text), form), "abcdef")) == ["pong"] * 6
+        assert client.takes_forms is False
+        assert sum("response_format" in request for request in server.requests) == 1 and len(server.requests) == 7
+    with ApiServer(failure(400, "filtered"), failure(400, "filtered")) as server, \
+            LLMClient("m", server.base_url) as client:
+        with pytest.raises(RequestRefused):  # the request itself: it says nothing of forms
+            client.complete_in_form(messages("a"), form)
+        assert client.takes_forms is None
+        assert client.complete_in_form(messages("b"), form) == "pong" and client.takes_forms is True
+
+
 def test_a_request_of_its_own_that_is_refused() -> None:
     with ApiServer(failure(400, "filtered"), failure(404, "gone")) as server, \
             LLMClient("m", server.base_url) as client:

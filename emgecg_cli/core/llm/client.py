@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from emgecg_cli.core.bounded_http import Limits, bound, refuse_encodings, within
 from emgecg_cli.core.endpoints import is_loopback, retry_after
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm.cache import Answer, AnswerCache
+from emgecg_cli.core.llm.completions import Retry, read_answer
 from emgecg_cli.core.llm.keys import KEY_VARIABLE, check_base_url, quote, read_key, without
 from emgecg_cli.core.llm.throttle import Throttle
 from emgecg_cli.core.llm.usage import Prices, Tokens, Usage
@@ -34,17 +34,6 @@ Result = TypeVar("Result")
 class RequestRefused(MedReportError):
     """The endpoint refuses this one request (a filter, a text that is too long, a parameter); others may be answered.
     """
-
-
-@dataclass(frozen=True)
-class _Retry:
-    """Why a request is to be sent again, the seconds the server asked to wait, if it did, whether it has too many of
-    them, and the tokens of an answer that is none."""
-
-    reason: str
-    wait: float | None = None
-    too_many: bool = False
-    tokens: Tokens | None = None
 
 
 @dataclass
@@ -78,6 +67,9 @@ class LLMClient:
     _paid: list[Tokens | None] = field(default_factory=list, init=False, repr=False)
     _asking: dict[str, threading.Event] = field(default_factory=dict, init=False, repr=False)
     _ended: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _failure: BaseException | None = field(default=None, init=False, repr=False)
+    _forms: bool | None = field(default=None, init=False, repr=False)
+    _trying: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _connection: Any = field(default=None, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -148,10 +140,34 @@ class LLMClient:
         self._given[key] = answer.tokens
         return answer.text
 
+    def complete_in_form(self, messages: Sequence[Mapping[str, Any]], form: Mapping[str, Any], **params: Any) -> str:
+        """The answer in a `form`, a `response_format`, where the endpoint knows such things, else as the model gives
+        it: a refused form is asked for no more by this client. Raises as `complete` does."""
+        if self._forms is None:
+            with self._trying:  # the first one finds out for all
+                if self._forms is None:
+                    return self._first_in_form(messages, form, params)
+        return self.complete(messages, **params, **({"response_format": form} if self._forms else {}))
+
+    @property
+    def takes_forms(self) -> bool | None:
+        """Whether the endpoint answered a request with a `response_format`; None before one was answered at all."""
+        return self._forms
+
+    def _first_in_form(self, messages: Sequence[Mapping[str, Any]], form: Mapping[str, Any],
+                       params: Mapping[str, Any]) -> str:
+        try:
+            answer, takes = self.complete(messages, **params, response_format=form), True
+        except RequestRefused:
+            answer, takes = self.complete(messages, **params), False
+        self._forms = takes
+        return answer
+
     def each(self, ask: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """What `ask`, which calls `complete`, gives for each item, in their order, `at_once` at a time.
 
-        Where one fails, what is under way is still waited for and kept, and nothing else is sent.
+        Where one fails, what is under way is still waited for and kept, and nothing else is sent; it is the error that
+        came first that is raised.
         """
         if self.at_once == 1:
             yield from map(ask, items)
@@ -159,22 +175,35 @@ class LLMClient:
         pool, begun = ThreadPoolExecutor(self.at_once), deque[Future[Result]]()
         try:
             for item in items:
-                begun.append(pool.submit(ask, item))
+                begun.append(pool.submit(self._noting, ask, item))
                 if len(begun) >= AHEAD * self.at_once:
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()
-        except BaseException:
-            self._ended.set()  # nobody waits for another attempt
-            raise
+        except Exception as error:
+            raise self._failure or error from None
         finally:
+            self._ended.set()  # nobody sends another request, or waits for another attempt
             pool.shutdown(wait=True, cancel_futures=True)
             self._ended.clear()
+            self._failure = None
+
+    def _noting(self, ask: Callable[[Item], Result], item: Item) -> Result:
+        """One item of many; where it fails, the others see it before they send anything."""
+        try:
+            return ask(item)
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+            self._ended.set()
+            raise
 
     def _ask(self, messages: Sequence[Mapping[str, Any]], params: dict[str, Any]) -> Answer:
         reason, tried, seen = "", 0, self._throttle.answers
-        while tried < self.attempts and not (tried and self._ended.is_set()):
+        while tried < self.attempts and not self._ended.is_set():
             with self._throttle.turn():
+                if self._ended.is_set():
+                    break
                 outcome = self._send(messages, params)
             if isinstance(outcome, Answer):
                 self._throttle.answered()
@@ -190,11 +219,13 @@ class LLMClient:
                 if outcome.too_many:
                     self._throttle.limited(min(self.max_wait, wait))
                 self._throttle.pause(min(self.max_wait, wait))
+        if not tried:
+            raise MedReportError(f"{self.base_url}: not asked, as another request failed", "run the same command again")
         kept = f"{self.cached} answers are kept" if self.cache is not None else "no answers are kept"
         raise MedReportError(f"{self.base_url}: no answer in {tried} attempts; the last: {reason}",
                              f"{kept}; run the same command again later, it asks only for what is missing")
 
-    def _send(self, messages: Sequence[Mapping[str, Any]], params: dict[str, Any]) -> Answer | _Retry:
+    def _send(self, messages: Sequence[Mapping[str, Any]], params: dict[str, Any]) -> Answer | Retry:
         key = read_key(self.base_url)
         with self._lock:
             openai = _import_openai()
@@ -207,22 +238,22 @@ class LLMClient:
                 raw = connection.chat.completions.with_raw_response.create(
                     model=self.model, messages=list(messages), **params)
         except openai.APITimeoutError:
-            return _Retry(limits.why_late() if limits.left <= 0 else f"nothing came within {self.timeout:g} s")
+            return Retry(limits.why_late() if limits.left <= 0 else f"nothing came within {self.timeout:g} s")
         except openai.APIConnectionError as error:
-            return _Retry(quote(f"connection failed ({error.__cause__ or error})", key))
+            return Retry(quote(f"connection failed ({error.__cause__ or error})", key))
         except openai.APIStatusError as error:
             return self._refused(error, quote(str(error.message), key))
-        answer = _read_answer(raw.text)
+        answer = read_answer(raw.text)
         return Answer(without(answer.text, key), answer.tokens) if isinstance(answer, Answer) else answer
 
-    def _refused(self, error: Any, said: str) -> _Retry:
+    def _refused(self, error: Any, said: str) -> Retry:
         """What an answer with an error status means; raises MedReportError where asking again is of no use."""
         temporary = error.status_code in (408, 409, 429) or error.status_code >= 500
         if not temporary or error.code == "insufficient_quota":  # no waiting helps an empty account
             hint = HINTS.get(error.status_code, "check --base-url, --model and the account behind the key")
             kind = RequestRefused if error.status_code in REFUSED else MedReportError
             raise kind(f"{self.base_url} refused model '{self.model}': {said}", hint) from None
-        return _Retry(said, retry_after(error.response.headers.get("retry-after", "")),
+        return Retry(said, retry_after(error.response.headers.get("retry-after", "")),
                       too_many=error.status_code == 429)
 
     def _connect(self, openai: Any, key: str) -> Any:
@@ -238,28 +269,3 @@ def _import_openai() -> Any:
     except ImportError:
         raise MedReportError("the openai package is not installed", "pip install 'medreport[llm]'") from None
     return openai
-
-
-def _read_answer(body: str) -> Answer | _Retry:
-    """The text in the body of a chat completion, and what the endpoint says that it took."""
-    tokens = None
-    try:
-        completion = json.loads(body)
-        tokens = _read_tokens(completion)
-        message = completion["choices"][0]["message"]
-        text = message.get("content") or message.get("refusal")
-    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-        return _Retry("the answer is no chat completion", tokens=tokens)
-    if not (isinstance(text, str) and text.strip()):
-        return _Retry("the answer is empty", tokens=tokens)
-    return Answer(text, tokens)
-
-
-def _read_tokens(completion: Mapping[str, Any]) -> Tokens | None:
-    """Tokens of the prompt and of the completion; None where they are not said, or are no counts."""
-    usage = completion.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    prompt, answer = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    known = all(type(one) is int and 0 <= one < 1 << 40 for one in (prompt, answer))
-    return (prompt, answer) if known else None  # type: ignore[return-value]

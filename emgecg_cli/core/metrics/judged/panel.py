@@ -26,12 +26,8 @@ class Judge:
 
     def begin(self, criteria: Criteria, pair: Pair) -> None:
         """Ask for a first verdict, to see which requests the endpoint takes; raises MedReportError when none."""
-        self.form = criteria.schema()
-        try:
-            self._said(criteria.messages(*pair))
-        except RequestRefused:
-            self.form = None
-            self._said(criteria.messages(*pair))
+        self.client.complete_in_form(criteria.messages(*pair), criteria.schema(), temperature=0)
+        self.form = criteria.schema() if self.client.takes_forms else None
 
     def verdict(self, criteria: Criteria, pair: Pair) -> Scores:
         """The scores of one report; None where the endpoint refuses to answer, or no answer can be read, also when it
