@@ -1,1 +1,2 @@
-"""Files as data sets ship them: WFDB, MATLAB, HDF5 and CSV, each read into arrays and rows."""
+"""Files as data sets and hospitals have them, each read into arrays and rows: a file of one recording is known by its
+content (`recording_files`)."""
