@@ -33,8 +33,8 @@ from emgecg_cli.core.instructions.pool import SEED_PROMPTS
 from emgecg_cli.core.instructions.render import render
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.fusion.prefix_kv import PrefixKV
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.models.tiny_backbone import train_tokenizer
-from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.models.tuning import tune_backbone
 from emgecg_cli.core.training.augment import network_input
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler

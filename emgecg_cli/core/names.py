@@ -123,6 +123,7 @@ INPUTS = {
 # Microvolts: R waves of 1 mV become 4. A fixed scale, since one per record would erase voltage, and with it low voltage
 # and hypertrophy.
 _VOLTAGE = 250.0
+_MILLIVOLT = 1000.0
 # name -> build() -> nn.Module with .width, (B, …) -> (B, N, width); of values build(embeddings, …)
 ENCODERS = {
     "resnet18": Encoder(_CORE + "models.encoders.resnet1d:resnet18", scale=_VOLTAGE),
@@ -135,6 +136,8 @@ ENCODERS = {
     "resnet18-tiny": Encoder(_CORE + "models.encoders.resnet1d:resnet18_tiny", scale=_VOLTAGE),
     "vit1d-tiny": Encoder(_CORE + "models.encoders.vit1d:vit1d_tiny", scale=_VOLTAGE),
     "mamba-tiny": Encoder(_CORE + "models.encoders.mamba:mamba_tiny", scale=_VOLTAGE),
+    "ecg-coca": Encoder(_CORE + "models.encoders.ecg_coca:ecg_coca", fs=500, scale=_MILLIVOLT, tokens=101),
+    "ecg-coca-tiny": Encoder(_CORE + "models.encoders.ecg_coca:ecg_coca_tiny", fs=100, scale=_MILLIVOLT, tokens=41),
     "emg-alignment": Encoder(_CORE + "models.encoders.emg_alignment:EmgAlignment", reads="values", tokens=2),
 }
 # name -> build(width, tokens, dim, norm) -> Projector

@@ -29,10 +29,11 @@ from emgecg_cli.core.inputs.shuffled import shuffle_between_patients
 from emgecg_cli.core.instructions.build import build_instructions, open_instructions
 from emgecg_cli.core.instructions.render import render_prompt, text_of
 from emgecg_cli.core.models.builders import build_report_model
+from emgecg_cli.core.models.preprocessing import Preprocessing
 from emgecg_cli.core.models.projector import mlp_projector
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 from emgecg_cli.core.models.run_files import load_run
-from emgecg_cli.core.models.towers import Preprocessing, Tower
+from emgecg_cli.core.models.towers import Tower
 from emgecg_cli.core.store import open_store, prepare_store
 from emgecg_cli.core.store.payloads import healthy
 from emgecg_cli.core.training.run import train

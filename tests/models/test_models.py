@@ -11,10 +11,10 @@ import torch
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.backbones import load_backbone
 from emgecg_cli.core.models.builders import build_report_model
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.models.projector import linear_projector, mlp_projector
 from emgecg_cli.core.models.report_model import pad_prompts
 from emgecg_cli.core.models.tiny_backbone import build_tiny_llama, train_tokenizer
-from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.models.tuning import table_of_what_trains, tune_backbone
 from emgecg_cli.core.signals.leads import MISSING
 

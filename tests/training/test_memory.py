@@ -9,7 +9,7 @@ import torch
 
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import Batch, Totals
-from emgecg_cli.core.models.towers import preprocessing_of
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.training.memory import check, explained, try_batch
 from emgecg_cli.core.training.objective import Losses

@@ -23,8 +23,8 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.batch import Totals
 from emgecg_cli.core.manifest import read_manifest
 from emgecg_cli.core.models.encoders import load_encoder_weights
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.models.run_files import train_subjects
-from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.recipes import resolve_pretrain_config
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import Store, open_store, subject_hashes

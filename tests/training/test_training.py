@@ -19,8 +19,8 @@ from emgecg_cli.core.inputs.batch import Item, TextRecords, Totals
 from emgecg_cli.core.inputs.rendered import RenderedSplit
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.manifest import read_manifest
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.models.run_files import load_run
-from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.recipes import resolve_train_config
 from emgecg_cli.core.training.augment import gain, generators, noise, parse_augmentations, roll
 from emgecg_cli.core.training.batches import BatchPlan, BatchSampler

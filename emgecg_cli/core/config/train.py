@@ -12,6 +12,7 @@ from emgecg_cli.core.config.settings import DEFAULT, NOTHING, Idle, Wrong, not_e
 MODEL, TUNING, OPTIMISATION = "Model", "Tuning", "Optimisation"
 TABLES, LOSS = "Tables (EMG, nerve conduction)", "Loss and signals"
 MACHINE, LOGS = "Machine", "Checkpoints and logs"
+LEAD_ORDERS = ("canonical", "mimic", "as-file")
 STAGE1_TASKS = ("class", "phrase", "table")
 
 # "meit-paper" is what the paper says, "meit-code" what its released scripts do. With either a pretrained backbone
@@ -110,8 +111,11 @@ class TrainConfig:
                           known=tuple(RECIPES), noun="recipe")
     encoder: str = setting("resnet50", MODEL, f"{', '.join(names.choices('encoder'))}; one for each input of a record, "
                            "separated by commas.", kind="encoder", parse=names.encoders_of)
-    encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file.",
-                                          OF_RECORDINGS)
+    encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file, or "
+                                          "from ECG-CoCa's published .pt.", OF_RECORDINGS)
+    lead_order: str = setting("canonical", MODEL, "Order in which the encoder takes leads: canonical (… aVL, aVF …), "
+                              "mimic (… aVF, aVL …, as most of ECG-CoCa's training had them), or as-file (mimic for "
+                              "records of MIMIC-IV-ECG).", OF_RECORDINGS, unsaid=True, known=LEAD_ORDERS)
     freeze_encoder: bool = setting(False, MODEL, "Leave the encoder as it is: that of recordings as --encoder-weights "
                                    "has it, that of tables as the --stage1-steps leave it.", OF_NO_ENCODER)
     projector: str = setting("mlp", MODEL, f"{' or '.join(names.choices('projector'))}.", OF_SIGNALS, kind="projector")

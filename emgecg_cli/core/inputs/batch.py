@@ -15,7 +15,7 @@ from emgecg_cli.core.inputs.items import ITEMS, stack_items
 from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.inputs.values import Messages
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
-from emgecg_cli.core.models.towers import Preprocessing
+from emgecg_cli.core.models.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,11 @@ class Batch:
     def network_input(self) -> dict[str, Tensor]:
         """What the towers take, by name."""
         return {name: prepare(self.inputs[name]) for name, prepare in self.preprocessing.items() if name in self.inputs}
+
+    @property
+    def scale(self) -> float:
+        """Microvolts in a unit of network input of recordings."""
+        return self.preprocessing["ecg"].scale
 
 
 def stacked(arrays: Sequence[Mapping[str, np.ndarray]], lacking: Sequence[Collection[str]]) \

@@ -22,7 +22,7 @@ from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import part_types, with_part
 from emgecg_cli.core.manifest import path_from
 from emgecg_cli.core.models.encoders.emg_alignment import TOKENS_PER_VALUE
-from emgecg_cli.core.models.towers import preprocessing_of
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.references import References, read_references
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.store import Store
@@ -145,8 +145,8 @@ def inputs_held(store: Store, instructions: Instructions) -> tuple[str, ...]:
 
 def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints: Mapping[str, str],
                 references: Path | None = None, mode: str = "encoder", random_seed: int | None = None,
-                hidden: bool = False) -> Inputs:
-    """The records of a store as the model with these encoders sees them.
+                hidden: bool = False, settings: Mapping[str, Any] | None = None) -> Inputs:
+    """The records of a store as the model with these encoders, and these `settings` of preprocessing, sees them.
 
     `references` is a file in place of the store's own; `mode`, `random_seed` and `hidden` are as in `Values`.
     Raises MedReportError when records cannot show what an encoder reads; `hints` says what to do then about a store
@@ -161,7 +161,7 @@ def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints
         check_values(values, instructions)
     elif references:
         raise MedReportError(f"--references {references}: {store.path} holds signals", "leave --references out")
-    sources = {name: names.resolve("input", name).open(store, preprocessing_of(chosen), values)
+    sources = {name: names.resolve("input", name).open(store, preprocessing_of(chosen, settings), values)
                for name, chosen in encoders.items() if name != "values" or mode == "encoder"}
     for name, one in sources.items():
         rows = (row.messages for row in instructions.rows.values())

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from emgecg_cli.core.inputs.values import Messages, Values
-from emgecg_cli.core.models.towers import Preprocessing
+from emgecg_cli.core.models.preprocessing import Preprocessing
 from emgecg_cli.core.references import PERCENTILES
 from emgecg_cli.core.signals.leads import LEADS, MISSING
 from emgecg_cli.core.signals.paper.geometry import lay_out
@@ -74,7 +74,7 @@ class EcgSource:
 
     def read(self, record: Record) -> np.ndarray:
         """See `InputSource`."""
-        return self.preprocessing.at_rate(self.store.signal(record.shown), self.store.fs)
+        return self.preprocessing.recording(self.store, record.shown)
 
     def blank(self) -> np.ndarray:
         """See `InputSource`."""

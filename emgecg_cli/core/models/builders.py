@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.item_names import ItemNames
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.models.report_model import ReportModel
-from emgecg_cli.core.models.towers import Tower, ValuesTower, preprocessing_of
+from emgecg_cli.core.models.towers import Tower, ValuesTower
 from emgecg_cli.core.models.tuning import embeddings
 
 # The settings a model is built from, besides its backbone; a run's manifest keeps them.
 SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm", "values",
-            "emg_reshape", "emg_dropout", "value_identity")
+            "emg_reshape", "emg_dropout", "value_identity", "lead_order")
 
 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
                        token_norm: str, seed: int, tokens_from: str = "pooled", fusion_layers: str = "auto",
                        values: str = "encoder", emg_reshape: str = "compat", emg_dropout: float = 0.1,
-                       value_identity: str = "none") -> ReportModel:
+                       value_identity: str = "none", lead_order: str = "canonical") -> ReportModel:
     """Put a tower for each of the named encoders, and a fusion, on a loaded (and tuned) backbone.
 
     The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
@@ -43,7 +44,8 @@ def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: s
             if reads != "values":
                 made = build()
                 pieces, each = (own or signal_tokens, 1) if own or tokens_from == "temporal" else (1, signal_tokens)
-                towers[reads] = Tower(made, adapt(made.width, each), pieces, preprocessing_of(name))
+                towers[reads] = Tower(made, adapt(made.width, each), pieces,
+                                      preprocessing_of(name, {"lead_order": lead_order}))
             elif values == "encoder":
                 words = partial(input_embeddings, backbone)
                 made = build(words, reshape=emg_reshape, dropout=emg_dropout)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from emgecg_cli.core import names
 from emgecg_cli.core.models.decoding import Rows, read_prompts
 from emgecg_cli.core.models.fusion import Fusion
-from emgecg_cli.core.models.towers import Inputs, Joined, Preprocessing, Towers
+from emgecg_cli.core.models.preprocessing import Preprocessing
+from emgecg_cli.core.models.towers import Inputs, Joined, Towers
 
 OWN_WEIGHTS = ("towers.", "fusion.")  # of the model's weights, those that are not the backbone's
 

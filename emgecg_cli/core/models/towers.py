@@ -7,49 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from emgecg_cli.core import names
+from emgecg_cli.core.models.preprocessing import Preprocessing
 from emgecg_cli.core.models.projector import Projector
-from emgecg_cli.core.signals.leads import MISSING
-from emgecg_cli.core.signals.resampling import resample
 
 Inputs = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """The form in which an encoder takes what it `reads`: recordings at `fs` Hz (None: as they are stored), and `scale`
-    units of the store in one of network input; token ids ("items") as they are. See `names.Encoder`."""
-
-    reads: str = "ecg"
-    fs: int | None = None
-    scale: float = 1.0
-
-    def at_rate(self, signal: np.ndarray, fs: int) -> np.ndarray:
-        """int16 microvolts (C, L) at `fs` Hz -> the same at the encoder's rate."""
-        return signal if self.fs in (None, fs) else resample(signal, fs, self.fs)[0]
-
-    def __call__(self, raw: Tensor) -> Tensor:
-        """What a batch holds, (B, …) of whatever type, -> float32 network input.
-
-        A missing sample of a recording, and so an absent lead, is shown at the baseline; which ones were missing is
-        not.
-        """
-        if self.reads == "items":
-            return raw
-        if self.reads == "ecg":
-            raw = torch.where(raw == int(MISSING), 0, raw)
-        return raw.float() if self.scale == 1 else raw.float() / self.scale
-
-
-def preprocessing_of(encoder: str) -> Preprocessing:
-    """The preprocessing of an encoder, from the table of encoders."""
-    spec = names.ENCODERS[encoder]
-    return Preprocessing(spec.reads, spec.fs, spec.scale)
 
 
 @dataclass(frozen=True)

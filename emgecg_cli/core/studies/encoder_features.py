@@ -16,8 +16,8 @@ from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, read_manifest
 from emgecg_cli.core.models.encoders.weights import load_encoder_weights
+from emgecg_cli.core.models.preprocessing import Preprocessing, preprocessing_of
 from emgecg_cli.core.models.run_files import SIGNAL_FILE, as_named_now
-from emgecg_cli.core.models.towers import Preprocessing, preprocessing_of
 from emgecg_cli.core.store import Store
 
 _AT_ONCE = 64
@@ -48,8 +48,7 @@ class RecordingEncoder:
             for start in range(0, len(indices), _AT_ONCE):
                 if self.progress:
                     self.progress(start, len(indices), next="encoder features")
-                raw = np.stack([self.preprocessing.at_rate(store.signal(i), store.fs)
-                                for i in indices[start:start + _AT_ONCE]])
+                raw = np.stack([self.preprocessing.recording(store, i) for i in indices[start:start + _AT_ONCE]])
                 found.append(self.encoder(self.preprocessing(torch.from_numpy(raw)), 1).mean(1).float().numpy())
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
@@ -61,6 +60,7 @@ def open_recording_encoder(folder: Path, progress: Callable[..., None] | None = 
     """
     manifest = read_manifest(folder, None)
     name = _name(folder, manifest)
+    model = manifest.details.get("model")  # of a run
     encoder: nn.Module = names.resolve("encoder", name)()
     if manifest.kind == "encoder":
         load_encoder_weights(encoder, folder)
@@ -74,7 +74,7 @@ def open_recording_encoder(folder: Path, progress: Callable[..., None] | None = 
         except (OSError, RuntimeError, SafetensorError) as error:
             raise MedReportError(f"{folder / SIGNAL_FILE}: does not fit the encoder {name} "
                                  f"({' '.join(str(error).split())[:120]})", "train the run again") from None
-    return RecordingEncoder(folder, encoder.eval(), preprocessing_of(name), progress)
+    return RecordingEncoder(folder, encoder.eval(), preprocessing_of(name, model), progress)
 
 
 def _name(folder: Path, manifest: Manifest) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
-from torch import nn
+from torch import Tensor, nn
 
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.config.train import reads_values_alone
@@ -19,7 +19,7 @@ from emgecg_cli.core.inputs.rendered import words_of
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.turns import TurnEnd, turn_end, without_words
 from emgecg_cli.core.models.backbones import end_ids
-from emgecg_cli.core.models.report_model import ReportModel
+from emgecg_cli.core.models.report_model import OWN_WEIGHTS, ReportModel
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.models.word_alignment import WordAlignment
 from emgecg_cli.core.store import Store
@@ -30,7 +30,7 @@ from emgecg_cli.core.training.made_from import subjects_of
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
 from emgecg_cli.core.training.records import records_of, validation_of
-from emgecg_cli.core.training.setup import make_backbone, make_model
+from emgecg_cli.core.training.setup import SHARDING, make_backbone, make_model
 from emgecg_cli.core.training.validation import Validation
 from emgecg_cli.core.training.word_stage import word_alignment
 
@@ -41,6 +41,7 @@ class Assembled:
 
     `subjects` are whom it is trained on, as hashes; `first` the drawn tables of stage 1, and `alignment` the loss that
     names words, each None without; `token_lengths` the measured lengths of signal tokens, None where they are fixed.
+    `frozen` are the weights of towers and fusion that do not train, in the process that writes the run.
     """
 
     subjects: set[str]
@@ -57,6 +58,7 @@ class Assembled:
     validation: Validation | None
     objective: Objective
     plan: BatchPlan
+    frozen: dict[str, Tensor]
 
 
 def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instructions: Instructions, out: Path,
@@ -91,7 +93,16 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     plan = BatchPlan(records.rendered.lengths, whole.batch_size, config.seed, parallel.world,
                      smallest=2 if has_batch_norm(config) else 1)
     return Assembled(subjects, shown, first, model, tokenizer, turn, trains, records, targets, token_lengths, alignment,
-                     validation, objective, plan)
+                     validation, objective, plan, _frozen(parallel, model))
+
+
+def _frozen(parallel: Parallel, model: ReportModel) -> dict[str, Tensor]:
+    """What does not train of a model's own weights: where weights will be sharded, copies from before."""
+    if not parallel.is_main:
+        return {}
+    held = {name: parameter.detach() for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    own = {name: tensor for name, tensor in held.items() if name.startswith(OWN_WEIGHTS)}
+    return {name: tensor.clone() for name, tensor in own.items()} if parallel.kind in SHARDING else own
 
 
 def has_batch_norm(config: TrainConfig) -> bool:
@@ -104,7 +115,7 @@ def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inp
     hints = {"values": "give --recipe emgllm", "ecg": "choose an encoder of signals, or leave --recipe out"}
     return open_inputs(store, instructions, encoder=config.encoder, hints=hints, mode=config.values,
                        references=Path(config.references) if config.references else None,
-                       random_seed=config.seed if config.random_references else None)
+                       random_seed=config.seed if config.random_references else None, settings=vars(config))
 
 
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from emgecg_cli.core.errors import MedReportError
 
-Augmentation = Callable[[Tensor, Sequence[Generator]], Tensor]
+Augmentation = Callable[[Tensor, Sequence[Generator], float], Tensor]  # the last: microvolts in a unit of the signal
 
 
 def generators(seeds: Sequence[int], device: torch.device) -> list[Generator]:
@@ -27,7 +27,7 @@ def uniform(generators: Sequence[Generator], device: torch.device) -> Tensor:
     return torch.cat([torch.rand(1, 1, 1, generator=generator, device=device) for generator in generators])
 
 
-def roll(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
+def roll(signal: Tensor, generators: Sequence[Generator], scale: float) -> Tensor:
     """Shift each recording circularly in time, all leads alike: (B, C, L) -> (B, C, L)."""
     samples = signal.shape[-1]
     shift = (uniform(generators, signal.device) * samples).long()
@@ -35,14 +35,14 @@ def roll(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
     return signal.gather(2, index.expand(signal.shape))
 
 
-def gain(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
+def gain(signal: Tensor, generators: Sequence[Generator], scale: float) -> Tensor:
     """Scale each recording by up to 5 %, less than any voltage criterion turns on."""
     return signal * (uniform(generators, signal.device) * 0.1 + 0.95)
 
 
-def noise(signal: Tensor, generators: Sequence[Generator]) -> Tensor:
-    """Add white noise of up to 10 microvolts (0.04 units of network input), one strength a recording."""
-    strength = uniform(generators, signal.device) * 0.04
+def noise(signal: Tensor, generators: Sequence[Generator], scale: float) -> Tensor:
+    """Add white noise of up to 10 microvolts, one strength a recording."""
+    strength = uniform(generators, signal.device) * (10 / scale)
     white = torch.stack([torch.randn(signal.shape[1:], generator=generator, device=signal.device)
                          for generator in generators])
     return signal + strength * white
@@ -69,5 +69,5 @@ def network_input(batch: Any, device: torch.device, seed: int, step: int,
     inputs = on_device.network_input()
     drawn = generators(seeds, device) if augmentations and "ecg" in inputs else []
     for augment in augmentations if drawn else ():
-        inputs["ecg"] = augment(inputs["ecg"], drawn)
+        inputs["ecg"] = augment(inputs["ecg"], drawn, on_device.scale)
     return inputs, on_device

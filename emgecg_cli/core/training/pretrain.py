@@ -38,8 +38,8 @@ from emgecg_cli.core.manifest import (
 )
 from emgecg_cli.core.models.encoders import ENCODER_FILE, save_encoder_weights
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
+from emgecg_cli.core.models.preprocessing import preprocessing_of
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE
-from emgecg_cli.core.models.towers import preprocessing_of
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.recipes import to_write
 from emgecg_cli.core.signals.leads import LEADS

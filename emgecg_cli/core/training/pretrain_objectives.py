@@ -16,7 +16,7 @@ from emgecg_cli.core.inputs.batch import Totals
 from emgecg_cli.core.models.encoders.patches import cut
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
 from emgecg_cli.core.models.masked_decoder import MaskedDecoder
-from emgecg_cli.core.models.towers import Preprocessing
+from emgecg_cli.core.models.preprocessing import Preprocessing
 from emgecg_cli.core.signals.leads import MISSING
 from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.augment import Augmentation, generators
@@ -48,6 +48,11 @@ class SignalBatch:
         """What the encoder takes."""
         return {"ecg": self.preprocessing(self.signal)}
 
+    @property
+    def scale(self) -> float:
+        """Microvolts in a unit of network input."""
+        return self.preprocessing.scale
+
 
 @dataclass(frozen=True)
 class SignalRecords:
@@ -63,7 +68,7 @@ class SignalRecords:
         return len(self.rows)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray, int]:
-        signal = self.preprocessing.at_rate(self.store.signal(int(self.rows[i])), self.store.fs)
+        signal = self.preprocessing.recording(self.store, int(self.rows[i]))
         return signal, self.targets[i], i
 
     def totals(self, indices: np.ndarray) -> Totals:
@@ -172,5 +177,5 @@ class Masked(nn.Module):
             # The same random numbers again; the little that gain and noise do to a mark does not carry it over 0.5.
             drawn = generators(batch.seeds, signal.device)
             for augment in self.augmentations:
-                missing = augment(missing, drawn)
+                missing = augment(missing, drawn, batch.scale)
         return (missing < 0.5).to(signal.dtype)

@@ -31,8 +31,7 @@ def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], loop: L
     """Write a trained run. `weights` are those of the objective by name, whole; with `open_choice` its config.yaml
     leaves open what supervises the encoder."""
     trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
-    frozen = made.model.own_weights() if config.freeze_encoder else {}
-    saved = save_run_files(out, made.model, made.tokenizer, config.tuning, made.subjects, frozen | trained)
+    saved = save_run_files(out, made.model, made.tokenizer, config.tuning, made.subjects, made.frozen | trained)
     evaluated = made.validation is not None and bool(made.validation.evaluations)
     if not evaluated:
         (out / VALIDATION_FILE).unlink(missing_ok=True)  # of a tracker that was there when it began
