@@ -180,6 +180,7 @@ METRICS = {
     "findings": _CORE + "metrics.clinical.findings:Findings",
     "labels": _CORE + "metrics.clinical.labels:Labels",
     "facts": _CORE + "metrics.clinical.facts:Facts",
+    "evidence": _CORE + "metrics.clinical.evidence:EvidenceScore",
     "statements": _CORE + "metrics.clinical.statements:Statements",
     "meit": _CORE + "metrics.compat.meit:Meit",
     "meit-exact": _CORE + "metrics.compat.meit:MeitExact",

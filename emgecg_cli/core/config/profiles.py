@@ -18,7 +18,7 @@ COMPAT = {
 # name of a set of metrics -> which; "standard" has all but those of COMPAT
 PROFILES = {
     "text": ("bleu", "meteor", "rouge", "cider", "bertscore"),
-    "clinical": ("findings", "labels", "facts", "statements"),
+    "clinical": ("findings", "labels", "facts", "evidence", "statements"),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from emgecg_cli.core.evidence.tables import Tables
 from emgecg_cli.core.references import References
 from emgecg_cli.core.store import Store, described
 from emgecg_cli.core.store.perturbed import earlier_of, perturbation_of
+
+if TYPE_CHECKING:
+    from emgecg_cli.core.evidence.waveform import Waveform
+    from emgecg_cli.core.signals.delineation.lead_waves import LeadWaves
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class RecordEvidence:
     row: RecordRow
     perturbed: str
     references: References | None
-    kept: dict[int, Measurements] = field(default_factory=dict, repr=False)   # of other records too, by their row
+    kept: dict[int, tuple[Measurements, LeadWaves | None]] = field(default_factory=dict, repr=False)  # by row, of all
 
     @cached_property
     def signal(self) -> np.ndarray | None:
@@ -54,15 +59,31 @@ class RecordEvidence:
     @cached_property
     def measurements(self) -> Measurements | None:
         """What is measured on the signal, all undetected at a rate at which nothing can be; None without a signal."""
-        if self.row.measurements is not None or self.index in self.kept:
-            return self.row.measurements or self.kept[self.index]
-        if self.signal is None:
-            return None
-        from emgecg_cli.core.signals.delineation import FS_RANGE, measure  # takes a moment to import
+        if self.row.measurements is not None:
+            return self.row.measurements
+        found = self._measured()
+        return None if found is None else found[0]
+
+    @cached_property
+    def waveform(self) -> Waveform | None:
+        """What interpretations are held against; None without a signal."""
+        from emgecg_cli.core.evidence.waveform import Waveform
+
+        found = self._measured()
+        return None if found is None else Waveform(self.row.measurements or found[0], found[1], self.row.sex)
+
+    def _measured(self) -> tuple[Measurements, LeadWaves | None] | None:
+        """Measurements and waves of the signal, made once; None without a signal."""
+        if self.index in self.kept or self.signal is None:
+            return self.kept.get(self.index)
+        from emgecg_cli.core.signals.delineation import FS_RANGE, delineate  # takes a moment to import
+        from emgecg_cli.core.signals.delineation.lead_waves import lead_waves
 
         lowest, highest = FS_RANGE
-        found = measure(self.signal, self.row.fs) if lowest <= self.row.fs <= highest else Measurements()
-        return self.kept.setdefault(self.index, found)
+        if not lowest <= self.row.fs <= highest:
+            return self.kept.setdefault(self.index, (Measurements(), None))
+        found = delineate(self.signal, self.row.fs)
+        return self.kept.setdefault(self.index, (found.measurements, lead_waves(found, self.signal)))
 
 
 class Evidence:
@@ -70,7 +91,7 @@ class Evidence:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._kept: dict[int, Measurements] = {}
+        self._kept: dict[int, tuple[Measurements, LeadWaves | None]] = {}
 
     @cached_property
     def _index(self) -> dict[str, int]:

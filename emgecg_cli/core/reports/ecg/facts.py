@@ -47,25 +47,37 @@ _REACH = 80   # characters before a claim in which it may be denied
 def read_claims(report: str, language: str | None = None) -> tuple[Claim, ...]:
     """The claims of a report, each once: statements first, then what stands in its sentences. A text whose words do not
     tell its language is read in `language`."""
-    own = detect_language(report)
-    if own == UNDETERMINED and language in LANGUAGES:
-        said = label(report, str(language))
-    else:
-        said = label_all([report])[0] or {}
-        language = own if own in LANGUAGES else language if language in LANGUAGES else "en"
+    said, language = stated_in(report, language)
     found = [claim for code in said if code in codes(said, possible=False) for claim in OF_STATEMENT.get(code, ())]
-    for sentence in _sentences(report):
-        if not PAST.search(sentence):
-            found += [*_numbers(sentence), *_words(sentence), *_st(sentence, str(language))]
+    for sentence in sentences_of(report):
+        found += [*claims_in(sentence), *_st(sentence, language)]
     if said.keys() & ECTOPY:
         found = [claim for claim in found if claim != Claim("regular", 1, 1)]
     return tuple(dict.fromkeys(_settled(found)))
 
 
-def _sentences(report: str) -> Iterator[str]:
-    """The sentences of a text as the patterns read them; one that never ends comes in pieces."""
+def stated_in(report: str, language: str | None) -> tuple[dict[str, Status], str]:
+    """The statements a report speaks of, and the language it is read in."""
+    own = detect_language(report)
+    if own == UNDETERMINED and language in LANGUAGES:
+        return label(report, str(language)), str(language)
+    known = own if own in LANGUAGES else language if language in LANGUAGES else "en"
+    return label_all([report])[0] or {}, str(known)
+
+
+def sentences_of(report: str) -> Iterator[str]:
+    """The sentences of a text as the patterns read them, without those of the past; one that never ends comes in
+    pieces."""
     for sentence in SENTENCE.split(same_letters(report).casefold().translate(FOLDED)):
-        yield from (sentence[start:start + _LONGEST] for start in range(0, len(sentence), _LONGEST))
+        for start in range(0, len(sentence), _LONGEST):
+            if not PAST.search(piece := sentence[start:start + _LONGEST]):
+                yield piece
+
+
+def claims_in(sentence: str) -> Iterator[Claim]:
+    """What a sentence says of the whole recording in numbers and in words, statements apart."""
+    yield from _numbers(sentence)
+    yield from _words(sentence)
 
 
 def stated_rate(claims: tuple[Claim, ...]) -> float | None:
@@ -83,7 +95,7 @@ def _numbers(sentence: str) -> Iterator[Claim]:
     """Numbers with the name of what they measure, or with the unit of a rate."""
     taken: set[int] = set()
     if pair := PAIR.search(sentence):
-        yield from (_number(kind, float(pair[kind])) for kind in ("qt", "qtc"))
+        yield from (number_claim(kind, float(pair[kind])) for kind in ("qt", "qtc"))
         taken |= {pair.start("qt"), pair.start("qtc")}
     for kind, pattern in (*STATED.items(), ("rate", BPM)):
         for match in pattern.finditer(sentence):
@@ -113,10 +125,11 @@ def _stated(kind: str, match: re.Match[str]) -> Claim | None:
         return _bounded(kind, signed, above)
     if end and float(end) > value:
         return Claim(kind, signed, float(end))
-    return _number(kind, signed)
+    return number_claim(kind, signed)
 
 
-def _number(kind: str, value: float) -> Claim:
+def number_claim(kind: str, value: float) -> Claim:
+    """That something is so much."""
     return Claim(kind, value, value, is_abnormal(kind, value, None))
 
 
