@@ -16,6 +16,7 @@ from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.emg.terms import EMG_COLUMNS, MEASURES, SIDES, display
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evidence import Evidence, RecordEvidence
+from emgecg_cli.core.pages.notebook import html_of, html_table, html_text
 from emgecg_cli.core.references import References
 from emgecg_cli.core.signals.paper import LAYOUTS, Page, lay_out, page_svg
 from emgecg_cli.core.signals.paper.terminal import draw_text
@@ -41,6 +42,12 @@ class Viewed:
     measured_now: bool
     perturbed: str = ""
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the recording on ECG paper, what was measured, and the report."""
+        drawn = page_svg(draw_page(self, "3x4", 0.0), f"12-lead ECG of record {self.row.record_id}")
+        return html_of(f"Record {self.row.record_id}: {facts_line(self)}", drawn,
+                       html_text("\n".join([*notes(self), *([self.row.report] if self.row.report else [])])))
+
 
 @dataclass(frozen=True)
 class ViewedTables:
@@ -54,6 +61,12 @@ class ViewedTables:
     n_outside: int
     n_judged: int
     ranges: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tables with marked numbers, and the report."""
+        return html_of(f"Record {self.row.record_id}: {facts_line(self)}",
+                       *(f"{html_text(name)}{html_table(head, rows)}" for name, head, rows in self.tables),
+                       html_text(report_text(self.row)))
 
 
 def _open_tables(store: Store, row: RecordRow, stored: Examination, references: References | None) -> ViewedTables:

@@ -85,6 +85,17 @@ class Scores:
                         return value
         raise KeyError(f"{system}: {name}")
 
+    def frame(self) -> polars.DataFrame:
+        """A row for each value of each system, with its interval and signature."""
+        from emgecg_cli.core.evaluation.tables import as_frame
+
+        return as_frame(self)
+
+    def _repr_html_(self) -> str:
+        from emgecg_cli.core.evaluation.tables import as_html
+
+        return as_html(self)
+
 
 @dataclass(frozen=True)
 class Scored:

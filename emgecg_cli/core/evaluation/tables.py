@@ -12,9 +12,12 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
+import polars
+
 from emgecg_cli.core.evaluation.comparison import best_of, p_value
 from emgecg_cli.core.evaluation.compute import Interval, Value
 from emgecg_cli.core.evaluation.score import Scores
+from emgecg_cli.core.pages.notebook import html_of, html_table, html_text
 from emgecg_cli.core.pages.printable import one_line
 
 _TESTED = ("difference", "ci_low", "ci_high", "p_bootstrap", "p", "p_holm", "better")
@@ -61,6 +64,19 @@ def as_latex(scores: Scores) -> str:
     if scores.comparison:
         lines += ["", *tabular(_TEST_HEAD, [[tex_of(cell) for cell in row] for row in _test_rows(scores)])]
     return "\n".join(lines) + "\n"
+
+
+def as_html(scores: Scores) -> str:
+    """Values down and systems across, as notebooks show them; a star marks what the paired tests support."""
+    rows = [[name, *(f"{cell}{' *' * bold}" for cell, bold in cells)] for name, cells in _rows(scores)]
+    tested = html_table(_TEST_HEAD, list(_test_rows(scores))) if scores.comparison else ""
+    return html_of(f"{scores.n} reports", html_table(["score", *(system.name for system in scores.systems)], rows),
+                   tested, html_text("\n".join(map(one_line, _notes(scores)))))
+
+
+def as_frame(scores: Scores) -> polars.DataFrame:
+    """A row for each value of each system: the columns of `as_csv`."""
+    return polars.read_csv(as_csv(scores).encode(), infer_schema_length=None)
 
 
 def cell_of(value: Value | Interval | None) -> str:

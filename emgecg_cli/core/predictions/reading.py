@@ -41,7 +41,8 @@ def read_predictions(source: Path | IO[str], mapping: Mapping[str, str] | None =
     """
     manifest = None
     if not isinstance(source, Path):
-        rows, name = list(_rows(source, mapping or {}, "stdin")), "stdin"
+        name = str(getattr(source, "name", "stdin")).strip("<>")
+        rows = list(_rows(source, mapping or {}, name))
     else:
         if mark_path(source).exists() and not is_finished(source):
             raise MedReportError(f"{source}: `generate` has not finished it",

@@ -16,6 +16,7 @@ from emgecg_cli.core.artifacts import SPLITS, RecordRow
 from emgecg_cli.core.emg.examination import Examination
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, check_files, manifest_hash, read_manifest
+from emgecg_cli.core.pages.notebook import html_of, html_table
 from emgecg_cli.core.references import References
 from emgecg_cli.core.store.integrity import SHARDS, integrity_of
 from emgecg_cli.core.store.payloads import Kind, Payload, kind_of
@@ -81,6 +82,16 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the splits, and the first records."""
+        counts = self.manifest.counts
+        splits = html_table(["split", "records"], [(split, counts.get(split, 0)) for split in SPLITS])
+        first = [self.row(index) for index in range(min(5, len(self)))]
+        records = html_table(["record", "split", "report"], [(one.record_id, one.split, (one.report or "")[:120])
+                                                             for one in first])
+        return html_of(f"{self.path.as_posix()}: {len(self):,} records of {self.dataset}", splits,
+                       records)
 
     def __reduce__(self) -> tuple[Callable[[Path, str], Store], tuple[Path, str]]:
         """Pickle the path alone, for other processes: the maps themselves would be copied whole."""
