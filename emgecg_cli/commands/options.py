@@ -49,6 +49,15 @@ JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON 
 SplitOpt = Annotated[str | None, typer.Option("--split", metavar="train|val|test", show_default=False,
                                               autocompletion=words("train", "val", "test"),
                                               help="Only the records of this split.")]
+FileFsOpt = Annotated[float | None, typer.Option(
+    "--file-fs", metavar="HZ", show_default=False, rich_help_panel="Files",
+    help="The rate of recordings whose files do not say it (NumPy, CSV without times).")]
+FileUnitsOpt = Annotated[str | None, typer.Option(
+    "--file-units", metavar="uV|mV|V", show_default=False, autocompletion=words("uV", "mV", "V"),
+    rich_help_panel="Files", help="The units of recordings whose files do not say them.")]
+FileLeadsOpt = Annotated[str | None, typer.Option(
+    "--file-leads", metavar="I,II,…|standard", show_default=False, rich_help_panel="Files",
+    help="What the signals are called, in order, of files that do not say it; standard: I to aVF, V1 to V6.")]
 StoreArg = Annotated[Path | None, typer.Argument(metavar="STORE", show_default=False,
                                                  help="A store; the only one under stores/ if not given.")]
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,

@@ -16,7 +16,17 @@ from emgecg_cli.commands.endpoint_options import (
     refuse_without_endpoint,
     say_spent,
 )
-from emgecg_cli.commands.options import HEALTHY_HELP, DatasetArg, JsonOpt, OutOpt, complete, words
+from emgecg_cli.commands.options import (
+    HEALTHY_HELP,
+    DatasetArg,
+    FileFsOpt,
+    FileLeadsOpt,
+    FileUnitsOpt,
+    JsonOpt,
+    OutOpt,
+    complete,
+    words,
+)
 from emgecg_cli.commands.verify import show, verified
 from emgecg_cli.core import names
 from emgecg_cli.core.artifacts import WITHOUT_REPORT
@@ -51,15 +61,15 @@ WindowOpt = Annotated[str, typer.Option("--window", metavar="|".join(WINDOWS), a
                                              "it as several records.")]
 ReportsOpt = Annotated[Path | None, typer.Option("--reports", metavar="CSV", show_default=False,
                                                  help="ptb-xl: other texts, columns ecg_id,report_en; "
-                                                      "wfdb: the texts, columns record,report.")]
+                                                      "wfdb, files: the texts, columns record,report or file,report.")]
 KeepOpt = Annotated[bool, typer.Option("--keep-original", help="ptb-xl: a record that --reports has no text for keeps "
                                                                "its original.")]
 NoReportsOpt = Annotated[bool, typer.Option("--no-reports", help="Keep recordings that have no report, to have reports "
-                                                                 "written: never in train, not scored. wfdb: goes "
-                                                                 "without --reports.")]
+                                                                 "written: never in train, not scored. wfdb, files: "
+                                                                 "goes without --reports.")]
 TranslateOpt = Annotated[str | None, typer.Option(
     "--translate", metavar="MODEL", show_default=False,
-    help="ptb-xl, wfdb: send reports that are not English to this model at --base-url, and keep its translation.")]
+    help="ptb-xl, wfdb, files: send reports that are not English to this model at --base-url; keep its translation.")]
 BaseUrlOpt = Annotated[str | None, typer.Option("--base-url", metavar="URL", show_default=False,
                                                 help="The OpenAI-compatible endpoint of --translate.")]
 CodesOpt = Annotated[Path | None, typer.Option("--codes", metavar="CSV", show_default=False,
@@ -117,6 +127,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
             clean: CleanOpt = PrepareConfig.clean,
             min_words: MinWordsOpt = PrepareConfig.min_words, measure: MeasureOpt = False,
             derive_leads: DeriveOpt = PrepareConfig.derive_leads,
+            file_fs: FileFsOpt = None, file_units: FileUnitsOpt = None, file_leads: FileLeadsOpt = None,
             seed: SeedOpt = PrepareConfig.seed, engine: EngineOpt = "local", workers: WorkersOpt = None,
             verify: VerifyOpt = False, out: OutOpt = None, as_json: JsonOpt = False) -> None:
     """Read a dataset into a store: leads by name, microvolts, splits by patient, clean reports, and a data card that
@@ -134,7 +145,8 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     root = _find_root(dataset, root, download, mirror, fs)
     source = open_dataset(dataset, seed=seed, fs=fs, root=root, reports=reports, codes=codes, records=records,
                           findings=findings, language=language, mapping=mapping, keep_original=keep_original or None,
-                          no_reports=no_reports or None)
+                          no_reports=no_reports or None, file_fs=file_fs, file_units=file_units,
+                          file_leads=file_leads)
     client = None
     if translate or base_url:
         client = _translator(translate, base_url, out, requests_at_once, prices_of(price_in, price_out))

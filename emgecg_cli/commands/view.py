@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emgecg_cli.commands import console
-from emgecg_cli.commands.options import JsonOpt, find_one, words
+from emgecg_cli.commands.options import FileFsOpt, FileLeadsOpt, FileUnitsOpt, JsonOpt, find_one, words
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.pages.printable import one_line, shown_lines
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from emgecg_cli.core.view import ViewedTables
 
 StoreArg = Annotated[str | None, typer.Argument(
-    metavar="[STORE]", show_default=False, help="A store; the only one under stores/ if just a record is named.")]
+    metavar="[STORE|FILE]", show_default=False,
+    help="A store, the only one under stores/ if just a record is named; or the file of a recording.")]
 RecordArg = Annotated[str | None, typer.Argument(metavar="RECORD", show_default=False, help="The id of a record.")]
 IndexOpt = Annotated[int | None, typer.Option("--index", metavar="N", min=0, show_default=False,
                                               help="Take the record in this row of the store, from 0, instead.")]
@@ -41,9 +42,14 @@ MeasuredOpt = Annotated[bool, typer.Option("--measured", help="Mark PR, QRS and 
 
 def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = None, layout: LayoutOpt = "3x4",
          start: StartOpt = 0.0, out: OutOpt = None, dpi: DpiOpt = 200, gain: GainOpt = None,
-         measured: MeasuredOpt = False, as_json: JsonOpt = False) -> None:
-    """Draw a record on ECG paper, with its report and measured intervals; in the terminal if no --out is given."""
-    if store is not None and record is None and index is None and not Path(store).is_dir():
+         measured: MeasuredOpt = False, file_fs: FileFsOpt = None, file_units: FileUnitsOpt = None,
+         file_leads: FileLeadsOpt = None, as_json: JsonOpt = False) -> None:
+    """Draw a record of a store, or a recording as its file holds it, on ECG paper, with its report and measured
+    intervals; in the terminal if no --out is given."""
+    file = _file(store, record, index)
+    if file is None and (file_fs, file_units, file_leads) != (None, None, None):
+        raise MedReportError("--file-fs, --file-units and --file-leads are of a file", "name one: view FILE")
+    if file is None and store is not None and record is None and index is None and not Path(store).is_dir():
         store, record = None, store
     if record is not None and index is not None:
         raise MedReportError(f"record '{record}' and --index {index} both name a record", "leave one of them out")
@@ -61,11 +67,18 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
     from emgecg_cli.core.files import write_atomically
     from emgecg_cli.core.store import open_store
 
-    opened = open_store(Path(store) if store else find_one("store"))
-    viewed = viewing.open_record(opened, record, index)
+    if file is not None:
+        from emgecg_cli.core.datasets.formats.recording_files import stated_by
+        from emgecg_cli.core.view_file import view_file
+
+        viewed: viewing.Viewed | ViewedTables = view_file(file, start, stated_by(file_fs, file_units, file_leads))
+        start = 0.0  # it begins there
+    else:
+        opened = open_store(Path(store) if store else find_one("store"))
+        viewed = viewing.open_record(opened, record, index)
     if isinstance(viewed, viewing.ViewedTables):
         if out or measured or (layout, start, dpi) != ("3x4", 0.0, 200):
-            raise MedReportError(f"{opened.path}: a store of tables, which are not drawn on ECG paper",
+            raise MedReportError(f"{store}: a store of tables, which are not drawn on ECG paper",
                                  "leave --out, --layout, --start, --dpi, --gain and --measured out")
         _show_tables(viewed, as_json)
         return
@@ -82,6 +95,13 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
                  *map(_colour, viewing.draw_lines(viewed, layout, start, width)), "",
                  *(line for note in viewing.notes(viewed) for line in _wrapped(note, width))]
         print("\n".join(lines))
+
+
+def _file(store: str | None, record: str | None, index: int | None) -> Path | None:
+    """The file that is named in place of a store; a WFDB record may be named without its ending."""
+    if store is None or record is not None or index is not None:
+        return None
+    return next((path for path in (Path(store), Path(f"{store}.hea")) if path.is_file()), None)
 
 
 def _show_tables(viewed: ViewedTables, as_json: bool) -> None:

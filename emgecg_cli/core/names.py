@@ -69,6 +69,7 @@ DATASETS = {
     "georgia": _CORE + "datasets.georgia:open_source",
     "ludb": _CORE + "datasets.ludb:open_source",
     "wfdb": _CORE + "datasets.wfdb_folder:open_source",
+    "files": _CORE + "datasets.recording_folder:open_source",
     "etm": _CORE + "datasets.etm:open_source",
     "synthetic": _CORE + "datasets.synthetic:open_source",
     "synthetic-emg": _CORE + "datasets.synthetic_emg:open_source",

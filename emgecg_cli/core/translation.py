@@ -22,7 +22,7 @@ from emgecg_cli.core.llm import LLMClient
 from emgecg_cli.core.manifest import ENDPOINT, json_hash
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 
-SOURCES = ("ptb-xl", "wfdb")
+SOURCES = ("ptb-xl", "wfdb", "files")
 LANGUAGES = {"en": "English"}
 REFUSED, UNTRANSLATED, UNUSABLE = "refused translation", "untranslated report", "unusable translation"
 AHEAD = 256  # references listed before their texts are sent, so that several can be under way

@@ -77,10 +77,23 @@ def wfdb(root: Path, order: Sequence[int], titles: Names) -> Source:
     return open_dataset("wfdb", 0, root=root, reports=reports)
 
 
+def files(root: Path, order: Sequence[int], titles: Names) -> Source:
+    rows = ["file,report"]
+    for i in range(RECORDS):
+        path = root / f"{i}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        signal = signal_of(i)[list(order)].T.tolist()
+        path.write_text("\n".join(["# fs: 500", ",".join(f"{title} (uV)" for title in titles),
+                                   *(",".join(map(str, row)) for row in signal)]))
+        rows.append(f"{i}.csv,Sinus rhythm.")
+    (root / "reports.csv").write_text("\n".join(rows))
+    return open_dataset("files", 0, root=root, reports=root / "reports.csv")
+
+
 BY_NAME: dict[str, Callable[[Path, Sequence[int], Names], Source]] = {
     "ptb-xl": ptb_xl, "mimic-iv-ecg": mimic, "cpsc2018": challenge("cpsc2018", "cpsc_2018/g1/A000"),
     "chapman-ningbo": challenge("chapman-ningbo", "WFDBRecords/01/010/JS0000"),
-    "georgia": challenge("georgia", "g1/E0750"), "ludb": ludb, "wfdb": wfdb}
+    "georgia": challenge("georgia", "g1/E0750"), "ludb": ludb, "wfdb": wfdb, "files": files}
 
 
 def titled(order: Sequence[int]) -> list[str]:
@@ -153,7 +166,7 @@ def test_what_a_listing_is_made_of_is_the_same_until_a_file_is_changed(tmp_path:
 @pytest.mark.parametrize("dataset", [name for name in names.choices("dataset") if takes(name, "root")])
 def test_a_folder_that_is_none_is_refused_in_one_line(dataset: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    reports = {"reports": tmp_path / "r.csv"} if dataset == "wfdb" else {}
+    reports = {"reports": tmp_path / "r.csv"} if dataset in ("wfdb", "files") else {}
     (tmp_path / "r.csv").write_text("record,report\nx,y\n")
     for root in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "r.csv"):
         with pytest.raises(MedReportError) as caught:

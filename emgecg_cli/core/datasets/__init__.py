@@ -67,7 +67,8 @@ class Recording:
     `report_kind` one of REPORT_KINDS; `report_raw` is the text it was made from, where that is another one (a
     translation's original). `language` None means that it is guessed from the text. `n_trimmed` counts samples in time
     that the reader took off as padding, `n_clipped` samples over all leads beyond int16 microvolts, None where they are
-    not counted yet. `sex` is "F", "M" or None, `age` in years.
+    not counted yet. `sex` is "F", "M" or None, `age` in years. `limb_leads_follow` of a file that holds I and II alone
+    of the limb leads, as recorders store them: the other four are computed in any case.
     """
 
     ref: RecordRef
@@ -86,6 +87,7 @@ class Recording:
     n_trimmed: int = 0
     unused_signals: list[str] = field(default_factory=list)
     file_flags: list[str] = field(default_factory=list)
+    limb_leads_follow: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
+from emgecg_cli.core.artifacts import QuarantineRow
 from emgecg_cli.core.datasets import Listing, Recording, RecordRef, Source, read_each
 from emgecg_cli.core.datasets.formats.csv_tables import (
     column_names,
@@ -21,13 +20,11 @@ from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_reco
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
 from emgecg_cli.core.datasets.record_names import RecordNames, match_names, spelled, unlisted
+from emgecg_cli.core.datasets.report_rows import NOTHING_SAID, NUMBERS, OPTIONAL, check_cells, details_of
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import json_hash
-from emgecg_cli.core.person import read_sex, read_years
 
 COLUMNS = ("record", "report")
-OPTIONAL = ("subject_id", "split", "language", "codes", "age", "sex")
-NUMBERS = ("age",)
 LOOKED_AT = 200  # rows in which records are looked for under another heading
 _ROOT_HINT = "--root is the folder that holds the .hea files"
 
@@ -118,47 +115,19 @@ def _list(path: Path, needed: Sequence[str], optional: Sequence[str], names: Rec
 
 def _list_headers(root: Path, names: RecordNames | None = None) -> Iterator[RecordRef]:
     """The records that no row names."""
-    nothing: dict[str, Any] = {"report": None, "language": None, "age": None, "sex": None, "codes": []}
     for record in unlisted(root, names.listed if names else None):
-        yield RecordRef(record, record, record, None, nothing, True)
+        yield RecordRef(record, record, record, None, NOTHING_SAID, True)
 
 
 def _ref(row: Mapping[str, str], names: RecordNames, no_reports: bool) -> RecordRef:
-    split, language = row.get("split", "").strip(), row.get("language", "").strip()
-    report = row.get("report", "")
     if not row["record"].strip():
         raise RecordError("bad record", "no record is named")
-    record = names.path_of(row["record"])
+    record, report = names.path_of(row["record"]), row.get("report", "")
     if not report.strip() and not no_reports:
         raise RecordError("no report", "the report is empty")
-    for name, text, why in (("split", split, f"is none of {', '.join(SPLITS)}"),
-                            ("language", language, "is no code such as en"),
-                            ("age", row.get("age", ""), "is no age in years"),
-                            ("sex", row.get("sex", ""), "is neither M nor F")):
-        if not _IS[name](text.strip()):
-            like = [other for other in _IS if other != name and _IS[other](text.strip())
-                    and not _IS[other](row.get(other, "").strip())]
-            also = f"; are the headings '{name}' and '{like[0]}' exchanged?" if like else ""
-            raise RecordError(f"bad {name}", f"'{text.strip()[:40]}' {why}{also}")
-    codes = [code.strip() for code in row.get("codes", "").split(";")]
-    details: dict[str, Any] = {
-        "report": report if report.strip() else None, "language": language or None,
-        "age": read_years(row.get("age", "")),
-        "sex": read_sex(row.get("sex", "")),
-        "codes": list(dict.fromkeys(code for code in codes if code))}
-    return RecordRef(record, row.get("subject_id", "").strip() or record, record, split or None, details,
-                     not report.strip())
-
-
-def _is_language(text: str) -> bool:
-    return not text or (text.isascii() and text.isalpha() and text.islower() and len(text) < 4)
-
-
-# what a cell of these columns may hold; an empty one says nothing
-_IS: Mapping[str, Callable[[str], bool]] = {
-    "split": lambda text: not text or text in SPLITS, "language": _is_language,
-    "age": lambda text: not text or read_years(text) is not None,
-    "sex": lambda text: not text or read_sex(text) is not None}
+    check_cells(row)
+    return RecordRef(record, row.get("subject_id", "").strip() or record, record, row.get("split", "").strip() or None,
+                     details_of(row), not report.strip())
 
 
 def _read(root: str, refs: Sequence[RecordRef]) -> Iterator[Recording | QuarantineRow]:

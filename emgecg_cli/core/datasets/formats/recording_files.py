@@ -17,9 +17,12 @@ import numpy as np
 
 from emgecg_cli.core import names
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError, read_file
-from emgecg_cli.core.datasets.formats.wfdb_records import Leads
+from emgecg_cli.core.datasets.formats.wfdb_headers import LARGEST_RATE
+from emgecg_cli.core.datasets.formats.wfdb_records import MICROVOLTS, Leads
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.derived_leads import LIMB_LEADS
+from emgecg_cli.core.signals.lead_names import lead_of
+from emgecg_cli.core.signals.leads import LEADS
 
 LARGEST_FILE = 2 ** 28
 HEAD = 4096
@@ -50,6 +53,20 @@ class Stated:
 
 
 NOTHING = Stated()
+
+
+def stated_by(fs: float | None, units: str | None, leads: str | None) -> Stated:
+    """What a user states, `leads` as names between commas or "standard" for the twelve in their order; raises
+    MedReportError."""
+    if fs is not None and not 0 < fs <= LARGEST_RATE:
+        raise MedReportError(f"--file-fs {fs:g}: no rate of a recording", "give the samples per second, such as 500")
+    if units is not None and units.lower() not in MICROVOLTS:
+        raise MedReportError(f"--file-units {units}", "give uV, mV or V")
+    named = LEADS if leads == "standard" else tuple(one.strip() for one in leads.split(",")) if leads else ()
+    if leads and not any(lead_of(one) is not None for one in named):
+        raise MedReportError(f"--file-leads {leads[:60]}: names none of the twelve leads",
+                             "give the names of the signals in order, I,II,V1 say, or standard")
+    return Stated(fs, units, named)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def rows_of(recording: Recording, report: str | None,
         window = signal[:, start:start + length]
         n_clipped = 0 if recording.n_clipped == 0 else count_clipped(window)
         derived: list[str] = []
-        if config.derive_leads:
+        if config.derive_leads or recording.limb_leads_follow:
             window, derived = derive_leads(window, recording.absent_leads)
         stored, clipped = _at_rate(window, fs, config)
         row = _row(recording, report, config, record_id, start, stored, window, derived)
