@@ -12,7 +12,9 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import typer
 
 from emgecg_cli.commands.options import complete, words
+from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.config.settings import Setting, described, option_of
+from emgecg_cli.core.config.train import RECIPES
 
 ConfigOpt = Annotated[Path | None, typer.Option(
     "--config", metavar="FILE", show_default=False,
@@ -44,7 +46,8 @@ def _option(kind: type, name: str, annotated: Any, default: Any) -> Any:
     setting = described(kind)[name]
     optional = get_origin(annotated) in (Union, types.UnionType)
     type_ = get_args(annotated)[0] if optional else annotated
-    if setting.shows_default:
+    by_recipe = _by_recipe(name) if kind is TrainConfig else ""
+    if setting.shows_default and not by_recipe:
         default = next(one.default for one in fields(kind) if one.name == name)
     if get_origin(type_) is dict:
         type_ = list[str]
@@ -52,11 +55,27 @@ def _option(kind: type, name: str, annotated: Any, default: Any) -> Any:
     if type_ is bool:  # so that a file's true can be undone
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     text = setting.help + (f" (default: {default:g})" if isinstance(default, float) else
-                           f" (default: {default})" if default is not None else "")
+                           f" (default: {default})" if default is not None else by_recipe)
     more = {"autocompletion": completion} if (completion := _completion(setting)) else {}
     return Annotated[type_ | None, typer.Option(
         flag, help=text, show_default=False, metavar=setting.metavar or _METAVARS.get(type_),
         rich_help_panel=setting.panel or None, **more)]
+
+
+def _by_recipe(name: str) -> str:
+    """The default of a setting of `train`, and those of recipes that have another."""
+    own = getattr(TrainConfig, name)
+    others: dict[str, list[str]] = {}
+    for recipe, settings in RECIPES.items():
+        if name in settings and settings[name] != own:
+            others.setdefault(_told(settings[name]), []).append(recipe)
+    parts = [] if name == "recipe" or own in (None, "") or isinstance(own, bool) else [_told(own)]
+    parts += [f"{', '.join(recipes)} {value}" for value, recipes in others.items()]
+    return f" (default: {'; '.join(parts)})" if parts else ""
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _completion(setting: Setting) -> Callable[[str], list[str]] | None:

@@ -15,6 +15,7 @@ from emgecg_cli.core import launch
 from emgecg_cli.core.config import RUNS, TrainConfig
 from emgecg_cli.core.config.train import MACHINE
 from emgecg_cli.core.names import split_revision
+from emgecg_cli.core.pages.training import training_lines
 from emgecg_cli.core.recipes import parse_options, resolve_train_config
 
 ProcessesOpt = Annotated[int, typer.Option("--num-processes", min=1, metavar="N", rich_help_panel=MACHINE,
@@ -51,6 +52,8 @@ def train(instructions: InstructionsArg = None, store: StoreOpt = None, config: 
     kept = [result.kept_step, f"{result.validation['report']:.4f}" if result.validation else ""]
     console.table(["run", "recipe", "steps", "loss", "kept step", "val loss", "records/s", "data wait"],
                   [[path.as_posix(), settings.recipe, result.counts["steps"], speed[0], *kept, *speed[1:]]])
+    for line in training_lines(path):
+        console.note(line)
     if result.counts["truncated"]:
         console.warn(f"{result.counts['truncated']} reports were cut at --max-length {settings.max_length}")
     next_steps.after_train(path)

@@ -19,10 +19,10 @@ from pipeline import make_store
 from emgecg_cli.core.artifacts import Measurements, PredictionRow, write_rows
 from emgecg_cli.core.evaluation.files import score_file
 from emgecg_cli.core.evaluation.page.browser import record_data
-from emgecg_cli.core.evaluation.page.charts import training_charts
 from emgecg_cli.core.evaluation.page.examples import DRAWN, WORST, page_examples
 from emgecg_cli.core.evaluation.page.reading import read_ecg, read_emg, read_sentences
 from emgecg_cli.core.evidence.checked import check_report
+from emgecg_cli.core.pages.training import training_charts, training_lines, training_page
 from emgecg_cli.core.store import Store, open_store
 
 WRONG = "Sinus rhythm. Heart rate 222/min. First degree AV block."
@@ -142,10 +142,12 @@ def test_curves_of_a_run_and_none_of_a_log_that_is_cut(tmp_path: Path) -> None:
     (tmp_path / "validation.jsonl").write_text('{"step": 500, "report": 2.5}\n{"step": 1000, "report": 2.25}\n')
     drawn = " ".join(training_charts(tmp_path))
     assert ">loss of the reports<" in drawn and "validation" in drawn and "mean of 5 steps" in drawn
-    assert len(drawn) < 20_000
+    assert len(drawn) < 20_000 and str(training_page(tmp_path, "Training of <a>")).count("<figure>") == 2
+    assert training_lines(tmp_path) == [f"loss, training: 0.7632 █▂▂{'▁' * 37} 0.005061 (to step 1,000)",
+                                        "loss, validation: 2.5 █▁ 2.25 (to step 1,000)"]
     (tmp_path / "metrics.jsonl").write_text("")
     (tmp_path / "validation.jsonl").unlink()
-    assert training_charts(tmp_path) == []
+    assert training_charts(tmp_path) == [] == training_lines(tmp_path) and training_page(tmp_path, "a") is None
 
 
 @pytest.fixture

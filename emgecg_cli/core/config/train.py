@@ -107,7 +107,8 @@ class TrainConfig:
     backbone: str = setting("", "", "A name (TAB lists them: tiny, llama-3-8b …), a folder, or a hub id; NAME@REVISION "
                             "picks a commit or tag.", hints=tuple(names.BACKBONES), metavar="NAME|PATH",
                             check=not_empty("give a name, a folder or a hub id"))
-    recipe: str = setting("meit-paper", "", f"{', '.join(RECIPES)}; by the backbone if not given.",
+    recipe: str = setting("meit-paper", "", f"{', '.join(RECIPES)}; if not given pretrained, for the backbone "
+                          "tiny tiny-from-scratch, and for tables alone emgllm.",
                           known=tuple(RECIPES), noun="recipe")
     encoder: str = setting("resnet50", MODEL, f"{', '.join(names.choices('encoder'))}; one for each input of a record, "
                            "separated by commas.", kind="encoder", parse=names.encoders_of)
@@ -122,7 +123,7 @@ class TrainConfig:
     fusion: str = setting("prefix-kv", MODEL, f"{', '.join(names.choices('fusion'))}.", kind="fusion")
     fusion_layers: str = setting("auto", MODEL, "Layers that see the signal: auto, all, or as in 0,2,5.", OF_LAYERS,
                                  hints=("auto", "all"))
-    signal_tokens: int = setting(1, MODEL, "Signal tokens N (MEIT: 1).", OF_SIGNALS, least=1, most=1024)
+    signal_tokens: int = setting(1, MODEL, "Signal tokens N.", OF_SIGNALS, least=1, most=1024)
     tokens_from: str = setting("pooled", MODEL, "pooled (all of one vector, MEIT) or temporal (one a stretch of time).",
                                OF_SIGNALS, known=("pooled", "temporal"))
     token_norm: str = setting("unit", MODEL, "Length of a signal token: unit (MEIT), rms (sqrt of its width), matched "
@@ -131,9 +132,9 @@ class TrainConfig:
 
     tuning: str = setting("lora", TUNING, "The backbone's: lora, qlora, full or frozen.",
                           known=("lora", "qlora", "full", "frozen"), noun="tuning")
-    lora_rank: int = setting(128, TUNING, "LoRA rank r (paper: 128).", OF_LORA, least=1, most=4096)
-    lora_alpha: int = setting(64, TUNING, "LoRA alpha (paper: 64).", OF_LORA, positive=True)
-    lora_dropout: float = setting(0.1, TUNING, "LoRA dropout (paper: 0.1).", OF_LORA, share=True)
+    lora_rank: int = setting(128, TUNING, "LoRA rank r.", OF_LORA, least=1, most=4096)
+    lora_alpha: int = setting(64, TUNING, "LoRA alpha.", OF_LORA, positive=True)
+    lora_dropout: float = setting(0.1, TUNING, "LoRA dropout.", OF_LORA, share=True)
     lora_targets: str = setting("all-linear", TUNING, "all-linear, meit-code, or names of layers as in q_proj,v_proj.",
                                 OF_LORA, hints=("all-linear", "meit-code"))
     new_tokens: str = setting("none", TUNING, "none, roles (the paper's role tags), or tokens as in '<a>,<b>'; all "
@@ -148,7 +149,7 @@ class TrainConfig:
         "own accord.", unsaid=True, metavar="TEXT|none", check=not_empty("give a text, or none to have no system "
                                                                          "message"))
 
-    epochs: float = setting(5.0, OPTIMISATION, "Passes over the training records (paper: 5).", OF_EPOCHS, positive=True,
+    epochs: float = setting(5.0, OPTIMISATION, "Passes over the training records.", OF_EPOCHS, positive=True,
                             most=1e6)
     steps: int | None = setting(None, OPTIMISATION, "Optimiser steps, instead of --epochs.", least=1, most=10**9)
     batch_size: int = setting(16, OPTIMISATION, "Records in a batch of one process.", least=1, most=1_000_000)
@@ -159,7 +160,7 @@ class TrainConfig:
     weight_decay: float = setting(0.0, OPTIMISATION, "AdamW's weight decay.", least=0)
     adam_beta2: float = setting(0.999, OPTIMISATION, "AdamW's second beta.", share=True)
     schedule: str = setting("linear", OPTIMISATION, "linear or cosine.", known=("linear", "cosine"))
-    warmup: float = setting(0.03, OPTIMISATION, "Share of the steps that warm up (paper: 0.03).", share=True)
+    warmup: float = setting(0.03, OPTIMISATION, "Share of the steps that warm up.", share=True)
     max_grad_norm: float = setting(1.0, OPTIMISATION, "Clip gradients at this norm; 0 does not.", least=0)
     seed: int = setting(0, OPTIMISATION, "Seed of every random choice.", least=0, most=LARGEST_SEED)
 
@@ -178,10 +179,10 @@ class TrainConfig:
                                 OF_TASKS, OF_STAGE1, hints=("class,phrase", "class,phrase,table"), check=_wrong_tasks)
     emg_reshape: str = setting("compat", TABLES, "compat (the released code's order in memory) or clean.", OF_TABLES,
                                OF_VALUES, known=("compat", "clean"))
-    emg_dropout: float = setting(0.1, TABLES, "Dropout in the encoder of values (paper: 0.1).", OF_TABLES, OF_VALUES,
+    emg_dropout: float = setting(0.1, TABLES, "Dropout in the encoder of values.", OF_TABLES, OF_VALUES,
                                  share=True)
 
-    max_length: int = setting(256, LOSS, "Longest prompt and report, in tokens (paper: 256).", least=8, most=1_000_000)
+    max_length: int = setting(256, LOSS, "Longest prompt and report, in tokens.", least=8, most=1_000_000)
     eos_loss_weight: float = setting(1.0, LOSS, "Weight of the token that ends a report.", positive=True)
     encoder_loss: str = setting("none", LOSS, "Supervise the encoder directly: none, codes, words, or auto (codes "
                                 "where there are any, else words).", OF_SIGNALS, noun="encoder loss",

@@ -15,7 +15,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import about_of, joined_about
 from emgecg_cli.core.evaluation.inputs import completed, open_store_for, store_of
 from emgecg_cli.core.evaluation.page import page_examples, write_page
-from emgecg_cli.core.evaluation.page.charts import differences, run_of, training_charts
+from emgecg_cli.core.evaluation.page.charts import differences, run_of
 from emgecg_cli.core.evaluation.page.ranking import report_scores
 from emgecg_cli.core.evaluation.score import MODEL, Scored, Scores, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import statistics_path
@@ -34,6 +34,7 @@ from emgecg_cli.core.manifest import (
 )
 from emgecg_cli.core.metrics.judged.panel import Panel
 from emgecg_cli.core.pages import POLICY
+from emgecg_cli.core.pages.training import training_charts
 from emgecg_cli.core.predictions import Predictions, read_predictions
 from emgecg_cli.core.store import Store, open_store
 

@@ -16,13 +16,14 @@ from emgecg_cli.core.config import DemoDefaults, GenerateConfig, PrepareConfig
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.evaluation.about import about_of
 from emgecg_cli.core.evaluation.page import page_examples, write_page
-from emgecg_cli.core.evaluation.page.charts import differences, run_of, training_charts
+from emgecg_cli.core.evaluation.page.charts import differences, run_of
 from emgecg_cli.core.evaluation.score import MODEL, Scores, System, score_rows, write_scores
 from emgecg_cli.core.evaluation.statistics import joined
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.instructions.build import build_instructions
 from emgecg_cli.core.manifest import input_of, read_manifest
+from emgecg_cli.core.pages.training import training_charts
 from emgecg_cli.core.perturbations import perturb_store
 from emgecg_cli.core.predictions import read_predictions
 from emgecg_cli.core.recipes import resolve_train_config

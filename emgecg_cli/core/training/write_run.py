@@ -12,10 +12,12 @@ from torch import Tensor
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.config.files import CONFIG_FILE, write_config
 from emgecg_cli.core.config.settings import settings_of
+from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.manifest import Manifest, file_hashes, write_manifest
 from emgecg_cli.core.models.builders import SETTINGS
 from emgecg_cli.core.models.run_files import save_run_files
+from emgecg_cli.core.pages.training import PAGE, training_page
 from emgecg_cli.core.recipes import to_write
 from emgecg_cli.core.references.files import hash_of
 from emgecg_cli.core.training.assembly import Assembled
@@ -40,6 +42,9 @@ def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], loop: L
     logs = ["metrics.jsonl", CONFIG_FILE, *([VALIDATION_FILE] if evaluated else []),
             *([f"{STAGE1}/metrics.jsonl"] if made.first else []),
             *([f"{WORDS}/metrics.jsonl"] if config.word_steps else [])]
+    if page := training_page(out, f"Training of {out.name}"):
+        write_atomically(out / PAGE, page.encode())
+        logs.append(PAGE)
     store = made.shown.store
     details = {
         "recipe": config.recipe, "dataset": store.dataset, "fs": store.fs, "sig_len": store.sig_len,

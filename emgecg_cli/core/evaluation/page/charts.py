@@ -1,9 +1,7 @@
-"""Scores as charts: item by item with intervals, the model minus its baselines, and the curves of the training."""
+"""Scores as charts: item by item with intervals, and the model minus its baselines."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +11,9 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.bootstrap import percentile_interval
 from emgecg_cli.core.evaluation.compute import Computed
 from emgecg_cli.core.manifest import input_path, read_manifest
-from emgecg_cli.core.pages.charts import interval_chart, line_chart
+from emgecg_cli.core.pages.charts import interval_chart
 
 MOST_ITEMS = 24  # bars of a chart; the table has all
-_MOST_POINTS = 200  # of a curve; a point is then the mean of several steps
-_LOGS = (("training", "metrics.jsonl"), ("validation", "validation.jsonl"))
-_LOSSES = {"total": "loss", "report": "loss of the reports",
-           "paired": "nats a token lost with another's signal"}
 
 
 @dataclass(frozen=True)
@@ -94,38 +88,3 @@ def run_of(predictions: Path | None) -> Path | None:
         return input_path(predictions, read_manifest(predictions, "predictions"), "run")
     except MedReportError:  # of somebody else, moved, or trained again: the page goes on without curves
         return None
-
-
-def training_charts(run: Path) -> list[str]:
-    """The losses of a run by step, in training and validation; a chart for each loss that its logs have."""
-    logs = {title: rows for title, name in _LOGS if (rows := _rows(run / name))}
-    charts = []
-    for key, title in _LOSSES.items():
-        series = [(name, line) for name, rows in logs.items() if len(line := _line(rows, key)) > 1]
-        if series and (key != "report" or any(line != _line(logs[name], "total") for name, line in series)):
-            per = math.ceil(max(len(logs[name]) for name, _ in series) / _MOST_POINTS)
-            charts.append(line_chart(title, series, "step", f"each point of training is the mean of {per} steps"
-                                     if per > 1 else ""))
-    return charts
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; none of one that is not there or is cut short in its last line."""
-    found = []
-    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            found.append(row)
-    return found
-
-
-def _line(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    """Points (step, value), means of neighbours where there are many."""
-    points = [(float(row["step"]), float(row[key])) for row in rows
-              if isinstance(row.get(key), int | float) and math.isfinite(row[key])]
-    per = math.ceil(len(points) / _MOST_POINTS) or 1
-    return [(part[-1][0], sum(y for _, y in part) / len(part))
-            for part in (points[i:i + per] for i in range(0, len(points), per))]
