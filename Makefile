@@ -6,9 +6,9 @@ TORCH ?= torch==2.13.0
 JOBS ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test test-long test-all lint completions benchmarks emg-reading clean
+.PHONY: demo test test-long test-all lint completions docs benchmarks emg-reading clean
 
-demo: .venv/ready
+demo: .venv/installed
 	$(BIN)/medreport demo
 
 test: lint
@@ -48,12 +48,23 @@ benchmarks: .venv/ready
 emg-reading: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/emg_reading.py
 
-.venv/ready: pyproject.toml Makefile
+# the site in site/, with search; warnings and broken links are errors
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# What the commands need, and nothing of what only tests and rare options do.
+.venv/installed: pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or later is needed, this is {sys.version}"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import torch, transformers' 2>/dev/null || echo "downloading about 400 MB (3 GB where torch comes with CUDA) into .venv"
 	$(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+.venv/ready: .venv/installed
+	@$(BIN)/python -c 'import pytest, ray, wandb' 2>/dev/null || echo "downloading about 450 MB more, for the tests"
 	$(BIN)/python -m pip install -q -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache demo
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache demo
