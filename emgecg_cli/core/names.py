@@ -171,6 +171,14 @@ PERTURBATIONS = {
     "time-shift": _CORE + "perturbations.time_shift:time_shift",
     "resampling-error": _CORE + "perturbations.resampling_error:resampling_error",
 }
+# name -> distortion(page, rng) -> page, in the order in which they happen to a page
+DISTORTIONS = {
+    "creases": _CORE + "signals.paper.distortions:creases",
+    "rotation": _CORE + "signals.paper.distortions:rotation",
+    "crop": _CORE + "signals.paper.distortions:crop",
+    "colour-temperature": _CORE + "signals.paper.distortions:colour_temperature",
+    "noise": _CORE + "signals.paper.distortions:noise",
+}
 # name -> Metric
 METRICS = {
     "bleu": _CORE + "metrics.text.bleu:Bleu",
@@ -238,6 +246,7 @@ _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "projector": PROJECTORS,
     "fusion": FUSIONS,
     "perturbation": PERTURBATIONS,
+    "distortion": DISTORTIONS,
     "metric": METRICS,
     "baseline": BASELINES,
     "judge criteria": JUDGE_CRITERIA,

@@ -18,7 +18,7 @@ from emgecg_cli.core.signals.delineation.beats import BEAT_FS, MedianBeat, media
 from emgecg_cli.core.signals.delineation.filters import GRID_FS, Filtered, filter_recording
 from emgecg_cli.core.signals.delineation.intervals import rhythm_fields, wave_fields
 from emgecg_cli.core.signals.delineation.missed import false_peaks
-from emgecg_cli.core.signals.delineation.pacing import after_spike, find_pacing
+from emgecg_cli.core.signals.delineation.pacing import Pacing, after_spike, find_pacing
 from emgecg_cli.core.signals.delineation.quantiles import median
 from emgecg_cli.core.signals.delineation.rhythm import Rhythm, find_rhythm
 from emgecg_cli.core.signals.delineation.rpeaks import find_peaks
@@ -27,7 +27,7 @@ from emgecg_cli.core.signals.delineation.ventricles import Qrs, TWave, find_qrs,
 from emgecg_cli.core.signals.delineation.waves import low_quantile
 from emgecg_cli.core.signals.leads import LEADS
 
-__all__ = ["BEAT_FS", "Delineation", "PWave", "Qrs", "TWave", "delineate", "measure"]
+__all__ = ["BEAT_FS", "Delineation", "Found", "PWave", "Qrs", "TWave", "delineate", "find_waves", "measure"]
 
 FS_RANGE = (100, 1000)
 _FEWEST_BEATS = 2
@@ -69,36 +69,68 @@ def measure(signal: np.ndarray, fs: int) -> Measurements:
 
 def delineate(signal: np.ndarray, fs: int) -> Delineation:
     """As `measure`, with the R peaks, the median beat and the fiducials."""
+    found = find_waves(signal, fs)
+    if found is None:
+        return _nothing(fs)
+    filtered, shapes, beat = found.filtered, found.shapes, found.beat
+    fields: dict[str, Any] = {"n_beats": len(shapes.r)}
+    fields |= rhythm_fields(found.rhythm, found.contrast, median(shapes.best))
+    r_peaks = np.minimum(np.rint(shapes.r * fs / GRID_FS).astype(np.int64), signal.shape[1] - 1)
+    if beat is None or found.qrs is None:
+        return Delineation(fs, r_peaks, np.zeros(len(r_peaks), bool), np.zeros(0, np.int64), None, 0, None, None, None,
+                           Measurements(**fields))
+    fields |= wave_fields(beat, filtered.leads, found.rhythm, found.qrs, found.t, found.candidate, found.p_present,
+                          found.pacing)
+    beat_at = np.rint(beat.at * fs / GRID_FS).astype(np.int64)
+    return Delineation(fs, r_peaks, beat.used, beat_at, _all_leads(beat, filtered.leads), beat.r, found.qrs, found.t,
+                       found.p, Measurements(**fields))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `find_waves` finds on the way: the filtered recording, its beats and their rhythm, how far they stand out
+    (`contrast`), the median beat and its waves; `candidate` is the best P wave, present or not. None where there is
+    nothing to measure waves on, or no such wave."""
+
+    filtered: Filtered
+    shapes: Shapes
+    rhythm: Rhythm
+    contrast: float
+    beat: MedianBeat | None = None
+    qrs: Qrs | None = None
+    t: TWave | None = None
+    candidate: PWave | None = None
+    p_present: bool | None = None
+    pacing: Pacing | None = None
+
+    @property
+    def p(self) -> PWave | None:
+        """The P wave, where there is one."""
+        return self.candidate if self.p_present else None
+
+
+def find_waves(signal: np.ndarray, fs: int) -> Found | None:
+    """The beats of a recording and the waves of their median beat; None where there are no beats. Raises as `measure`.
+    """
     if signal.ndim != 2 or signal.shape[0] != len(LEADS) or signal.dtype != np.int16:
         raise ValueError(f"int16 (12, L) is needed, this is {signal.dtype} {signal.shape}")
     if not FS_RANGE[0] <= fs <= FS_RANGE[1]:
         raise ValueError(f"{fs} Hz is out of range, {FS_RANGE[0]} to {FS_RANGE[1]} can be measured")
     filtered = filter_recording(signal, fs)
-    if filtered is None:
-        return _nothing(fs)
-    found = _find_beats(filtered)
-    if found is None:
-        return _nothing(fs)
-    shapes, rhythm, contrast = found
-    likeness = median(shapes.best)
-    fields: dict[str, Any] = {"n_beats": len(shapes.r)}
-    fields |= rhythm_fields(rhythm, contrast, likeness)
-    r_peaks = np.minimum(np.rint(shapes.r * fs / GRID_FS).astype(np.int64), signal.shape[1] - 1)
+    beats = None if filtered is None else _find_beats(filtered)
+    if filtered is None or beats is None:
+        return None
+    shapes, rhythm, contrast = beats
     beat = median_beat(filtered.beats, shapes, filtered.gap)
-    if beat is None or likeness < _LEAST_LIKENESS:
-        return Delineation(fs, r_peaks, np.zeros(len(r_peaks), bool), np.zeros(0, np.int64), None, 0, None, None, None,
-                           Measurements(**fields))
-
+    if beat is None or median(shapes.best) < _LEAST_LIKENESS:
+        return Found(filtered, shapes, rhythm, contrast)
     pacing = find_pacing(filtered.spikes, beat)
     qrs = after_spike(find_qrs(beat.median, beat.r), pacing)
     t = find_t(beat, qrs.off_ms, rhythm.typical_rr_s)
     candidate = find_p(beat, qrs.on_ms, None if t is None else t.end_ms, rhythm.typical_rr_s)
     strict = rhythm.regular is False or pacing is not None
     p_present = None if candidate is None or rhythm.typical_rr_s < _NO_P_RR_S else candidate.is_present(strict)
-    fields |= wave_fields(beat, filtered.leads, rhythm, qrs, t, candidate, p_present, pacing)
-    beat_at = np.rint(beat.at * fs / GRID_FS).astype(np.int64)
-    return Delineation(fs, r_peaks, beat.used, beat_at, _all_leads(beat, filtered.leads), beat.r, qrs, t,
-                       candidate if p_present else None, Measurements(**fields))
+    return Found(filtered, shapes, rhythm, contrast, beat, qrs, t, candidate, p_present, pacing)
 
 
 def _find_beats(filtered: Filtered) -> tuple[Shapes, Rhythm, float] | None:

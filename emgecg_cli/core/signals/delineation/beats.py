@@ -52,7 +52,7 @@ def median_beat(signal: np.ndarray, shapes: Shapes, gap: np.ndarray) -> MedianBe
     shift = (signal.shape[1] - n) * BEFORE // (BEFORE + AFTER)
     centres = at[used]
     beats = np.stack([signal[:, i - BEFORE:i + AFTER] for i in (centres + shift).tolist()])
-    return MedianBeat(_twice_the_rate(_median(beats)), 2 * BEFORE, beats, used, centres, shapes.likeness[used],
+    return MedianBeat(twice_the_rate(_median(beats)), 2 * BEFORE, beats, used, centres, shapes.likeness[used],
                       float(used.sum() / whole.sum()))
 
 
@@ -98,7 +98,7 @@ def _network(n: int) -> tuple[tuple[int, int], ...]:
     return tuple(reversed(needed))
 
 
-def _twice_the_rate(beat: np.ndarray) -> np.ndarray:
+def twice_the_rate(beat: np.ndarray) -> np.ndarray:
     """Interpolate half-way between samples, (C, t) -> (C, 2 t) float64."""
     padded = np.pad(beat.astype(np.float64), ((0, 0), (2, 3)), mode="edge")
     n = beat.shape[1]

@@ -33,12 +33,13 @@ _WIDTH_SHARES = (0.1, 0.9)
 @dataclass(frozen=True)
 class Shapes:
     """Every beat compared with the shape that is measured. `r` (n,) places of the beats in samples of the grid, `at`
-    (n,) the same as whole samples; `likeness` (n,) correlation with that shape, `best` (n,) with either of the two
-    commonest; `alike` says which beats have the shape, `lost` which lie so near to an end of the recording that their
-    places are not known."""
+    (n,) whole samples where each is most like that shape, `exact` (n,) the same with fractions; `likeness` (n,)
+    correlation with that shape, `best` (n,) with either of the two commonest; `alike` says which beats have the shape,
+    `lost` which lie so near to an end of the recording that their places are not known."""
 
     r: np.ndarray
     at: np.ndarray
+    exact: np.ndarray
     likeness: np.ndarray
     best: np.ndarray
     alike: np.ndarray
@@ -96,7 +97,7 @@ def find_shapes(signal: np.ndarray, peaks: np.ndarray) -> Shapes:
     placed = likeness >= np.where(near, _PLACED_AT_EDGE, _PLACED)
     offset = median((exact - peaks)[placed]) if placed.any() else 0.0
     r = np.clip(np.where(placed, exact - offset, peaks), 0, n - 1)
-    return Shapes(r, at + group.lag - LAG, likeness, np.maximum(best, likeness), group.alike, near & ~placed)
+    return Shapes(r, at + group.lag - LAG, exact, likeness, np.maximum(best, likeness), group.alike, near & ~placed)
 
 
 def _moving_sums(values: np.ndarray) -> np.ndarray:

@@ -61,7 +61,8 @@ class Qrs:
     """Onset and end in milliseconds from R; `doubt_ms` is how far the two estimates disagree, `slack_ms` how much
     longer the complex is with low thresholds than with high ones; `fall` is by how much the velocity falls at the end
     and `noise` what it is outside, both as parts of the largest inside; `guessed` where an edge was not found and
-    stands at a usual place."""
+    stands at a usual place. `lead_on_ms` and `lead_off_ms` (C,) are what each lead says by itself, NaN for one that
+    says nothing; their medians are no estimate of the onset and end."""
 
     on_ms: float
     off_ms: float
@@ -70,13 +71,16 @@ class Qrs:
     fall: float
     noise: float
     guessed: bool
+    lead_on_ms: np.ndarray
+    lead_off_ms: np.ndarray
 
 
 @dataclass(frozen=True)
 class TWave:
     """Peak and end in milliseconds from R. `spread_ms` is the interquartile range of the ends in single leads,
     `scatter_ms` that of the ends in single beats over the root of their number, `late` the largest velocity after the
-    end as a part of that at the last slope, `amplitude_uv` the size of that slope."""
+    end as a part of that at the last slope, `amplitude_uv` the size of that slope. `lead_end_ms` (C,) are the ends in
+    single leads; their median is no estimate of the end."""
 
     peak_ms: float
     end_ms: float
@@ -84,6 +88,7 @@ class TWave:
     scatter_ms: float
     late: float
     amplitude_uv: float
+    lead_end_ms: np.ndarray
 
 
 def find_qrs(beat: np.ndarray, r: int) -> Qrs:
@@ -126,7 +131,8 @@ def find_qrs(beat: np.ndarray, r: int) -> Qrs:
     before_end, after_end = (int(end) + samples(shift) for shift in _FALL_S)
     fall = float((rows[0, before_end] - rows[0, after_end]) / (largest[0, 0] + 1e-9))
     return Qrs(float(0.5 * (first + single_on) - r) * MS - _ON_BIAS, float(end - r) * MS - _OFF_BIAS,
-               float(doubt) * MS, float(slack) * MS, fall, noise, bool(guessed_on or guessed_off))
+               float(doubt) * MS, float(slack) * MS, fall, noise, bool(guessed_on or guessed_off),
+               (on[3:] - r) * MS, (off[3:] - r) * MS)
 
 
 def _usual(values: np.ndarray, otherwise: float) -> float:
@@ -177,17 +183,17 @@ def find_t(median_beat: MedianBeat, qrs_off_ms: float, rr_s: float) -> TWave | N
     t_end = 0.5 * (by_area + by_tangent)
     after = size[int(t_end) + samples(0.016):int(t_end) + samples(0.12)]
     moves_on = float(after.max() / size[steepest]) if after.size else 0.0
-    return TWave((peak - r) * MS, (t_end - r) * MS - _T_END_BIAS, _spread(waves, velocity, steepest),
-                 _scatter(median_beat.beats, direction, (origin + steepest) // 2), moves_on, amplitude)
+    ends = _lead_ends(waves, velocity, steepest)
+    return TWave((peak - r) * MS, (t_end - r) * MS - _T_END_BIAS, _middle_half(ends) * MS,
+                 _scatter(median_beat.beats, direction, (origin + steepest) // 2), moves_on, amplitude, (ends - r) * MS)
 
 
-def _spread(waves: np.ndarray, velocity: np.ndarray, steepest: int) -> float:
-    """Interquartile range in milliseconds of the ends the trapezium finds in single leads."""
+def _lead_ends(waves: np.ndarray, velocity: np.ndarray, steepest: int) -> np.ndarray:
+    """The ends the trapezium finds in single leads, samples (C,)."""
     near, reach = samples(0.03), samples(_T_REACH_S)
     start = max(0, steepest - near)
     own = start + np.abs(velocity[:, start:steepest + near + 1]).argmax(axis=1)
-    ends = own + _longest_area(waves, own, reach)
-    return _middle_half(ends) * MS
+    return own + _longest_area(waves, own, reach)
 
 
 def _scatter(beats: np.ndarray, direction: np.ndarray, steepest: int) -> float:

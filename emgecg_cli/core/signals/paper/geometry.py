@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
@@ -56,6 +56,10 @@ class Text:
     bold: bool = False
     note: bool = False  # in the colour of remarks, not of ink
 
+    def moved(self, x: float) -> Text:
+        """The text so many mm further to the right."""
+        return replace(self, x=self.x + x)
+
 
 @dataclass
 class Page:
@@ -87,6 +91,30 @@ def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 
     seconds of the recording, each name a line of brackets below the strips. Raises ValueError for another shape, an
     unknown layout, a gain that is not positive, or a start that is not in the recording.
     """
+    first = first_sample(signal, fs, layout, start, gain)
+    chosen, length = LAYOUTS[layout], round(SECONDS * fs)
+    parts = cut_parts(signal[:, first:first + length], chosen.rows, length)
+    used, rows = fit_rows(parts, chosen.row_mm, MM_PER_SECOND / fs, gain)
+    head = lines_of(header, WIDTH - 2 * RIGHT)
+    top = head[-1].y + 3.0 if head else 0.0
+    strips = ceil(sum(row.up + row.down for row in rows))
+    bottom = top + TOP + strips + len(lanes or {}) * LANE + BOTTOM
+    page = Page(WIDTH, bottom, top, bottom, texts=head)
+    base, cut = top + TOP, []
+    for row in rows:
+        cut += draw_row(page, row, fs, base + row.up, used, named_above=chosen.row_mm >= ROOM_FOR_NAMES_MM)
+        base += row.up + row.down
+    for number, (name, spans) in enumerate((lanes or {}).items()):
+        _draw_lane(page, name, spans, top + TOP + strips + number * LANE, first / fs)
+    write_scale(page, signal.shape[1], fs, first / fs, used, cut)
+    below = lines_of(notes, WIDTH - 2 * RIGHT, y=bottom + 1.5, head=False)
+    page.texts.extend(below)
+    page.height = below[-1].y + 4.0 if below else bottom
+    return page
+
+
+def first_sample(signal: np.ndarray, fs: int, layout: str, start: float, gain: float | None) -> int:
+    """The sample a page begins with; raises ValueError for what no page is drawn of, see `lay_out`."""
     if signal.ndim != 2 or signal.shape[0] != len(LEADS) or fs <= 0:
         raise ValueError(f"needs an ECG of shape ({len(LEADS)}, L) at a positive rate, not {signal.shape} at {fs} Hz")
     if layout not in LAYOUTS:
@@ -96,33 +124,13 @@ def lay_out(signal: np.ndarray, fs: int, *, layout: str = "3x4", start: float = 
     first = round(start * fs)
     if first < 0 or (first and first >= signal.shape[1]):
         raise ValueError(f"start {start:g} s is not in a recording of {signal.shape[1] / fs:g} s")
-    chosen, length = LAYOUTS[layout], round(SECONDS * fs)
-    parts = cut_parts(signal[:, first:first + length], chosen.rows, length)
-    used, rows = fit_rows(parts, chosen.row_mm, MM_PER_SECOND / fs, gain)
-    head = _lines(header, WIDTH - 2 * RIGHT)
-    top = head[-1].y + 3.0 if head else 0.0
-    strips = ceil(sum(row.up + row.down for row in rows))
-    bottom = top + TOP + strips + len(lanes or {}) * LANE + BOTTOM
-    page = Page(WIDTH, bottom, top, bottom, texts=head)
-    base, cut = top + TOP, []
-    for row in rows:
-        cut += _draw_row(page, row, fs, base + row.up, used, named_above=chosen.row_mm >= ROOM_FOR_NAMES_MM)
-        base += row.up + row.down
-    for number, (name, spans) in enumerate((lanes or {}).items()):
-        _draw_lane(page, name, spans, top + TOP + strips + number * LANE, first / fs)
-    scale = _scale(signal.shape[1], fs, first / fs, used, cut)
-    lines = wrap(scale, WIDTH - LEFT - RIGHT, SMALL_MM) if cut else [scale]
-    for number, line in enumerate(lines):
-        page.texts.append(Text(LEFT, bottom - 3.5 - (len(lines) - 1 - number) * SMALL_MM * _LINE, line, SMALL_MM,
-                               note=True))
-    below = _lines(notes, WIDTH - 2 * RIGHT, y=bottom + 1.5, head=False)
-    page.texts.extend(below)
-    page.height = below[-1].y + 4.0 if below else bottom
-    return page
+    return first
 
 
-def _draw_row(page: Page, row: Row, fs: int, base: float, gain: float, *, named_above: bool) -> list[str]:
-    """One row: the calibration pulse, then its leads one after the other in time. What was cut is returned in words."""
+def draw_row(page: Page, row: Row, fs: int, base: float, gain: float, *, named_above: bool,
+             room: float | None = None) -> list[str]:
+    """One row: the calibration pulse, then its leads one after the other in time. What was cut is returned in words.
+    A name stands above its trace, in `room` mm if these are given."""
     pulse = np.array([3, 5, 5, 10, 10, 12.0]), base - np.minimum(gain, row.up) * np.array([0, 0, 1, 1, 0, 0.0])
     page.marks.append(pulse)
     cut = []
@@ -132,7 +140,7 @@ def _draw_row(page: Page, row: Row, fs: int, base: float, gain: float, *, named_
             for y in (base - 5, base + 3):
                 page.marks.append((np.array([left, left]), np.array([y, y + 2])))
         # narrow rows have no room above the trace: the name stands under the pulse
-        up = min(name_up(part, MM_PER_SECOND / fs, gain), row.up - TEXT_MM)
+        up = min(name_up(part, MM_PER_SECOND / fs, gain), row.up - TEXT_MM, room or row.up)
         place = (left + 1.2, base - up) if named_above else (3.0, base + 4.0)
         page.texts.append(Text(*place, part.name, bold=True))
         if part.remark:
@@ -172,6 +180,15 @@ def _draw_lane(page: Page, name: str, spans: Sequence[tuple[float, float]], y: f
         page.marks.append((x, y + np.array([0.6 if ends[0] else 2.0, 2.0, 2.0, 0.6 if ends[1] else 2.0])))
 
 
+def write_scale(page: Page, sig_len: int, fs: int, start: float, gain: float, cut: Sequence[str]) -> None:
+    """The line at the bottom of the paper, in several where much was cut."""
+    scale = _scale(sig_len, fs, start, gain, cut)
+    lines = wrap(scale, WIDTH - LEFT - RIGHT, SMALL_MM) if cut else [scale]
+    for number, line in enumerate(lines):
+        page.texts.append(Text(LEFT, page.bottom - 3.5 - (len(lines) - 1 - number) * SMALL_MM * _LINE, line, SMALL_MM,
+                               note=True))
+
+
 def _scale(sig_len: int, fs: int, start: float, gain: float, cut: Sequence[str]) -> str:
     """Scale, rate, filter, how much of the recording is shown, and what leaves the page."""
     seconds = sig_len / fs
@@ -184,7 +201,7 @@ def _scale(sig_len: int, fs: int, start: float, gain: float, cut: Sequence[str])
     return f"{MM_PER_SECOND} mm/s   {gain:g} mm/mV   {fs} Hz   no filter   {leaves}{shown}"
 
 
-def _lines(paragraphs: Sequence[str], width: float, y: float = 1.0, *, head: bool = True) -> list[Text]:
+def lines_of(paragraphs: Sequence[str], width: float, y: float = 1.0, *, head: bool = True) -> list[Text]:
     """Paragraphs as wrapped lines of text from `y` downwards; the first paragraph of a head is large and bold."""
     lines: list[Text] = []
     for number, paragraph in enumerate(paragraphs):

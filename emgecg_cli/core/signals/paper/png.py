@@ -42,6 +42,13 @@ def palette() -> np.ndarray:
     return np.rint(np.concatenate(colours)).astype(np.uint8)
 
 
+def page_rgb(page: Page, dpi: int) -> np.ndarray:
+    """The page in RGB, uint8 (height, width, 3)."""
+    image = Image.fromarray(page_pixels(page, dpi), "P")
+    image.putpalette(palette().tobytes())
+    return np.asarray(image.convert("RGB"))
+
+
 def page_pixels(page: Page, dpi: int) -> np.ndarray:
     """The page as bytes of `palette()`, uint8 (height, width). A millimetre is dpi / 25.4 pixels, not rounded."""
     scale = dpi / MM_PER_INCH
