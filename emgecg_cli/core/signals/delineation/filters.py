@@ -38,11 +38,13 @@ SPIKE_BEFORE_S, SPIKE_AFTER_S = 0.006, 0.016
 
 @dataclass(frozen=True)
 class Filtered:
-    """A recording on the grid. `leads` are the rows of `LEADS` in use; `beats` (C, n) float32 microvolts at GRID_FS,
+    """A recording on the grid. `leads` are the rows of `LEADS` in use; `values` (C, L) float32 microvolts at the
+    recording's own rate, unfiltered, but without pacing spikes and gaps; `beats` (C, n) float32 microvolts at GRID_FS,
     0.5 to 45 Hz; `detection` (C, n / 2) at DETECTION_FS, 6 to 22 Hz; `gap` (n,) bool, where no lead has a signal;
     `spikes` (s,) places of the pacing spikes that were taken out, in samples of the grid."""
 
     leads: np.ndarray
+    values: np.ndarray
     beats: np.ndarray
     detection: np.ndarray
     gap: np.ndarray
@@ -65,7 +67,7 @@ def filter_recording(signal: np.ndarray, fs: int) -> Filtered | None:
     gap = _gaps(signal[leads], missing, fs)
     values, spikes = _remove_spikes(values, fs)
     beats, detection = _to_grid(values, fs)
-    return Filtered(leads, beats, detection, _on_grid(gap, fs, beats.shape[1]), spikes * (GRID_FS / fs))
+    return Filtered(leads, values, beats, detection, _on_grid(gap, fs, beats.shape[1]), spikes * (GRID_FS / fs))
 
 
 def _leads_in_use(signal: np.ndarray, missing: np.ndarray | None) -> np.ndarray:

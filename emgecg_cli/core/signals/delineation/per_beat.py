@@ -11,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from emgecg_cli.core.signals.delineation import Found, find_waves
+from emgecg_cli.core.signals.delineation.alignment import find_shifts
 from emgecg_cli.core.signals.delineation.beat_table import EDGES, UNITS, BeatTable
 from emgecg_cli.core.signals.delineation.beats import AFTER, BEFORE, twice_the_rate
 from emgecg_cli.core.signals.delineation.ectopy import find_ectopic
-from emgecg_cli.core.signals.delineation.filters import GRID_FS
+from emgecg_cli.core.signals.delineation.filters import GRID_FS, Filtered
 from emgecg_cli.core.signals.delineation.per_lead import find_edges
 from emgecg_cli.core.signals.delineation.quantiles import median
 from emgecg_cli.core.signals.delineation.readings import Readings
@@ -22,9 +23,10 @@ from emgecg_cli.core.signals.delineation.ventricles import find_qrs
 from emgecg_cli.core.signals.leads import LEADS, MISSING
 
 QTC = {"bazett": 1 / 2, "fridericia": 1 / 3}
-_P_ON, _P_OFF, _QRS_ON, _QRS_OFF, _T_ON, _T_OFF = range(len(EDGES))
+_P, _QRS, _T = slice(0, 2), slice(2, 4), slice(4, 6)  # rows of EDGES
 _BASE_S = 0.014  # before QRS onset, where atria and ventricles are both still
 _LEAST_P = 0.3  # of the median P wave: a beat with less of it has none
+_T_AFTER_J_MS, _T_BEFORE_PEAK_MS = 60.0, 80.0  # from where on the T wave tells where it is
 _SMALLEST_UV = 20.0  # the usual P or T wave of a lead that is said to have one
 _HORIZONTAL_UV = 50.0
 _SHORTEST_ST_S, _ST_AFTER_J_S = 0.016, 0.008
@@ -46,20 +48,20 @@ def measure_beats(signal: np.ndarray, fs: int, *, qtc: str = "bazett") -> BeatTa
     filtered, n = found.filtered, len(found.shapes.r)
     ectopic = find_ectopic(found.shapes, found.rhythm)
     common, own = _place(found, ectopic)
-    readings = Readings(filtered.beats, _missing(signal, fs, filtered.leads, filtered.beats.shape[1]))
     before, after = _rr_ms(found)
-    values = _waves(readings, own) | {"heart_rate": 60_000 / before, "rr_interval_1": before, "rr_interval_2": after}
+    values = _waves(*_readings(filtered, signal, fs), own)
+    values |= {"heart_rate": 60_000 / before, "rr_interval_1": before, "rr_interval_2": after}
     values["qtc_interval"] = values["qt_interval"] / (before / 1000) ** QTC[qtc]
     table = {name: np.full((len(LEADS), n), np.nan) for name in UNITS}
     for name, rows in table.items():
         rows[filtered.leads] = values[name]
     lead_edges = np.full((len(LEADS), len(EDGES), n), np.nan)
-    lead_edges[filtered.leads] = own / GRID_FS
-    return BeatTable(found.shapes.r / GRID_FS, ectopic, table, common / GRID_FS, lead_edges, qtc)
+    lead_edges[filtered.leads] = own
+    return BeatTable(found.shapes.r / GRID_FS, ectopic, table, common, lead_edges, qtc)
 
 
 def _place(found: Found, ectopic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The boundaries of every beat in samples of the grid: (6, n) of the median lead, (C, 6, n) of each; NaN where a
+    """The boundaries of every beat in seconds: (6, n) of the median lead, (C, 6, n) of each; NaN where a
     wave is not there, lies outside of the recording, or in the beat beside it."""
     shapes, n_leads = found.shapes, len(found.filtered.leads)
     common, own = np.full((6, len(shapes.r)), np.nan), np.full((n_leads, 6, len(shapes.r)), np.nan)
@@ -68,18 +70,31 @@ def _place(found: Found, ectopic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     edges = find_edges(found.beat, found.qrs, found.p, found.t)
     common = shapes.exact + edges.common[:, None] / _MS
     own = shapes.exact + edges.by_lead[:, :, None] / _MS
+    no_p = np.zeros(len(shapes.r), bool)
+    if found.p is not None:
+        shift, share = find_shifts(found.filtered.beats, shapes.exact, found.beat, found.p.on_ms, found.p.off_ms)
+        no_p = share < _LEAST_P
+        common[_P], own[:, _P] = common[_P] + shift, own[:, _P] + shift
+    if found.t is not None:
+        begin = max(found.qrs.off_ms + _T_AFTER_J_MS, found.t.peak_ms - _T_BEFORE_PEAK_MS)
+        shift, _ = find_shifts(found.filtered.beats, shapes.exact, found.beat, begin, found.t.end_ms)
+        common[_T], own[:, _T] = common[_T] + shift, own[:, _T] + shift
     for i in np.flatnonzero(ectopic).tolist():
         common[:, i] = own[:, :, i] = np.nan
-        common[_QRS_ON:_QRS_OFF + 1, i] = own[:, _QRS_ON:_QRS_OFF + 1, i] = _single_qrs(found, float(shapes.r[i]))
+        common[_QRS, i] = own[:, _QRS, i] = _single_qrs(found, float(shapes.r[i]))
+    _drop(common, own, found, no_p)
+    return common / GRID_FS, own / GRID_FS
+
+
+def _drop(common: np.ndarray, own: np.ndarray, found: Found, no_p: np.ndarray) -> None:
+    """Take out the waves that are not there, lie outside of the recording or in the beat beside theirs, in place."""
     outside = (common < 0) | (common > found.filtered.beats.shape[1] - 1)
     with np.errstate(invalid="ignore"):
-        outside[_P_ON, 1:] |= common[_P_ON, 1:] < common[_QRS_OFF, :-1]
-        outside[_T_OFF, :-1] |= common[_T_OFF, :-1] > common[_QRS_ON, 1:]
-    for on, off, wave in ((_P_ON, _P_OFF, _without_p(found, common)), (_QRS_ON, _QRS_OFF, shapes.lost),
-                          (_T_ON, _T_OFF, shapes.lost)):
-        gone = outside[on] | outside[off] | wave
-        common[on:off + 1, gone] = own[:, on:off + 1, gone] = np.nan
-    return common, own
+        outside[_P.start, 1:] |= common[_P.start, 1:] < common[_QRS.stop - 1, :-1]
+        outside[_T.stop - 1, :-1] |= common[_T.stop - 1, :-1] > common[_QRS.start, 1:]
+    for wave, none in ((_P, no_p), (_QRS, found.shapes.lost), (_T, found.shapes.lost)):
+        gone = outside[wave].any(axis=0) | none
+        common[wave, gone] = own[:, wave, gone] = np.nan
 
 
 def _single_qrs(found: Found, r: float) -> np.ndarray:
@@ -91,35 +106,23 @@ def _single_qrs(found: Found, r: float) -> np.ndarray:
     return np.full(2, np.nan) if qrs.guessed else np.array([at + qrs.on_ms / _MS, at + qrs.off_ms / _MS])
 
 
-def _without_p(found: Found, common: np.ndarray) -> np.ndarray:
-    """Which beats have no P wave: those in whose place of it there is too little that looks like it."""
-    n = len(found.shapes.r)
-    if found.beat is None or found.p is None:
-        return np.ones(n, bool)
-    wave, signal = found.beat, found.filtered.beats
-    length = max(3, round((found.p.off_ms - found.p.on_ms) / _MS))
-    first = BEFORE + round(found.p.on_ms / _MS)
-    if first < 0:
-        return np.zeros(n, bool)
-    usual = _without_line(wave.median[:, 2 * first:2 * (first + length):2])
-    start = np.rint(np.nan_to_num(common[_P_ON])).astype(np.int64)
-    place = np.clip(start[:, None] + np.arange(length), 0, signal.shape[1] - 1)
-    beats = _without_line(signal[:, place].transpose(1, 0, 2))
-    share = np.einsum("nct,ct->n", beats, usual) / (np.einsum("ct,ct->", usual, usual) + 1e-6)
-    return share < _LEAST_P
+def _readings(filtered: Filtered, signal: np.ndarray, fs: int) -> tuple[Readings, Readings]:
+    """What is read of the filtered recording, and of the recording as it is."""
+    n = filtered.beats.shape[1]
+    missing = signal[filtered.leads] == MISSING
+    if not missing.any():
+        return Readings(filtered.beats, GRID_FS, None), Readings(filtered.values, fs, None)
+    gone = missing[:, np.minimum(np.arange(n) * fs // GRID_FS, signal.shape[1] - 1)]
+    return Readings(filtered.beats, GRID_FS, gone), Readings(filtered.values, fs, missing)
 
 
-def _without_line(waves: np.ndarray) -> np.ndarray:
-    part = np.linspace(0, 1, waves.shape[-1])
-    return waves - waves[..., :1] * (1 - part) - waves[..., -1:] * part
-
-
-def _waves(readings: Readings, own: np.ndarray) -> dict[str, np.ndarray]:
-    """What is read between the boundaries (C, 6, n) of each lead, (C, n) each: milliseconds and millivolts."""
+def _waves(readings: Readings, unfiltered: Readings, own: np.ndarray) -> dict[str, np.ndarray]:
+    """What is read between the boundaries (C, 6, n) of each lead, (C, n) each: milliseconds and millivolts. The filter
+    before the median beat takes a twentieth off a QRS complex, whose size is read without it."""
     p_on, p_off, qrs_on, qrs_off, t_on, t_off = own.transpose(1, 0, 2)
-    base = readings.level(qrs_on - _BASE_S * GRID_FS)
+    base = readings.level(qrs_on - _BASE_S)
     p = readings.peak(p_on, p_off, readings.level(p_on), readings.level(p_off))
-    qrs = readings.size(qrs_on, qrs_off, base)
+    qrs = unfiltered.size(qrs_on, qrs_off, unfiltered.level(qrs_on - _BASE_S))
     t = readings.peak(t_on, t_off, base, base)
     values = {"p_amplitude": p, "p_duration": p_off - p_on, "pr_interval": qrs_on - p_on, "qrs_amplitude": qrs,
               "qrs_duration": qrs_off - qrs_on, "t_amplitude": t, "t_duration": t_off - t_on,
@@ -129,7 +132,7 @@ def _waves(readings: Readings, own: np.ndarray) -> dict[str, np.ndarray]:
         if name.endswith("amplitude"):
             rows /= 1000
         elif name != "st_form":
-            rows *= _MS
+            rows *= 1000
     for there, names in ((p, ("p_amplitude", "p_duration", "pr_interval")), (qrs, ("qrs_amplitude", "qrs_duration")),
                          (t, ("t_amplitude", "t_duration", "st_duration", "st_form", "qt_interval"))):
         unseen = ~np.isfinite(there) | (_typical_size(there) < _SMALLEST_UV / 1000)
@@ -149,9 +152,9 @@ def _typical_size(rows: np.ndarray) -> np.ndarray:
 
 def _forms(readings: Readings, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The form of the ST segment as a number of `beat_table.FORMS`: whether it rises or falls by more than a little."""
-    rise = readings.level(end) - readings.level(np.minimum(start + _ST_AFTER_J_S * GRID_FS, end))
+    rise = readings.level(end) - readings.level(np.minimum(start + _ST_AFTER_J_S, end))
     form = np.where(np.abs(rise) < _HORIZONTAL_UV, 0.0, np.sign(rise))
-    return np.where(np.isfinite(rise) & (end - start >= _SHORTEST_ST_S * GRID_FS), form, np.nan)
+    return np.where(np.isfinite(rise) & (end - start >= _SHORTEST_ST_S), form, np.nan)
 
 
 def _rr_ms(found: Found) -> tuple[np.ndarray, np.ndarray]:
@@ -162,9 +165,3 @@ def _rr_ms(found: Found) -> tuple[np.ndarray, np.ndarray]:
     missing = np.concatenate(([0], np.cumsum(gap)))[np.rint(shapes.r).astype(np.int64)]
     rr[(np.diff(missing) > 0) | shapes.lost[1:] | shapes.lost[:-1]] = np.nan
     return np.concatenate(([np.nan], rr)), np.concatenate((rr, [np.nan]))
-
-
-def _missing(signal: np.ndarray, fs: int, leads: np.ndarray, n: int) -> np.ndarray | None:
-    """Which samples on the grid are missing in each lead in use (C, n); None where none is."""
-    missing = signal[leads] == MISSING
-    return missing[:, np.minimum(np.arange(n) * fs // GRID_FS, signal.shape[1] - 1)] if missing.any() else None
