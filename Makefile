@@ -35,6 +35,8 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prepare_scale.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/read_speed.py $(ROOT)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/beats_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pages_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/ecg_labels.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/emg_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/facts.py

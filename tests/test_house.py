@@ -26,7 +26,7 @@ ROWS = [("errors", "person", "hub_models"), ("pages",), ("endpoints",), ("bounde
         ("artifacts",), ("schema",), ("manifest",), ("locks",), ("claims",), ("launch",),
         ("predictions", "accelerate_file"), ("names", "delimited"), ("config",), ("recipes",), ("engines",),
         ("signals", "emg"), ("reports",), ("references",), ("datasets", "downloads"), ("store",), ("evidence",),
-        ("view", "leaks", "verify"), ("view_file",), ("llm",),
+        ("view", "sheets", "leaks", "verify"), ("view_file",), ("llm",),
         ("instructions", "perturbations", "translation"), ("models",), ("inputs",), ("training",), ("export",),
         ("generation",)]
 MAY_IMPORT = {room: {other for earlier in ROWS[:i] for other in earlier} | {room}

@@ -39,11 +39,15 @@ GainOpt = Annotated[float | None, typer.Option("--gain", metavar="MM/MV", min=0.
 MeasuredOpt = Annotated[bool, typer.Option("--measured", help="Mark PR, QRS and QT of each beat below the strips; a "
                                            "name with ? is of poor quality.")]
 
+BeatsOpt = Annotated[str | None, typer.Option("--beats", metavar="json|gem", autocompletion=words("json", "gem"),
+                                              show_default=False, help="Print what is measured on every beat in every "
+                                              "lead instead: numbers as JSON, or the text of GEM's prompts.")]
+
 
 def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = None, layout: LayoutOpt = "3x4",
          start: StartOpt = 0.0, out: OutOpt = None, dpi: DpiOpt = 200, gain: GainOpt = None,
-         measured: MeasuredOpt = False, file_fs: FileFsOpt = None, file_units: FileUnitsOpt = None,
-         file_leads: FileLeadsOpt = None, as_json: JsonOpt = False) -> None:
+         measured: MeasuredOpt = False, beats: BeatsOpt = None, file_fs: FileFsOpt = None,
+         file_units: FileUnitsOpt = None, file_leads: FileLeadsOpt = None, as_json: JsonOpt = False) -> None:
     """Draw a record of a store, or a recording as its file holds it, on ECG paper, with its report and measured
     intervals; in the terminal if no --out is given."""
     file = _file(store, record, index)
@@ -60,6 +64,10 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
         raise MedReportError("--gain is the scale of a page, and the terminal has its own", "add --out page.png")
     if measured and not out:
         raise MedReportError("--measured marks a page, and the terminal has no room for it", "add --out page.png")
+    if beats not in (None, "json", "gem"):
+        raise MedReportError(f"--beats {beats}: no such form", "give json or gem")
+    if beats and (out or measured or as_json):
+        raise MedReportError("--beats prints a table of its own", "leave --out, --measured and --json out")
     if out == "-" and as_json:
         raise MedReportError("--out - and --json both write to stdout", "leave one of them out")
 
@@ -80,7 +88,12 @@ def view(store: StoreArg = None, record: RecordArg = None, index: IndexOpt = Non
         if out or measured or (layout, start, dpi) != ("3x4", 0.0, 200):
             raise MedReportError(f"{store}: a store of tables, which are not drawn on ECG paper",
                                  "leave --out, --layout, --start, --dpi, --gain and --measured out")
+        if beats:
+            raise MedReportError(f"{store}: a store of tables, in which there are no beats", "leave --beats out")
         _show_tables(viewed, as_json)
+        return
+    if beats:
+        print(viewing.beats_text(viewed, beats))
         return
     if out == "-":
         sys.stdout.write(viewing.draw_file(viewed, layout, start, suffix, dpi, gain, measured).decode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -232,6 +233,20 @@ def measured_lanes(view: Viewed) -> dict[str, list[tuple[float, float]]]:
         poor = getattr(view.measurements, f"{span.name.lower()}_quality") == "poor"
         lanes.setdefault(f"{span.name}?" if poor else span.name, []).append((span.begin, span.end))
     return lanes
+
+
+def beats_text(view: Viewed, form: str) -> str:
+    """What is measured on every beat in every lead, as JSON ("json") or as GEM's prompts hold it ("gem"); raises
+    MedReportError at a rate at which nothing can be measured."""
+    from emgecg_cli.core.signals.delineation import FS_RANGE  # takes a moment to import
+    from emgecg_cli.core.signals.delineation.beat_table import serialise_gem
+    from emgecg_cli.core.signals.delineation.per_beat import measure_beats
+
+    if not FS_RANGE[0] <= view.row.fs <= FS_RANGE[1]:
+        raise MedReportError(f"record {view.row.record_id} has {view.row.fs} samples per second",
+                             f"{FS_RANGE[0]} to {FS_RANGE[1]} can be measured")
+    table = measure_beats(view.signal, view.row.fs)
+    return serialise_gem(table) if form == "gem" else json.dumps(table.to_json())
 
 
 def draw_file(view: Viewed, layout: str, start: float, suffix: str, dpi: int, gain: float | None = None,

@@ -18,6 +18,7 @@ from emgecg_cli.commands import view as command
 from emgecg_cli.core import view as viewing
 from emgecg_cli.core.artifacts import Measurements, RecordRow
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.signals.delineation import delineate
 from emgecg_cli.core.signals.paper.geometry import LANE, LEFT
 from emgecg_cli.core.store import Store, open_store
@@ -215,3 +216,15 @@ def test_measured_intervals_are_marked_at_each_beat(store: Store, tmp_path: Path
     for more in ((), ("--measured",)):
         run(store.path, "--index", 0, "--out", tmp_path / f"{len(more)}.svg", *more)
     assert (tmp_path / "1.svg").read_text().count("QRS") > (tmp_path / "0.svg").read_text().count("QRS")
+
+
+def test_beats_are_printed_as_json_and_as_the_text_of_prompts(store, capsys):
+    run(store.path, store.column("record_id")[0], "--beats", "json")
+    values = json.loads(capsys.readouterr().out)
+    beats = Evidence(store).at(0).beats
+    assert beats is not None and values == json.loads(json.dumps(beats.to_json())) and len(values["beats"]) > 5
+    run(store.path, "--index", 0, "--beats", "gem")
+    assert len(json.loads(capsys.readouterr().out)["V6"]) == 14
+    for wrong in (["--beats", "xml"], ["--beats", "gem", "--json"], ["--beats", "gem", "--out", "a.png"]):
+        with pytest.raises(MedReportError, match="--beats"):
+            run(store.path, "--index", 0, *wrong)

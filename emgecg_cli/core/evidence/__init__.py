@@ -22,6 +22,7 @@ from emgecg_cli.core.store.perturbed import earlier_of, perturbation_of
 
 if TYPE_CHECKING:
     from emgecg_cli.core.evidence.waveform import Waveform
+    from emgecg_cli.core.signals.delineation.beat_table import BeatTable
     from emgecg_cli.core.signals.delineation.lead_waves import LeadWaves
 
 
@@ -71,6 +72,16 @@ class RecordEvidence:
 
         found = self._measured()
         return None if found is None else Waveform(self.row.measurements or found[0], found[1], self.row.sex)
+
+    @cached_property
+    def beats(self) -> BeatTable | None:
+        """What is measured on each beat of the signal; None without one, and at a rate at which nothing can be."""
+        from emgecg_cli.core.signals.delineation import FS_RANGE
+        from emgecg_cli.core.signals.delineation.per_beat import measure_beats
+
+        if self.signal is None or not FS_RANGE[0] <= self.row.fs <= FS_RANGE[1]:
+            return None
+        return measure_beats(self.signal, self.row.fs)
 
     def _measured(self) -> tuple[Measurements, LeadWaves | None] | None:
         """Measurements and waves of the signal, made once; None without a signal."""

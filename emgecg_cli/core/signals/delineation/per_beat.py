@@ -25,6 +25,7 @@ from emgecg_cli.core.signals.leads import LEADS, MISSING
 QTC = {"bazett": 1 / 2, "fridericia": 1 / 3}
 _P, _QRS, _T = slice(0, 2), slice(2, 4), slice(4, 6)  # rows of EDGES
 _BASE_S = 0.014  # before QRS onset, where atria and ventricles are both still
+_BESIDE_P_S = 0.008
 _LEAST_P = 0.3  # of the median P wave: a beat with less of it has none
 _T_AFTER_J_MS, _T_BEFORE_PEAK_MS = 60.0, 80.0  # from where on the T wave tells where it is
 _SMALLEST_UV = 20.0  # the usual P or T wave of a lead that is said to have one
@@ -121,7 +122,8 @@ def _waves(readings: Readings, unfiltered: Readings, own: np.ndarray) -> dict[st
     before the median beat takes a twentieth off a QRS complex, whose size is read without it."""
     p_on, p_off, qrs_on, qrs_off, t_on, t_off = own.transpose(1, 0, 2)
     base = readings.level(qrs_on - _BASE_S)
-    p = readings.peak(p_on, p_off, readings.level(p_on), readings.level(p_off))
+    p = readings.peak(p_on, p_off, readings.level(p_on - _BESIDE_P_S),
+                      readings.level(np.minimum(p_off + _BESIDE_P_S, qrs_on - _BASE_S)))
     qrs = unfiltered.size(qrs_on, qrs_off, unfiltered.level(qrs_on - _BASE_S))
     t = readings.peak(t_on, t_off, base, base)
     values = {"p_amplitude": p, "p_duration": p_off - p_on, "pr_interval": qrs_on - p_on, "qrs_amplitude": qrs,
