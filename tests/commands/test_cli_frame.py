@@ -24,7 +24,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, write_manifest
 
 COMMANDS = ["prepare", "build-instructions", "pretrain", "train", "generate", "export", "perturb", "score", "certify",
-            "robustness", "benchmark", "view", "leaks", "verify", "references", "doctor", "demo", "completion"]
+            "robustness", "benchmark", "view", "pages", "leaks", "verify", "references", "doctor", "demo", "completion"]
 COMPLETIONS = Path(__file__).resolve().parents[2] / "completions"
 
 
