@@ -16,6 +16,8 @@ _MOST_POINTS = 200  # of a curve; a point is then the mean of several steps
 _LOGS = (("training", "metrics.jsonl"), ("validation", "validation.jsonl"))
 _LOSSES = {"total": "loss", "report": "loss of the reports",
            "paired": "nats a token lost with another's signal"}
+_SIDE_BY_SIDE = ("main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.5rem;"
+                 "margin-top:1.5rem}figure{margin:0}")
 _BARS = "▁▂▃▄▅▆▇█"
 _STRETCHES = 40  # of a line for a terminal
 
@@ -38,7 +40,8 @@ def training_charts(run: Path) -> list[str]:
 def training_page(run: Path, title: str) -> str | None:
     """A self-contained page of those charts; None of a run that is too short to draw."""
     charts = training_charts(run)
-    return document(title, "".join(f"<figure>{chart}</figure>" for chart in charts)) if charts else None
+    figures = "".join(f"<figure>{chart}</figure>" for chart in charts)
+    return document(title, figures, style=_SIDE_BY_SIDE) if charts else None
 
 
 def training_lines(run: Path) -> list[str]:
