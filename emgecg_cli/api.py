@@ -3,7 +3,7 @@
 Each does what the command of its name does, to the same files, and may be killed and called again like it: what is
 finished is not made twice. Artefacts are given by their path or as the value that another function returned. Errors
 are `MedReportError`, one line and a hint. Nothing is printed; `progress(done, total, **fields)` is called where it is
-given.
+given. `workers` are processes beside this one: a script that asks for more than one needs `if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PathLike: TypeAlias = "str | Path"
 Progress = Callable[..., None]
 
 
-def prepare(dataset: str, root: PathLike | None = None, out: PathLike | None = None, *, workers: int | None = None,
+def prepare(dataset: str, root: PathLike | None = None, out: PathLike | None = None, *, workers: int = 1,
             progress: Progress | None = None, **settings: Any) -> Store:
     """Read a data set of `medreport prepare` into a store (default `stores/DATASET`), and open it.
 
@@ -144,7 +144,7 @@ def generate(run: TrainResult | PathLike, out: PathLike | None = None, *, store:
 
 
 def perturb(store: Store | PathLike, kind: str, level: float, out: PathLike | None = None, *,
-            workers: int | None = None, progress: Progress | None = None, **settings: Any) -> Store:
+            workers: int = 1, progress: Progress | None = None, **settings: Any) -> Store:
     """The same store with distorted signals: `kind` is one of `medreport perturb --kind`, `level` is in its unit.
 
     `settings` are options of the command: `split`, `records`, `seed`, `copy`, `noise_root`.
