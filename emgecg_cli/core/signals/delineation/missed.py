@@ -105,14 +105,21 @@ def false_peaks(signal: np.ndarray, shapes: Shapes, height: np.ndarray, contrast
 def _follows_others_too(signal: np.ndarray, shapes: Shapes, i: int) -> bool:
     """Whether what stands at peak i after the beat before it stands after other beats as well: it is a T wave then, and
     an ectopic beat otherwise."""
-    beats = np.flatnonzero(shapes.alike & (np.arange(len(shapes.at)) < i))
-    if not beats.size or shapes.at[i] - shapes.at[beats[-1]] > _LATEST_T_S * GRID_FS:
+    beats, at = shapes.at[shapes.alike], int(shapes.at[i])
+    before = beats[beats < at]
+    return before.size > 0 and follows_others(signal, int(before[-1]), at, beats, np.delete(shapes.at, i))
+
+
+def follows_others(signal: np.ndarray, beat: int, place: int, others: np.ndarray, taken: np.ndarray) -> bool:
+    """Whether what stands at `place` after `beat` stands after the `others` as well, as a T wave does; `signal` (C, n)
+    and places on the grid. Near a beat that is `taken` nothing is compared."""
+    if place - beat > _LATEST_T_S * GRID_FS:
         return False
-    places = np.delete(shapes.at[shapes.alike], len(beats) - 1) + shapes.at[i] - shapes.at[beats[-1]]
+    places = others[others != beat] + place - beat
     places = places[(places >= _T_HALF) & (places + _T_HALF < signal.shape[1])]
-    free = np.abs(places[:, None] - np.delete(shapes.at, i)).min(axis=1) > _T_HALF if places.size else places
-    if not _T_HALF <= shapes.at[i] < signal.shape[1] - _T_HALF or free.sum() < 2:
+    free = np.abs(places[:, None] - taken).min(axis=1) > _T_HALF if places.size else places
+    if not _T_HALF <= place < signal.shape[1] - _T_HALF or free.sum() < 2:
         return False
-    own, *others = (signal[:, at - _T_HALF:at + _T_HALF] for at in [int(shapes.at[i]), *places[free].tolist()])
+    own, *others = (signal[:, at - _T_HALF:at + _T_HALF] for at in [place, *places[free].tolist()])
     own, other = (one - one.mean(axis=1, keepdims=True) for one in (own, np.mean(others, axis=0)))
     return float(np.vdot(own, other)) > _ALIKE_T * float(np.linalg.norm(own) * np.linalg.norm(other))

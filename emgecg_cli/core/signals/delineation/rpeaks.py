@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emgecg_cli.core.signals.delineation.filters import DETECTION_FS, FLAT_UV, GRID_FS
-from emgecg_cli.core.signals.delineation.missed import add_missed
+from emgecg_cli.core.signals.delineation.missed import add_missed, follows_others
 from emgecg_cli.core.signals.delineation.quantiles import median
 
 # Noise in 12 leads reaches a contrast of 1.7, in one lead 3.6; 100 real recordings have 10 and more, 7 in lead II
@@ -26,6 +26,8 @@ _LEVEL_S = 2.0
 # Nearer than this to a much higher peak, one is a P wave or a pacing spike before it, or a T wave after it.
 _P_BEFORE_S, _T_AFTER_S, _T_AFTER_SHARE = 0.32, 0.46, 0.75
 _NEIGHBOUR_RATIO = 0.55
+# Of the usual energy and size; the least distance of an ectopic beat to another beat.
+_WIDE_THRESHOLD, _WIDE_SIZE, _WIDE_APART_S, _SOON, _WIDE_IN_LEADS = 0.22, 0.8, 0.22, 1.25, 1.0
 _SCALE_QUANTILE = 0.98
 _LARGEST_SLOPE = 3.0
 _REFINE_S = 0.06
@@ -67,7 +69,53 @@ def find_peaks(beats: np.ndarray, detection: np.ndarray, gap: np.ndarray) -> Pea
         more = more[~gap[np.rint(more).astype(np.int64)]]
         r, _ = _refine(beats, np.rint(more).astype(np.int64))
         r = r if (np.diff(r) > 0).all() else more
-    return Peaks(r, energy[np.rint(r / step).astype(np.int64).clip(0, len(energy) - 1)], contrast)
+    height = energy[np.rint(r / step).astype(np.int64).clip(0, len(energy) - 1)]
+    if contrast >= _CLEAR_CONTRAST:
+        r, height = _with_wide_beats(beats, energy, gap, r, height)
+    return Peaks(r, height, contrast)
+
+
+def _with_wide_beats(beats: np.ndarray, energy: np.ndarray, gap: np.ndarray, r: np.ndarray, height: np.ndarray
+                     ) -> tuple[np.ndarray, np.ndarray]:
+    """With the ectopic beats that are as large as the others and so wide that little of them lies in the QRS band.
+    T waves are neither: what stands at the same place after other beats is one."""
+    step, usual = GRID_FS // DETECTION_FS, median(height)
+    peaks = np.flatnonzero((energy[1:-1] > energy[:-2]) & (energy[1:-1] >= energy[2:])) + 1
+    peaks = peaks[(energy[peaks] > _WIDE_THRESHOLD * usual)] * step
+    peaks = peaks[~gap[np.minimum(peaks, len(gap) - 1)]]
+    apart = _WIDE_APART_S * GRID_FS
+    peaks = peaks[np.abs(peaks[:, None] - r).min(axis=1) > apart] if peaks.size else peaks
+    if not peaks.size:
+        return r, height
+    at, rr = np.rint(r).astype(np.int64), np.diff(r)
+    places, size = _refine(beats, peaks)
+    _, usual_size = _refine(beats, at)
+    large = (size > _WIDE_SIZE * median(usual_size)) & (np.abs(places[:, None] - r).min(axis=1) > apart)
+    large &= _in_most_leads(beats, np.rint(places).astype(np.int64), at)
+    added: list[float] = []
+    # An ectopic beat that comes often stands after many beats, but after none that the next one follows soon.
+    soon = at[:-1][rr < _SOON * rr.min()] if rr.size else at
+    others = soon if len(soon) > 2 else at
+    for i in sorted(np.flatnonzero(large).tolist(), key=lambda i: -size[i]):
+        before = at[at < places[i]]
+        free = not added or np.abs(places[i] - np.array(added)).min() > apart
+        if free and before.size and not follows_others(beats, int(before[-1]), round(places[i]), others, at):
+            added.append(float(places[i]))
+    order = np.argsort([*r, *added], kind="stable")
+    return np.array([*r, *added])[order], np.array([*height, *[usual] * len(added)])[order]
+
+
+def _in_most_leads(beats: np.ndarray, places: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Whether the deflections at `places` are large in half of the leads, each beside its own beats: an electrode that
+    moves, or a pacing spike, is not."""
+    reach, end = round(_BASE_S * GRID_FS), beats.shape[1] - 1
+
+    def deflection(here: np.ndarray) -> np.ndarray:
+        sides = beats[:, np.clip(here - reach, 0, end)] + beats[:, np.clip(here + reach, 0, end)]
+        return np.abs(beats[:, here] - 0.5 * sides)
+
+    usual = np.median(deflection(at), axis=1, keepdims=True)
+    return np.asarray(np.median(deflection(places) / (usual + _LEAST_SCALE_UV), axis=0) > _WIDE_IN_LEADS)
 
 
 def _candidates(detection: np.ndarray, gap: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray, float, int]:
