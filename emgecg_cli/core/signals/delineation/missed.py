@@ -120,6 +120,6 @@ def follows_others(signal: np.ndarray, beat: int, place: int, others: np.ndarray
     free = np.abs(places[:, None] - taken).min(axis=1) > _T_HALF if places.size else places
     if not _T_HALF <= place < signal.shape[1] - _T_HALF or free.sum() < 2:
         return False
-    own, *others = (signal[:, at - _T_HALF:at + _T_HALF] for at in [place, *places[free].tolist()])
-    own, other = (one - one.mean(axis=1, keepdims=True) for one in (own, np.mean(others, axis=0)))
+    own, *found = (signal[:, at - _T_HALF:at + _T_HALF] for at in [place, *places[free].tolist()])
+    own, other = (one - one.mean(axis=1, keepdims=True) for one in (own, np.mean(found, axis=0)))
     return float(np.vdot(own, other)) > _ALIKE_T * float(np.linalg.norm(own) * np.linalg.norm(other))
