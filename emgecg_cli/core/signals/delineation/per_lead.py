@@ -21,6 +21,9 @@ from emgecg_cli.core.signals.delineation.waves import MS, difference, samples, s
 _T_ON_BIAS = 12.0
 _FARTHEST_MS = 15.0
 _SLACK_MS = {"p_on": 8.0, "p_off": 8.0, "qrs_on": 8.0, "qrs_off": 4.0, "t_off": 4.0}
+# The end of a P wave is hard to see before the QRS complex; its peak is not, and it usually ends so long after that. A
+# fifth of that estimate makes the scatter smaller by a sixth, in either half of the records.
+_P_USUAL_END_MS, _P_USUAL_SHARE = 51.0, 0.2
 _P_SMOOTH_S, _P_AROUND_S, _P_REACH_S, _P_CLEAR_UV = 0.021, 0.03, 0.07, 30.0
 _T_SMOOTH_S, _T_HALF_S = 0.025, 0.008
 _T_AFTER_J_S, _T_BASE_S, _T_SHORTEST_S, _T_REACH_S, _T_CLEAR_UV = 0.02, 0.04, 0.08, 0.18, 40.0
@@ -42,9 +45,10 @@ def find_edges(beat: MedianBeat, qrs: Qrs, p: PWave | None, t: TWave | None) -> 
     own[:, 2] = _moved("qrs_on", qrs.on_ms, qrs.lead_on_ms)
     own[:, 3] = _moved("qrs_off", qrs.off_ms, qrs.lead_off_ms)
     if p is not None:
-        common[:2] = p.on_ms, p.off_ms
+        end = p.off_ms + _P_USUAL_SHARE * (p.peak_ms + _P_USUAL_END_MS - p.off_ms)
+        common[:2] = p.on_ms, end
         on, off = _p_edges(beat, p)
-        own[:, 0], own[:, 1] = _moved("p_on", p.on_ms, on), _moved("p_off", p.off_ms, off)
+        own[:, 0], own[:, 1] = _moved("p_on", p.on_ms, on), _moved("p_off", end, off)
     if t is not None:
         on = _t_onsets(beat, qrs, t)
         common[4:] = median(on[np.isfinite(on)]) if np.isfinite(on).any() else np.nan, t.end_ms

@@ -102,4 +102,5 @@ def noise(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     in its three colours."""
     values = np.rint(rng.normal(0, rng.uniform(*NOISE_LEVELS), _NOISE_TABLE)).astype(np.int16)
     drawn = values[rng.integers(0, _NOISE_TABLE, page.shape[:2], dtype=np.uint16)]
-    return np.clip(page + drawn[:, :, None], 0, 255).astype(np.uint8)
+    noisy = page + drawn[:, :, None]
+    return np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)
