@@ -63,7 +63,7 @@ def weigh(sentence: str, places: list[Place], rules: Rules) -> None:
         for kind in kinds:
             index = _nearest(sentence, start, end, kind, islands, rules)
             if index is not None:
-                for one in _listed(index, kind, islands, links):
+                for one in _listed(index, kind, islands, links, sentence, rules):
                     reached.setdefault(one, set()).add(kind.split()[0])
                 break
     _hand_on(sentence, islands, reached, rules)
@@ -148,11 +148,14 @@ def _nearest(sentence: str, start: int, end: int, kind: str, islands: list[_Isla
     if kind.endswith("before"):
         index = next((i for i, island in enumerate(islands) if island.start >= end), None)
         gap = "" if index is None else sentence[end:islands[index].start]
-        commas, near = _in_list(gap, rules), _NEAR
+        # a list may begin with what is no statement: "no atrial enlargement, LVH, or conduction delay"
+        follows = "" if index is None else sentence[islands[index].end:].lstrip(" ,")
+        commas, near = _in_list(gap, rules) or rules.cues["or"].match(follows) is not None, _NEAR
     else:
         index = next((i for i, island in reversed(list(enumerate(islands))) if island.end <= start), None)
         gap = "" if index is None else sentence[islands[index].end:start]
-        commas, near = True, _NEAR_AFTER
+        # "ST elevation: probable injury" doubts what follows; "LVH: probable" what goes before
+        commas, near = ":" not in gap or not sentence[end:].strip(" .,"), _NEAR_AFTER
     words = [word for word in re.split(r"[\s,]+", gap) if word]
     if index is None or len(words) > near or rules.cues["stop"].search(gap) or not commas:
         return None
@@ -164,7 +167,7 @@ def _in_list(gap: str, rules: Rules) -> bool:
     return "," not in gap or rules.cues["or"].search(gap) is not None or rules.cues["and"].search(gap) is not None
 
 
-def _listed(index: int, kind: str, islands: list[_Island], links: list[str]) -> list[int]:
+def _listed(index: int, kind: str, islands: list[_Island], links: list[str], sentence: str, rules: Rules) -> list[int]:
     """The island and those that are listed with it, forwards from a cue before and backwards from one after."""
     step = 1 if kind.endswith("before") else -1
     found = [index]
@@ -182,4 +185,7 @@ def _listed(index: int, kind: str, islands: list[_Island], links: list[str]) -> 
         else:
             break
         index += step
+    # The last member may be something that is no statement: "no LVH, ischaemia or infarction".
+    if commas and step == 1 and rules.cues["or"].match(sentence[islands[commas[-1]].end:].lstrip(" ,")):
+        found += commas
     return found
