@@ -9,7 +9,7 @@ import typer
 
 from emgecg_cli.commands import console
 from emgecg_cli.commands.options import JsonOpt, SeedOpt, SplitOpt, StoreArg, complete, find_one, words
-from emgecg_cli.core import names
+from emgecg_cli.core import config, names
 
 LayoutOpt = Annotated[str, typer.Option("--layout", metavar="3x4|6x2|12x1", help="Rows and columns; 3x4 has a rhythm "
                                         "strip of lead II.", autocompletion=words("3x4", "6x2", "12x1"))]
@@ -39,7 +39,7 @@ def pages(store: StoreArg = None, layout: LayoutOpt = "3x4", dpi: DpiOpt = 200, 
     settings = SheetSettings(layout, dpi, gain, header, tuple(chosen), seed)
     store = store or find_one("store")
     with console.progress("draw pages") as progress:
-        made = draw_store(store, out or Path("pages") / store.resolve().name, settings, split=split,
+        made = draw_store(store, out or Path(config.PAGES) / store.resolve().name, settings, split=split,
                           engine=Engine("local", workers), progress=progress)
     if made.already_finished:
         console.note(f"{made.path.as_posix()} is finished already")

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.claims import mark_path
-from emgecg_cli.core.config import CERTIFICATES, ENCODERS, INSTRUCTIONS, PREDICTIONS, ROBUSTNESS, RUNS, SCORES, STORES
+from emgecg_cli.core.config import (
+    CERTIFICATES,
+    ENCODERS,
+    INSTRUCTIONS,
+    PAGES,
+    PREDICTIONS,
+    ROBUSTNESS,
+    RUNS,
+    SCORES,
+    STORES,
+)
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -54,7 +64,7 @@ class Verified:
 
 def finished_artefacts() -> list[Path]:
     """All finished artefacts in their default places."""
-    places = [Path(folder).glob("*") for folder in (STORES, INSTRUCTIONS, ENCODERS, RUNS)]
+    places = [Path(folder).glob("*") for folder in (STORES, INSTRUCTIONS, ENCODERS, RUNS, PAGES)]
     files = [*Path(PREDICTIONS).glob("*.jsonl"), *Path(SCORES).glob("*.json"),
              *(path for pattern in ("*.jsonl", "*.json") for path in Path(CERTIFICATES).glob(f"*/{pattern}")),
              *(path for pattern in ("*.json", "predictions/*.jsonl", "stores/*")

@@ -11,6 +11,7 @@ from emgecg_cli.core.config.defaults import (
     INSTRUCTIONS,
     LARGEST_SEED,
     LONGEST_WINDOW,
+    PAGES,
     PREDICTIONS,
     REQUESTS_AT_ONCE,
     ROBUSTNESS,
@@ -29,6 +30,6 @@ from emgecg_cli.core.config.pretrain import PretrainConfig
 from emgecg_cli.core.config.train import STAGE1_TASKS, TrainConfig
 
 __all__ = ["ALL_SPLITS", "CERTIFICATES", "CLEANING", "DATA", "ENCODERS", "FS_RANGE", "HEALTHY", "INSTRUCTIONS",
-           "LARGEST_SEED", "LONGEST_WINDOW", "PREDICTIONS", "REQUESTS_AT_ONCE", "ROBUSTNESS", "RUNS", "SCORES",
+           "LARGEST_SEED", "LONGEST_WINDOW", "PAGES", "PREDICTIONS", "REQUESTS_AT_ONCE", "ROBUSTNESS", "RUNS", "SCORES",
            "STAGE1_TASKS", "STORES", "WINDOWS", "CertifyDefaults", "DemoDefaults", "GenerateConfig",
            "InstructionDefaults", "PrepareConfig", "PretrainConfig", "ScoreDefaults", "TrainConfig"]

@@ -19,6 +19,7 @@ REQUESTS_AT_ONCE = 4  # at an endpoint that is asked for texts
 DATA = "data"
 STORES, INSTRUCTIONS, ENCODERS, RUNS = "stores", "instructions", "encoders", "runs"
 PREDICTIONS, SCORES, CERTIFICATES, ROBUSTNESS = "predictions", "scores", "certificates", "robustness"
+PAGES = "pages"
 ALL_SPLITS = "all"  # of `generate`: every record of a store that a run has seen nobody of
 
 
