@@ -94,14 +94,16 @@ def build_instructions(store: Store | PathLike, out: PathLike | None = None, *, 
                        **settings: Any) -> Instructions:
     """Draw a prompt for every record of a store (default `instructions/STORE`), and open what was written.
 
-    `settings` are options of the command: `pool_size`, `rephraser`, `seed`, `tables`, …
+    `settings` are options of the command: `pool_size`, `rephraser`, `seed`, `tables`, …; `kind` "grounded" with
+    `writer` and `inputs`, or `from_file` with `remap`, pairs of an old and a new beginning of paths.
     """
-    from emgecg_cli.core.instructions.build import build_instructions as build
     from emgecg_cli.core.instructions.build import open_instructions
+    from emgecg_cli.core.instructions.kinds import REPORT, build_of_kind, usual_name
 
-    place = _place(store)
-    return open_instructions(build(place, _path(out) or Path(INSTRUCTIONS) / place.resolve().name, progress=progress,
-                                   **settings).path)
+    place, file = _place(store), settings.pop("from_file", None)
+    name = usual_name(place, settings.get("kind", REPORT), _path(file))
+    return open_instructions(build_of_kind(place, _path(out) or Path(INSTRUCTIONS) / name, from_file=_path(file),
+                                           progress=progress, **settings).path)
 
 
 def train(instructions: Instructions | PathLike, out: PathLike | None = None, *, store: Store | PathLike | None = None,

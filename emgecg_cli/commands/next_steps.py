@@ -40,6 +40,8 @@ def after_instructions(store_path: Path, instructions: Path, references: Path | 
         words += ["--recipe", store.kind.recipe, *other]
         if not other and not store.manifest.details.get("references", {}).get("items"):
             words += ["--stage1-steps", 0]  # which draws values beside their ranges
+    if read_manifest(instructions, "instructions").details.get("form") == "conversations":
+        words += ["--max-length", max(1024, RECIPES[recipe].get("max_length", 0))]
     if RECIPES[recipe].get("select", "best") == "best" and not len(store.reported("val")):
         words += ["--select", "last"]
     console.next_step(*words)

@@ -180,11 +180,17 @@ class PerturbedRow:
 
 @dataclass(frozen=True)
 class InstructionRow:
-    """One line of `instructions.jsonl`: a record's chat, in Hugging Face's convention; without a report, its prompt."""
+    """One line of `instructions.jsonl`: a record's chat, in Hugging Face's convention; without a report, its prompt.
+
+    `recording` is the record of the store, where several things are asked of it and `record_id` is another. `entry`
+    holds the fields, but for its conversation, of the entry of a file that the row was read from.
+    """
 
     record_id: str
     prompt_id: int
     messages: list[dict[str, Any]]
+    recording: str | None = field(default=None, metadata=UNSAID)
+    entry: dict[str, Any] | None = field(default=None, metadata=UNSAID)
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,8 @@ class PredictionRow:
     recording. `truncated`: the report was as long as it may be and had not ended; None where that is not known.
     `reference_loss`: the reference's mean loss in nats a token, given what the model was shown, and given another
     patient's in place of what was the record's own; None where nobody asked. `more_references` are further reports of
-    the same record, in files of others that have several.
+    the same record, in files of others that have several. `entry_id` is the id of the entry of a file of conversations
+    that was asked. `reference_from` is "instructions" where the reference is their answer, and not the store's report.
     """
 
     record_id: str
@@ -212,3 +219,5 @@ class PredictionRow:
     reference_loss: float | None = field(default=None, metadata=UNSAID)
     reference_loss_shuffled: float | None = field(default=None, metadata=UNSAID)
     more_references: list[str] | None = field(default=None, metadata=UNSAID)
+    entry_id: str | None = field(default=None, metadata=UNSAID)
+    reference_from: str | None = field(default=None, metadata=UNSAID)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from toy_store import make_store
 
+from emgecg_cli.core.artifacts import to_json
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions import build_instructions, open_instructions
 
@@ -25,7 +26,7 @@ def test_rows_are_found_by_any_id_and_come_in_order(instructions: Path) -> None:
     opened = open_instructions(instructions)
     for rows in (opened.rows, pickle.loads(pickle.dumps(opened)).rows):
         assert list(rows) == IDS and len(rows) == len(IDS) and "nobody" not in rows
-        assert [vars(rows[record_id]) for record_id in reversed(IDS)] == lines[::-1]
+        assert [json.loads(to_json(rows[record_id])) for record_id in reversed(IDS)] == lines[::-1]
     with pytest.raises(MedReportError, match="no instruction for record nobody and 0 more"):
         opened.of(["a", "nobody"])
 

@@ -10,6 +10,7 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.caveats import plain
 from emgecg_cli.core.store import Store
+from emgecg_cli.core.store.selection import recording_in
 
 _HINT = "score the file as it was generated, with its own --store; or add --foreign if it is someone else's"
 
@@ -27,7 +28,11 @@ def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bo
     datasets = sorted({row.dataset for row in rows if row.dataset} - {store.dataset})
     notes = [f"the predictions are of {', '.join(datasets)}, {name} holds {store.dataset}"] * bool(datasets)
     notes += _outside(rows, store, own["report"], foreign)
-    differ = [row for row in found if plain(row.reference or "") != plain(own["report"][row.record_id] or "")]
+    other = sum(row.reference_from is not None for row in found)
+    if other:
+        notes.append(f"{other} of {n} references are answers of the instructions, not the reports of {name}")
+    differ = [row for row in found if row.reference_from is None
+              and plain(row.reference or "") != plain(own["report"][row.record_id] or "")]
     if differ:
         says = f"{len(differ)} of {n} references are not the reports of {name}"
         if not foreign:
@@ -42,11 +47,12 @@ def check_against_store(rows: Sequence[PredictionRow], store: Store, foreign: bo
 
 def columns_of(store: Store, rows: Sequence[PredictionRow], *names: str) -> dict[str, dict[str, Any]]:
     """Columns of the store by name, each record id -> value, of the records of these rows that it holds."""
-    wanted = {row.record_id for row in rows}
-    ids = store.column("record_id").to_list()
-    at = [i for i, record_id in enumerate(ids) if record_id in wanted]
-    return {name: dict(zip((ids[i] for i in at), store.column(name).gather(at).to_list(), strict=True))
-            for name in names}
+    at = {record_id: i for i, record_id in enumerate(store.column("record_id").to_list())}
+    found = {row.record_id: at[known] for row in rows if (known := recording_in(row.record_id, at)) is not None}
+    wanted = sorted({*found.values()})
+    place = {i: number for number, i in enumerate(wanted)}
+    own = {name: store.column(name).gather(wanted).to_list() for name in names}
+    return {name: {record_id: own[name][place[i]] for record_id, i in found.items()} for name in names}
 
 
 def _outside(rows: Sequence[PredictionRow], store: Store, known: dict[str, Any], foreign: bool) -> list[str]:

@@ -19,6 +19,7 @@ from emgecg_cli.core.evidence.tables import Tables
 from emgecg_cli.core.references import References
 from emgecg_cli.core.store import Store, described
 from emgecg_cli.core.store.perturbed import earlier_of, perturbation_of
+from emgecg_cli.core.store.selection import recording_in
 
 if TYPE_CHECKING:
     from emgecg_cli.core.evidence.waveform import Waveform
@@ -117,12 +118,12 @@ class Evidence:
         return {row.record_id: row for row in read_rows(self.store.path / PERTURBED, PerturbedRow)}
 
     def __contains__(self, record_id: str) -> bool:
-        return record_id in self._index
+        return recording_in(record_id, self._index) is not None
 
     def of(self, record_id: str) -> RecordEvidence | None:
         """What is true of a record; None for one that the store does not hold."""
-        at = self._index.get(record_id)
-        return None if at is None else self.at(at)
+        known = recording_in(record_id, self._index)
+        return None if known is None else self.at(self._index[known])
 
     def at(self, index: int) -> RecordEvidence:
         """What is true of the record in a row of the store."""

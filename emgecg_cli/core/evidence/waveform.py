@@ -109,7 +109,7 @@ def _in_lead(claim: WaveClaim, lead: str, of: Waveform) -> bool | None:
 def _in_beats(kind: str, low: float, high: float, leads: Sequence[str], of: Waveform) -> bool:
     """Whether one of the beats in one of the leads is as stated."""
     wave = kind.removeprefix("wave ")
-    margin = criteria.TOLERANCE[kind] if kind in criteria.TOLERANCE else TOLERANCE[wave]
+    margin = criteria.TOLERANCE.get(kind) or TOLERANCE[wave]   # of "p", whose presence has none, the amplitude's
     for lead in leads:
         for value in ((of.beats or {}).get(lead) or {}).get(BEAT_NAMES.get(kind, ""), ()):
             size = abs(value) if value is not None and wave in _MAGNITUDES and kind not in criteria.TOLERANCE else value

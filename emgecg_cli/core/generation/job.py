@@ -17,6 +17,7 @@ from emgecg_cli.core.generation.shown import Shown, joined_signal, parse_signal,
 from emgecg_cli.core.inputs.batch import stacked
 from emgecg_cli.core.inputs.records import Inputs, check_held
 from emgecg_cli.core.instructions.build import Instructions
+from emgecg_cli.core.instructions.forms import form_of
 from emgecg_cli.core.instructions.render import Renderer, render_prompt
 from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.manifest import Manifest
@@ -52,6 +53,11 @@ class Job:
         """Record ids, chunk by chunk."""
         names = self.store.column("record_id").to_list()
         return [[names[i] for i in chunk] for chunk in self.chunks]
+
+    @cached_property
+    def reference_from(self) -> str | None:
+        """Where the references are from, where they are not the reports of the store."""
+        return "instructions" if form_of(self.instructions.manifest).own_answers else None
 
     def prompts(self, indices: list[int], tokenizer: Any, placeholders: Mapping[str, int] | None) -> list[list[int]]:
         """Token ids of the prompts of some records; an input that is not shown has no placeholders either."""

@@ -19,6 +19,7 @@ from emgecg_cli.core.generation.reference_loss import reference_losses
 from emgecg_cli.core.generation.refill import Choice, write_refilled
 from emgecg_cli.core.generation.sampling import processors
 from emgecg_cli.core.generation.shown import Shown
+from emgecg_cli.core.instructions.conversations import entry_id_of
 from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.decoding import Rows, why_not_refilled
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
@@ -59,9 +60,11 @@ class Reporter:
         losses, of_others = (self._losses(indices, one) for one in (job.shown, job.others))
         for i, row, ids in zip(indices, records, output, strict=True):
             text, ended = self.turn.report(ids, self.tokenizer)
-            yield PredictionRow(row.record_id, text, row.report, job.instructions.rows[row.record_id].prompt_id,
+            asked = job.instructions.rows[row.record_id]
+            yield PredictionRow(row.record_id, text, row.report, asked.prompt_id,
                                 row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal,
-                                job.shown.signal_from(i), not ended, losses.get(i), of_others.get(i))
+                                job.shown.signal_from(i), not ended, losses.get(i), of_others.get(i),
+                                entry_id=entry_id_of(asked), reference_from=job.reference_from)
 
     def _losses(self, indices: list[int], shown: Shown | None) -> dict[int, float]:
         """The losses of the references, where they are asked for."""

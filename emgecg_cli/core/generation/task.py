@@ -23,6 +23,7 @@ from emgecg_cli.core.generation.job import (
 from emgecg_cli.core.generation.reports import Reporter
 from emgecg_cli.core.inputs.records import Inputs, open_inputs, references_input
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
+from emgecg_cli.core.instructions.conversations import records_asked
 from emgecg_cli.core.instructions.turns import turn_of
 from emgecg_cli.core.manifest import (
     Manifest,
@@ -100,6 +101,7 @@ def open_task(run: Path, out: Path | None, config: GenerateConfig, places: Place
     config = replace(config, max_new_tokens=limit.tokens)
     store = open_store(places.store or input_path(run, manifest, "store"))
     instructions = open_instructions(places.instructions or input_path(run, manifest, "instructions"))
+    store = records_asked(store, instructions)
     check_fits(run, manifest, store, instructions, config)
     made_from = {"run": run, "store": store.path, "instructions": instructions.path}
     inputs = {role: input_of(path, out or Path()) for role, path in made_from.items()}

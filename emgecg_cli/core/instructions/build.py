@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,48 +15,40 @@ from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import InstructionRow, read_rows, write_rows
-from emgecg_cli.core.claims import claim, sweep
+from emgecg_cli.core.artifacts import InstructionRow, read_rows
+from emgecg_cli.core.claims import claim
 from emgecg_cli.core.config import REQUESTS_AT_ONCE, InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.instructions import table_prompts
-from emgecg_cli.core.instructions.forms import REBUILD, Asked, Form, Pool, form_asked, form_of
+from emgecg_cli.core.instructions.forms import REBUILD, Asked, Form, form_asked, form_of
 from emgecg_cli.core.instructions.refusals import refuse_empty, refuse_endpoint, refuse_options
 from emgecg_cli.core.instructions.rows import Rows, index_rows
+from emgecg_cli.core.instructions.written import (
+    PROMPTS,
+    ROWS,
+    BuildResult,
+    finished_before,
+    write_instructions,
+)
 from emgecg_cli.core.llm import LLMClient, Prices
 from emgecg_cli.core.manifest import (
     ENDPOINT,
     Manifest,
     check_files,
     check_folder_name,
-    file_hashes,
     hashes_of,
     input_of,
     is_finished,
     json_hash,
     read_manifest,
     why_damaged,
-    write_manifest,
 )
 from emgecg_cli.core.references import References, read_references, write_references
 from emgecg_cli.core.store import open_store
 from emgecg_cli.core.store.payloads.healthy import REFERENCES
 
-PROMPTS, ROWS, CACHE = "prompts.json", "instructions.jsonl", ".cache"
+CACHE = ".cache"
 MAX_POOL = 2048
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """Finished instructions, whether they had been finished before, how many requests were sent for them, and whom they
-    were sent to."""
-
-    path: Path
-    manifest: Manifest
-    already_finished: bool
-    requests: int = 0
-    asked: LLMClient | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +129,7 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
     inputs = {"store": input_of(store_path, out)} | ({"tables": input_of(tables, out)} if tables else {})
     check_folder_name(out)
     if is_finished(out):
-        return BuildResult(out, _finished_before(out, arguments, inputs), True)
+        return BuildResult(out, finished_before(out, arguments, inputs), True)
     refuse_empty(store)
     plan = {"settings": arguments, "inputs": hashes_of(inputs)}
     with claim(out, plan, own=[CACHE]) as claimed, client or nullcontext():
@@ -146,57 +138,10 @@ def build_instructions(store_path: Path, out: Path, *, pool_size: int = Instruct
         if beside and held:
             write_references(out / REFERENCES, held)
         took = client.used.told(client.prices) if client else {}
-        manifest = _write(out, form, pool, rows, arguments, inputs, {ENDPOINT: took} if took else {})
+        manifest = write_instructions(out, form, pool, rows, arguments, inputs,
+                                      lambda: ({}, {ENDPOINT: took} if took else {}))
         claimed.finish()
     return BuildResult(out, manifest, False, client.sent if client else 0, client)
-
-
-def _finished_before(out: Path, arguments: Mapping[str, Any], inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
-    hint = "choose another --out, or remove the folder to make it anew"
-    manifest = read_manifest(out, "instructions", made_by="build-instructions")
-    before = manifest.arguments
-    changed = [f"{key} {before.get(key)} (now {arguments.get(key)})" for key in sorted({*before, *arguments})
-               if before.get(key) != arguments.get(key)]
-    if changed:
-        raise MedReportError(f"{out}: finished instructions, made with {', '.join(changed)}", hint)
-    if hashes_of(manifest.inputs) != hashes_of(inputs):
-        raise MedReportError(f"{out}: finished instructions, made from another store", hint)
-    check_files(out, manifest)
-    sweep(out)
-    return manifest
-
-
-def _write(out: Path, form: Form, pool: Pool, rows: Iterable[InstructionRow],
-           arguments: dict[str, Any], inputs: dict[str, dict[str, str]], details: dict[str, Any]) -> Manifest:
-    """Write the pool (texts with their origins), the rows as they come, and the manifest."""
-    drawn: list[tuple[str, int]] = []
-    n_values = 0
-
-    def noted() -> Iterator[InstructionRow]:
-        nonlocal n_values
-        for row in rows:
-            drawn.append((row.record_id, row.prompt_id))
-            n_values += form.n_values(row)
-            yield row
-
-    entries = [{"id": number, "text": text, "origin": origin} for number, (text, origin) in enumerate(pool)]
-    try:
-        pool_text = json.dumps({"prompts": entries}, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(out / PROMPTS, pool_text.encode())
-        write_rows(out / ROWS, noted())
-        counts = {"records": len(drawn), "prompts": len(pool),
-                  "hand_written": sum(origin == "hand-written" for _, origin in pool),
-                  "prompts_used": len({prompt_id for _, prompt_id in drawn})}
-        limits = [REFERENCES] if "tables" in inputs and (out / REFERENCES).is_file() else []
-        details |= {"files": file_hashes(out, [PROMPTS, ROWS, *limits]),
-                    "pool_hash": json_hash([text for text, _ in pool]), "draw_hash": json_hash(drawn)}
-        more_counts, more_details = form.details(n_values)
-        write_manifest(out, Manifest(kind="instructions", command="build-instructions", arguments=arguments,
-                                     seed=arguments.get("seed"), counts=counts | more_counts, inputs=inputs,
-                                     details=details | more_details))
-    except OSError as error:
-        raise MedReportError(f"{out}: cannot be written ({error.strerror})", "choose another --out") from None
-    return read_manifest(out, "instructions")
 
 
 def open_instructions(path: Path) -> Instructions:

@@ -11,6 +11,7 @@ from emgecg_cli.core.artifacts import InstructionRow
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions import table_prompts
+from emgecg_cli.core.instructions.conversations import CONVERSATIONS, Conversations
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
 from emgecg_cli.core.instructions.validate import check_prompt, normalise
 from emgecg_cli.core.manifest import Manifest
@@ -49,16 +50,11 @@ class Asked:
 
 
 class Form(Protocol):
-    """How the prompts of one kind of record are made, and checked when they are read."""
+    """How instructions of one form are checked when they are read, and what their manifest tells of them."""
 
-    def idle(self, asked: Asked) -> list[str]:
-        """The options that were given and have no effect here."""
-
-    def arguments(self, asked: Asked) -> dict[str, Any]:
-        """What decides the prompts, as the manifest says it."""
-
-    def make(self, store: Store, asked: Asked) -> tuple[Pool, Iterable[InstructionRow]]:
-        """The pool, and the instruction of each record in store order."""
+    @property
+    def own_answers(self) -> bool:
+        """Whether the answers are the instructions' own, of records that they choose, and not the store's reports."""
 
     def n_values(self, row: InstructionRow) -> int:
         """The numbers in a prompt that are values."""
@@ -73,9 +69,24 @@ class Form(Protocol):
         """Why a row that was read is no instruction of this form; None when it is one."""
 
 
+class Maker(Form, Protocol):
+    """How the prompts of one kind of record are made."""
+
+    def idle(self, asked: Asked) -> list[str]:
+        """The options that were given and have no effect here."""
+
+    def arguments(self, asked: Asked) -> dict[str, Any]:
+        """What decides the prompts, as the manifest says it."""
+
+    def make(self, store: Store, asked: Asked) -> tuple[Pool, Iterable[InstructionRow]]:
+        """The pool, and the instruction of each record in store order."""
+
+
 @dataclass(frozen=True)
 class DrawnPrompts:
     """A prompt of the pool for each record, and the report as its answer; see `Form`."""
+
+    own_answers: bool = False
 
     def idle(self, asked: Asked) -> list[str]:
         """See `Form`."""
@@ -131,6 +142,8 @@ class DrawnPrompts:
 class TablePrompts:
     """The tables of each record as its prompt, in the published layout; see `Form` and `table_prompts`."""
 
+    own_answers: bool = False
+
     def idle(self, asked: Asked) -> list[str]:
         """See `Form`."""
         given = {"--pool-size": asked.pool_size != InstructionDefaults.pool_size,
@@ -173,6 +186,8 @@ class DrawnWithTables:
     """A prompt of the pool for each recording, and behind it the tables that another store has of the same record; see
     `Form`. A record that store does not have is a recording alone."""
 
+    own_answers: bool = False
+
     def idle(self, asked: Asked) -> list[str]:
         """See `Form`."""
         return []
@@ -212,22 +227,27 @@ class DrawnWithTables:
 
 WITH_TABLES = "pool+tables"
 # by the name that a kind of record gives, `store.Kind.prompts`, or instructions in their manifest
-FORMS: dict[str, Form] = {"pool": DrawnPrompts(), "tables": TablePrompts(), WITH_TABLES: DrawnWithTables()}
+MAKERS: dict[str, Maker] = {"pool": DrawnPrompts(), "tables": TablePrompts(), WITH_TABLES: DrawnWithTables()}
+FORMS: dict[str, Form] = {**MAKERS, CONVERSATIONS: Conversations()}
 
 
 def form_of(artefact: Manifest) -> Form:
     """How the prompts of a store, or of finished instructions, are made."""
-    return FORMS[artefact.details.get("form") or kind_of(artefact).prompts]
+    name = artefact.details.get("form") or kind_of(artefact).prompts
+    if name not in FORMS:
+        raise MedReportError(f"instructions of the form '{str(name)[:40]}', which this medreport does not know",
+                             "install a newer medreport")
+    return FORMS[name]
 
 
-def form_asked(store: Store, tables: Store | None) -> Form:
+def form_asked(store: Store, tables: Store | None) -> Maker:
     """The form for a store, and for one of tables beside it; raises MedReportError where these are not that."""
     if tables is None or not store.kind.has_signals:
-        return FORMS[store.kind.prompts]
+        return MAKERS[store.kind.prompts]
     if tables.kind.has_signals:
         raise MedReportError(f"{tables.path}: a store of {tables.kind.name}, where --tables takes one of tables",
                              "give the store of an EMG data set")
-    return FORMS[WITH_TABLES]
+    return MAKERS[WITH_TABLES]
 
 
 def prompt_id_of(record_id: str, pool_size: int, seed: int) -> int:

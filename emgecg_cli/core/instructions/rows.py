@@ -82,7 +82,8 @@ class Rows:
         text = line.decode("utf-8", "surrogatepass")
         try:
             values = json.loads(text)
-            row = InstructionRow(values["record_id"], values["prompt_id"], values["messages"])
+            row = InstructionRow(values["record_id"], values["prompt_id"], values["messages"],
+                                 values.get("recording"), values.get("entry"))
         except (ValueError, RecursionError, KeyError, TypeError):
             row = next(parse_rows([text], InstructionRow, str(self.path)))  # which says what is wrong
         self.check(row)

@@ -33,7 +33,8 @@ class Store:
     """A finished store. Rows are numbered from 0, in record order.
 
     `rows` are its rows on disk and `payload` what they hold; opening costs little, and workers may be forked or
-    spawned. Columns are read whole when first asked for, which is to be done before a process is forked.
+    spawned. `again` opens the same in another process where the path alone does not say what it is. Columns are read
+    whole when first asked for, which is to be done before a process is forked.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Store:
     kind: Kind
     rows: Rows = field(repr=False)
     payload: Payload = field(repr=False)
+    again: tuple[Callable[..., Store], tuple[Any, ...]] | None = field(default=None, repr=False)
     _columns: dict[str, polars.Series] = field(default_factory=dict, repr=False)
     _process: int = field(default_factory=os.getpid, repr=False)
 
@@ -93,9 +95,9 @@ class Store:
         return html_of(f"{self.path.as_posix()}: {len(self):,} records of {self.dataset}", splits,
                        records)
 
-    def __reduce__(self) -> tuple[Callable[[Path, str], Store], tuple[Path, str]]:
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[Any, ...]]:
         """Pickle the path alone, for other processes: the maps themselves would be copied whole."""
-        return _reopened, (self.path.absolute(), manifest_hash(self.path))
+        return self.again or (_reopened, (self.path.absolute(), manifest_hash(self.path)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """A row as a map-style data set gives it: all columns of the table, and what it

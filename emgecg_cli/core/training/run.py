@@ -17,6 +17,7 @@ from emgecg_cli.core.config.settings import settings_of
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.rendered import lengths_about
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
+from emgecg_cli.core.instructions.conversations import records_asked
 from emgecg_cli.core.manifest import (
     check_folder_name,
     hashes_of,
@@ -86,9 +87,10 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
         raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
+    inputs = inputs_of(store, instructions, config, out)
+    store = records_asked(store, instructions)
     open_choice = config.encoder_loss == AUTO
     config = replace(config, encoder_loss=choose_loss(config.encoder_loss, store))
-    inputs = inputs_of(store, instructions, config, out)
     plan = {"settings": settings_of(config), "inputs": hashes_of(inputs), "machine": machine,
             "versions": package_versions()}
     check_folder_name(out)
