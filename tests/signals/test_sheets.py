@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS
+from emgecg_cli.core.signals.paper.distortions import turned
 from emgecg_cli.core.signals.paper.images import MEAN, STD, best_grid, prepare_image
 from emgecg_cli.core.signals.paper.sheet import LEFT, render_page
 
@@ -102,6 +104,18 @@ def test_a_crop_keeps_the_scale_and_light_the_lines():
                and left + cut.shape[1] <= page.shape[1])
     lit = names.resolve("distortion", "colour-temperature")(page, np.random.default_rng(1)).astype(int)
     assert (lit <= page).all() and len(set(lit[0, 1].tolist())) == 3
+
+
+@pytest.mark.parametrize("degrees", [-3.0, 0.0, 1.7])
+def test_a_page_is_turned_as_pillow_turns_it(degrees):
+    page = np.full((300, 400, 3), 255, np.uint8)
+    page[40:60, 300:330] = (10, 200, 90)
+    page[200:203] = 0
+    there = np.asarray(Image.fromarray(page).rotate(degrees, Image.Resampling.BILINEAR, fillcolor=(255, 255, 255)))
+    error = np.abs(turned(page, degrees).astype(int) - there)
+    assert error.mean() < 1.2 and error.max() <= (0 if degrees == 0 else 128)
+    middles = [np.argwhere(one[..., 0] < 128).mean(axis=0) for one in (turned(page, degrees)[:150], there[:150])]
+    assert middles[0] == pytest.approx(middles[1], abs=0.1)
 
 
 def test_an_unknown_distortion_and_mode_are_answered_with_what_there_is():

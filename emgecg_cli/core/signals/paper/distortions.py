@@ -66,9 +66,60 @@ def _crease(page: np.ndarray, direction: float, through: np.ndarray, half: float
 
 def rotation(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turned about its middle by up to three degrees either way; beyond the page it is white."""
-    turned = Image.fromarray(page).rotate(rng.uniform(-MOST_DEGREES, MOST_DEGREES), Image.Resampling.BILINEAR,
-                                          fillcolor=_WHITE)
-    return np.asarray(turned)
+    return turned(page, rng.uniform(-MOST_DEGREES, MOST_DEGREES))
+
+
+def turned(page: np.ndarray, degrees: float) -> np.ndarray:
+    """The page turned to the left by a small angle, in three shears, which are exact and take half the time of one
+    interpolation in both directions (Paeth, "A fast algorithm for general raster rotation", Graphics Interface 1986).
+    """
+    angle = np.deg2rad(degrees)
+    page = _moved_along(page, np.tan(angle / 2))
+    page = _moved_down(page, -np.sin(angle))
+    return _moved_along(page, np.tan(angle / 2))
+
+
+def _moved_along(page: np.ndarray, slope: float) -> np.ndarray:
+    """Each row moved to the right by `slope` times how far it lies below the middle."""
+    height, width = page.shape[:2]
+    whole, part = _steps(height, slope)
+    beyond = int(np.abs(whole).max()) + 2
+    wide = np.full((height, (width + 2 * beyond) * 3), _WHITE[0], np.uint16)
+    wide[:, beyond * 3:(beyond + width) * 3] = page.reshape(height, -1)
+    out = np.empty((height, width * 3), np.uint8)
+    for line, row, step, share in zip(out, wide, whole.tolist(), part, strict=True):
+        start = (beyond - step) * 3
+        line[:] = _between(row[start:start + width * 3], row[start - 3:start - 3 + width * 3], share)
+    return out.reshape(page.shape)
+
+
+def _moved_down(page: np.ndarray, slope: float) -> np.ndarray:
+    """Each column moved down by `slope` times how far it lies to the right of the middle; columns that move by the same
+    number of whole pixels at once."""
+    height, width = page.shape[:2]
+    whole, part = _steps(width, slope)
+    out = np.empty_like(page)
+    starts = np.flatnonzero(np.diff(whole, prepend=whole[0] - 1)).tolist()
+    for left, right in zip(starts, [*starts[1:], width], strict=True):
+        first, last = -int(whole[left]) - 1, height - int(whole[left])  # rows of the page, the one above them too
+        there = slice(max(0, first), max(0, min(height, last)))
+        block = np.full((height + 1, (right - left) * 3), _WHITE[0], np.uint16)
+        rows = page[there, left:right]
+        block[there.start - first:there.start - first + len(rows)] = rows.reshape(len(rows), -1)
+        out[:, left:right] = _between(block[1:], block[:-1], np.repeat(part[left:right], 3)).reshape(height, -1, 3)
+    return out
+
+
+def _steps(n: int, slope: float) -> tuple[np.ndarray, np.ndarray]:
+    """By how many pixels each of n lines moves: whole ones, and 256ths (uint16)."""
+    away = slope * (np.arange(n) - (n - 1) / 2)
+    whole = np.floor(away).astype(np.int64)
+    return whole, np.rint((away - whole) * 256).astype(np.uint16)
+
+
+def _between(here: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """uint16 levels that lie `share` 256ths of the way from those here to those of the pixel before."""
+    return (here * (256 - share) + before * share + np.uint16(128)) >> 8
 
 
 def crop(page: np.ndarray, rng: np.random.Generator) -> np.ndarray:

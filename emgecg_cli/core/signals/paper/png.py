@@ -137,8 +137,12 @@ def _extent(x: np.ndarray, y: np.ndarray, left: int, right: int, radius: float) 
     np.nan_to_num(high, copy=False, nan=-np.inf)
     column = np.floor((x - edges[0]) * _SUB).astype(int)
     inside = (column >= 0) & (column < low.size)
-    np.minimum.at(low, column[inside], y[inside])
-    np.maximum.at(high, column[inside], y[inside])
+    column, y = column[inside], y[inside]
+    if column.size:
+        first = np.flatnonzero(np.diff(column, prepend=-1))  # of the points in each column
+        at = column[first]
+        low[at] = np.minimum(low[at], np.minimum.reduceat(y, first))
+        high[at] = np.maximum(high[at], np.maximum.reduceat(y, first))
     n = (right - left) * _SUB
     top, bottom = np.full(n, np.inf), np.full(n, -np.inf)
     for shift in range(-reach, reach + 1):
