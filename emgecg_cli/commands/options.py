@@ -99,6 +99,7 @@ class _Place:
 PLACES = {
     "store": _Place(config.STORES, "*", "prepare ptb-xl --root DIR"),
     "instructions": _Place(config.INSTRUCTIONS, "*", "build-instructions"),
+    "encoder": _Place(config.ENCODERS, "*", "pretrain"),
     "run": _Place(config.RUNS, "*", "train --backbone tiny"),
     "predictions": _Place(config.PREDICTIONS, "*.jsonl", "generate"),
 }

@@ -51,7 +51,8 @@ def _show(result: Any) -> None:
     """The result in a table, and the codes in another."""
     validation, loop = result.validation, result.loop
     speed = [f"{loop.loss:.4f}", f"{loop.records_per_s:.1f}", f"{loop.data_wait:.1%}"] if loop else [""] * 3
-    shown = {"macro_auroc": "val AUROC", "explained": "val explained"}
+    shown = {"macro_auroc": "val AUROC", "explained": "val explained", "recall_at_1": "val recall@1",
+             "recall_at_5": "val recall@5"}
     measured = {label: "-" if validation[key] is None else f"{validation[key]:.4f}"
                 for key, label in shown.items() if key in validation}
     console.table(["encoder", "objective", "steps", "loss", *measured, "records/s", "data wait"],

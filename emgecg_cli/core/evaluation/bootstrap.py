@@ -32,7 +32,7 @@ def cluster_sums(statistics: np.ndarray, clusters: Sequence[Hashable], index: np
 
 def resample_sums(sums: Sums, resamples: int, seed: int) -> np.ndarray:
     """Column sums of `resamples` draws of C clusters with replacement, (resamples, k), from (C, k)."""
-    return np.concatenate([weights @ sums for weights in _draws(sums.shape[0], resamples, seed)])
+    return np.concatenate([weights @ sums for weights in cluster_draws(sums.shape[0], resamples, seed)])
 
 
 def resample_all(sums: Sequence[Sums], resamples: int, seed: int) -> list[np.ndarray]:
@@ -42,7 +42,7 @@ def resample_all(sums: Sequence[Sums], resamples: int, seed: int) -> list[np.nda
     together += [block for block in sums if not isinstance(block, np.ndarray)]
     drawn = [np.empty((resamples, block.shape[1])) for block in together]
     start = 0
-    for weights in _draws(sums[0].shape[0], resamples, seed):
+    for weights in cluster_draws(sums[0].shape[0], resamples, seed):
         for found, block in zip(drawn, together, strict=True):
             found[start:start + len(weights)] = weights @ block
         start += len(weights)
@@ -51,7 +51,7 @@ def resample_all(sums: Sequence[Sums], resamples: int, seed: int) -> list[np.nda
     return [next(parts[0] if isinstance(block, np.ndarray) else parts[1]) for block in sums]
 
 
-def _draws(n_clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def cluster_draws(n_clusters: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each cluster is drawn, (a few resamples, C), until there are `resamples`."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _ROWS_AT_ONCE):

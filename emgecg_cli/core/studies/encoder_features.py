@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
@@ -40,6 +41,9 @@ class RecordingEncoder:
 
         Raises MedReportError for a store without recordings.
         """
+        return self._all(store, indices, lambda x: self.encoder(x, 1).mean(1))
+
+    def _all(self, store: Store, indices: Sequence[int], of: Callable[[Tensor], Tensor]) -> np.ndarray:
         if not store.kind.has_signals:
             raise MedReportError(f"{store.path}: has no recordings for the encoder of {self.folder}",
                                  "leave --baseline-encoder out")
@@ -49,8 +53,13 @@ class RecordingEncoder:
                 if self.progress:
                     self.progress(start, len(indices), next="encoder features")
                 raw = np.stack([self.preprocessing.recording(store, i) for i in indices[start:start + _AT_ONCE]])
-                found.append(self.encoder(self.preprocessing(torch.from_numpy(raw)), 1).mean(1).float().numpy())
+                found.append(of(self.preprocessing(torch.from_numpy(raw))).float().numpy())
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
+    def vectors(self, store: Store, indices: Sequence[int]) -> np.ndarray:
+        """The vectors that were compared with texts in pretraining, of length 1; of other encoders their features."""
+        latent: Any = getattr(self.encoder, "latent", None)
+        return self._all(store, indices, lambda x: self.encoder(x, 1).mean(1) if latent is None else latent(x))
 
 
 def open_recording_encoder(folder: Path, progress: Callable[..., None] | None = None) -> RecordingEncoder:
@@ -60,8 +69,8 @@ def open_recording_encoder(folder: Path, progress: Callable[..., None] | None = 
     """
     manifest = read_manifest(folder, None)
     name = _name(folder, manifest)
-    model = manifest.details.get("model")  # of a run
-    encoder: nn.Module = names.resolve("encoder", name)()
+    model = manifest.details.get("model", {})  # of a run
+    encoder: nn.Module = names.resolve("encoder", name)(**model.get("sizes", {}).get(name, {}))
     if manifest.kind == "encoder":
         load_encoder_weights(encoder, folder)
     else:
@@ -75,6 +84,17 @@ def open_recording_encoder(folder: Path, progress: Callable[..., None] | None = 
             raise MedReportError(f"{folder / SIGNAL_FILE}: does not fit the encoder {name} "
                                  f"({' '.join(str(error).split())[:120]})", "train the run again") from None
     return RecordingEncoder(folder, encoder.eval(), preprocessing_of(name, model), progress)
+
+
+def published_encoder(file: Path, name: str | None, lead_order: str,
+                      progress: Callable[..., None] | None = None) -> RecordingEncoder:
+    """A named encoder with the weights of a file, such as ECG-CoCa's published one."""
+    if name is None or name not in names.encoders_reading("ecg"):
+        raise MedReportError(f"{file}: a file does not say which encoder it is of",
+                             f"give --encoder: {', '.join(names.encoders_reading('ecg'))}")
+    encoder: nn.Module = names.resolve("encoder", name)()
+    load_encoder_weights(encoder, file)
+    return RecordingEncoder(file.parent, encoder.eval(), preprocessing_of(name, {"lead_order": lead_order}), progress)
 
 
 def _name(folder: Path, manifest: Manifest) -> str:

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from emgecg_cli.core.manifest import (
 )
 from emgecg_cli.core.models.encoders import ENCODER_FILE, save_encoder_weights
 from emgecg_cli.core.models.encoders.vit1d import Vit1d
-from emgecg_cli.core.models.preprocessing import preprocessing_of
+from emgecg_cli.core.models.preprocessing import Preprocessing, preprocessing_of
 from emgecg_cli.core.models.run_files import SUBJECTS_FILE
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.recipes import to_write
@@ -48,11 +49,13 @@ from emgecg_cli.core.training.augment import Augmentation, network_input, parse_
 from emgecg_cli.core.training.auroc import auroc, macro
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, telling_where
+from emgecg_cli.core.training.coca import CaptionedRecords, Coca, retrieval
 from emgecg_cli.core.training.group import as_launched, together
 from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.memory import explained, probe
 from emgecg_cli.core.training.pace import OnInterrupt
 from emgecg_cli.core.training.parallel import Parallel
+from emgecg_cli.core.training.pretrain_coca import groups_of, open_coca, save_texts
 from emgecg_cli.core.training.pretrain_objectives import (
     Masked,
     SignalRecords,
@@ -72,7 +75,8 @@ class PretrainResult:
     """A finished encoder; `loop` is None when it had been finished before. `validation` is what `validation.json` says.
 
     Supervised: "auroc" by code (None where the val split has only one kind of record) and their mean "macro_auroc".
-    Masked: the losses "masked" and "power", and the share of power that was "explained". Empty without a val split.
+    Masked: the losses "masked" and "power", and the share of power that was "explained". Coca: "recall_at_1" and
+    "recall_at_5" of reports by their recordings. Empty without a val split.
     `left_out` are codes that were not learned, and how many train records have each.
     """
 
@@ -114,14 +118,14 @@ def pretrain(store_path: Path, out: Path, config: PretrainConfig, *, on_start: O
 def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]], store: Store, out: Path,
               config: PretrainConfig, on_start: OnStart | None, watch: Watch) -> PretrainResult:
     """All that can be refused first, then the loop, then the files, the manifest last."""
-    augmentations = parse_augmentations(config.augment)
+    augmentations = parse_augmentations(config.augment) if config.objective != "coca" else []
     set_seed(config.seed + parallel.rank)
     codes, left_out = learnable_codes(store) if config.objective == "supervised" else ([], {})
     preprocessing = preprocessing_of(config.encoder)
-    records = code_records(store, "train", codes, preprocessing)
-    if not len(records):
-        raise MedReportError(f"{store.path}: no record in the train split", "prepare it with another --split")
-    objective = make_objective(config, records, augmentations)
+    objective: nn.Module
+    records, val, objective, words = open_coca(store, config, preprocessing) if config.objective == "coca" else \
+        _of_signals(store, config, codes, preprocessing, augmentations)
+    frozen = {name: part.detach().clone() for name, part in objective.named_parameters() if not part.requires_grad}
     plan = BatchPlan(np.full(len(records), store.sig_len), config.batch_size * parallel.world, config.seed,
                      parallel.world)
     rows = table_of_what_trains({name: (part, "full") for name, part in objective.named_children()})
@@ -132,18 +136,18 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
                            config.batch_size * parallel.world * config.gradient_accumulation, len(records)))
     parallel.barrier()
     with explained(config):
-        prepared, optimizer = parallel.prepare(objective, lambda module: torch.optim.AdamW(
-            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
-            betas=(0.9, config.adam_beta2)))
+        prepared, optimizer = parallel.prepare(objective, partial(_optimizer, config=config))
         probe(parallel, prepared, records, lambda: np.full(len(records), store.sig_len), config)
         loop = run_loop(parallel, prepared, optimizer, records, plan, config, out, augmentations=augmentations,
                         watch=watch)
-    validation = validate(parallel, prepared, code_records(store, "val", codes, preprocessing), codes, config)
-    counts = {"train_records": len(records), "val_records": len(store.indices("val")), "steps": loop.steps}
+    validation = validate(parallel, prepared, val, codes, config)
+    counts = {"train_records": len(records), "val_records": len(val), "steps": loop.steps}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
-        own = {name.removeprefix("encoder."): t for name, t in weights.items() if name.startswith("encoder.")}
+        whole = frozen | weights
+        own = {name.removeprefix("encoder."): t for name, t in whole.items() if name.startswith("encoder.")}
         save_encoder_weights(out, config.encoder, own)
+        more = save_texts(out, objective, whole, words) if isinstance(objective, Coca) and words else []
         subjects = sorted(subject_hashes(store, "train"))
         write_atomically(out / SUBJECTS_FILE, "".join(f"{subject}\n" for subject in subjects).encode())
         write_atomically(out / VALIDATION_FILE, (json.dumps(validation, indent=2, ensure_ascii=False) + "\n").encode())
@@ -152,10 +156,20 @@ def _pretrain(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, st
                    "machine": claimed.plan["machine"], "encoder": config.encoder, "codes": codes, "left_out": left_out,
                    "trains": [asdict(row) for row in rows], "validation": validation,
                    "files": file_hashes(out, [ENCODER_FILE, SUBJECTS_FILE, VALIDATION_FILE, CONFIG_FILE,
-                                              "metrics.jsonl"])}
+                                              "metrics.jsonl", *more])}
         write_manifest(out, Manifest("encoder", "pretrain", settings_of(config), config.seed, counts, inputs, details))
     parallel.barrier()
     return PretrainResult(out, config, rows, loop, counts, validation, left_out)
+
+
+def _of_signals(store: Store, config: PretrainConfig, codes: list[str], preprocessing: Preprocessing,
+                augmentations: list[Augmentation]) -> tuple[SignalRecords, SignalRecords, nn.Module, None]:
+    """The records of both splits, and the objective, of recordings alone."""
+    records = code_records(store, "train", codes, preprocessing)
+    if not len(records):
+        raise MedReportError(f"{store.path}: no record in the train split", "prepare it with another --split")
+    return records, code_records(store, "val", codes, preprocessing), \
+        make_objective(config, records, augmentations), None
 
 
 def make_objective(config: PretrainConfig, records: SignalRecords, augmentations: list[Augmentation]) \
@@ -186,12 +200,14 @@ def masked_encoders() -> list[str]:
 
 
 @torch.no_grad()
-def validate(parallel: Parallel, objective: nn.Module, records: SignalRecords, codes: list[str],
+def validate(parallel: Parallel, objective: nn.Module, records: SignalRecords | CaptionedRecords, codes: list[str],
              config: PretrainConfig) -> dict[str, Any]:
     """How good the encoder is on these records; see `PretrainResult`. Every process evaluates all of them."""
     if not len(records):
         return {}
     objective.eval()
+    if isinstance(records, CaptionedRecords):
+        return retrieval(parallel, objective, records, config.batch_size)
     totals = records.totals(np.arange(len(records)))
     loader: DataLoader[Any] = DataLoader(records, config.batch_size, collate_fn=records.collate,  # type: ignore[arg-type]
                                          generator=torch.Generator())
@@ -207,6 +223,14 @@ def validate(parallel: Parallel, objective: nn.Module, records: SignalRecords, c
     scores = torch.cat(outputs).cpu().numpy()
     values = {code: auroc(scores[:, k], records.targets[:, k]) for k, code in enumerate(codes)}
     return {"macro_auroc": macro(values), "auroc": values}
+
+
+def _optimizer(module: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
+    """AdamW; of CoCa as it was published: what is no matrix does not decay."""
+    settings: dict[str, Any] = dict(lr=config.learning_rate, betas=(0.9, config.adam_beta2))
+    if isinstance(module, Coca):
+        return torch.optim.AdamW(groups_of(module, config.weight_decay), eps=1e-6, **settings)
+    return torch.optim.AdamW(module.parameters(), weight_decay=config.weight_decay, **settings)
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> PretrainResult:

@@ -22,7 +22,7 @@ _FEWEST = 0.5  # the share of references in which the labeler must read somethin
 
 def _write(given: Given) -> list[str]:
     if all(row.dataset in names.VOCABULARIES and row.codes is not None for row in given.rows):
-        tables = {dataset: _words(dataset) for dataset in {str(row.dataset) for row in given.rows}}
+        tables = {dataset: words_of(dataset) for dataset in {str(row.dataset) for row in given.rows}}
         return [_of_codes(row, tables[str(row.dataset)]) for row in given.rows]
     said = [tuple(read(row.reference or "", row.language or "")[0].items()) for row in given.rows]
     if sum(map(bool, said)) < _FEWEST * len(said):
@@ -42,7 +42,7 @@ def _of_labels(labels: dict[str, Status]) -> str:
 
 
 @lru_cache(maxsize=16)
-def _words(dataset: str) -> dict[str, str]:
+def words_of(dataset: str) -> dict[str, str]:
     """Each code of a data set in words."""
     table: Any = names.resolve("vocabulary", dataset)
     table = table() if callable(table) else table
