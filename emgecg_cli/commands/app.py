@@ -27,6 +27,7 @@ from emgecg_cli.commands.doctor import doctor
 from emgecg_cli.commands.export import export
 from emgecg_cli.commands.failures import describe, let_stdout_go, open_standard_streams, reader_has_gone
 from emgecg_cli.commands.generate import generate
+from emgecg_cli.commands.import_weights import import_weights
 from emgecg_cli.commands.leaks import leaks
 from emgecg_cli.commands.pages import pages
 from emgecg_cli.commands.perturb import perturb
@@ -50,8 +51,8 @@ app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enab
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
-for function in (probe, certify, robustness, benchmark, view, pages, leaks, verify, references, doctor, demo,
-                 completion):
+for function in (import_weights, probe, certify, robustness, benchmark, view, pages, leaks, verify, references, doctor,
+                 demo, completion):
     app.command(rich_help_panel=AROUND)(function)
 
 

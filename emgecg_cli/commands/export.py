@@ -9,6 +9,7 @@ import typer
 
 from emgecg_cli.commands import console, next_steps
 from emgecg_cli.commands.options import DownloadOpt, JsonOpt, MovedOpt, RunArg, find_one, words
+from emgecg_cli.core.errors import MedReportError
 
 ToOpt = Annotated[Path | None, typer.Option("--to", "--out", "-o", metavar="DIR", show_default=False,
                                             help="The folder to write; exports/NAME if not given.")]
@@ -17,10 +18,17 @@ PrecisionOpt = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf1
                                            help="Precision of the merged weights; auto: as the run was trained.")]
 
 
+AsOpt = Annotated[str | None, typer.Option("--as", metavar="gem", autocompletion=words("gem"), show_default=False,
+                                           help="Write the weights under published names instead: those of GEM.")]
+
+
 def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto", backbone: MovedOpt = None,
-           allow_download: DownloadOpt = False, as_json: JsonOpt = False) -> None:
+           allow_download: DownloadOpt = False, published: AsOpt = None, as_json: JsonOpt = False) -> None:
     """Merge a run into one folder: backbone in Hugging Face's format, signal weights, a model card."""
     run = run or find_one("run")
+    if published is not None:
+        _as_published(run, to, published, precision, backbone, as_json)
+        return
     from emgecg_cli.core.export import export_run
 
     with console.progress("export", unit=""):
@@ -33,3 +41,21 @@ def export(run: RunArg = None, to: ToOpt = None, precision: PrecisionOpt = "auto
     console.table(["export", "precision", "size"],
                   [[result.path.as_posix(), result.precision, f"{result.size / 1e6:,.1f} MB"]])
     next_steps.after_train(result.path)
+
+
+def _as_published(run: Path, to: Path | None, published: str, precision: str, backbone: Path | None,
+                  as_json: bool) -> None:
+    """Weights under the names that somebody published them by."""
+    if published != "gem":
+        raise MedReportError(f"--as is '{published}'", "available: gem")
+    if precision != "auto" or backbone:
+        raise MedReportError("--as gem writes weights as they are: --precision and --backbone have no effect",
+                             "leave them out")
+    from emgecg_cli.core.published.gem import export_gem
+
+    path = to or Path("exports") / f"{run.resolve().name}-gem"
+    written = export_gem(run, path)
+    if as_json:
+        console.print_json({"path": path, "names": len(written)})
+        return
+    console.table(["export", "names"], [[path.as_posix(), len(written)]])

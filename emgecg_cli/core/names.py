@@ -49,7 +49,8 @@ class Encoder:
     """A network for one of `INPUTS`, by the name of what it `reads`.
 
     `fs` is the rate in Hz it takes recordings at, None any; `scale` how many units of the store (microvolts, for a
-    recording) make one of network input; `tokens` how many signal tokens it gives, None as many as are asked for.
+    recording) make one of network input; `tokens` how many signal tokens it gives, None as many as are asked for (an
+    attribute `tokens` of the network goes before it, where sizes decide); `batch_norm`: it needs two records at once.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Encoder:
     fs: int | None = None
     scale: float = 1.0
     tokens: int | None = None
+    batch_norm: bool = False
 
 
 # name -> open_source(**options) -> datasets.Source
@@ -119,7 +121,7 @@ ENGINES = {
 INPUTS = {
     "ecg": Input("ecg", _CORE + "inputs.sources:EcgSource"),
     "values": Input("value", _CORE + "inputs.sources:ValueSource"),
-    "image": Input("image", _CORE + "inputs.sources:PageSource"),
+    "image": Input("image", _CORE + "inputs.pages:PageSource"),
 }
 # Microvolts: R waves of 1 mV become 4. A fixed scale, since one per record would erase voltage, and with it low voltage
 # and hypertrophy.
@@ -127,18 +129,19 @@ _VOLTAGE = 250.0
 _MILLIVOLT = 1000.0
 # name -> build() -> nn.Module with .width, (B, …) -> (B, N, width); of values build(embeddings, …)
 ENCODERS = {
-    "resnet18": Encoder(_CORE + "models.encoders.resnet1d:resnet18", scale=_VOLTAGE),
-    "resnet34": Encoder(_CORE + "models.encoders.resnet1d:resnet34", scale=_VOLTAGE),
-    "resnet50": Encoder(_CORE + "models.encoders.resnet1d:resnet50", scale=_VOLTAGE),
-    "resnet101": Encoder(_CORE + "models.encoders.resnet1d:resnet101", scale=_VOLTAGE),
-    "resnet152": Encoder(_CORE + "models.encoders.resnet1d:resnet152", scale=_VOLTAGE),
+    "resnet18": Encoder(_CORE + "models.encoders.resnet1d:resnet18", scale=_VOLTAGE, batch_norm=True),
+    "resnet34": Encoder(_CORE + "models.encoders.resnet1d:resnet34", scale=_VOLTAGE, batch_norm=True),
+    "resnet50": Encoder(_CORE + "models.encoders.resnet1d:resnet50", scale=_VOLTAGE, batch_norm=True),
+    "resnet101": Encoder(_CORE + "models.encoders.resnet1d:resnet101", scale=_VOLTAGE, batch_norm=True),
+    "resnet152": Encoder(_CORE + "models.encoders.resnet1d:resnet152", scale=_VOLTAGE, batch_norm=True),
     "vit1d": Encoder(_CORE + "models.encoders.vit1d:vit1d", scale=_VOLTAGE),
     "mamba": Encoder(_CORE + "models.encoders.mamba:mamba", scale=_VOLTAGE),
-    "resnet18-tiny": Encoder(_CORE + "models.encoders.resnet1d:resnet18_tiny", scale=_VOLTAGE),
+    "resnet18-tiny": Encoder(_CORE + "models.encoders.resnet1d:resnet18_tiny", scale=_VOLTAGE, batch_norm=True),
     "vit1d-tiny": Encoder(_CORE + "models.encoders.vit1d:vit1d_tiny", scale=_VOLTAGE),
     "mamba-tiny": Encoder(_CORE + "models.encoders.mamba:mamba_tiny", scale=_VOLTAGE),
     "ecg-coca": Encoder(_CORE + "models.encoders.ecg_coca:ecg_coca", fs=500, scale=_MILLIVOLT, tokens=101),
     "ecg-coca-tiny": Encoder(_CORE + "models.encoders.ecg_coca:ecg_coca_tiny", fs=100, scale=_MILLIVOLT, tokens=41),
+    "clip": Encoder(_CORE + "models.encoders.clip:clip_vision", reads="image", tokens=576),
     "emg-alignment": Encoder(_CORE + "models.encoders.emg_alignment:EmgAlignment", reads="values", tokens=2),
 }
 # name -> build(width, tokens, dim, norm) -> Projector
@@ -146,7 +149,10 @@ PROJECTORS = {
     "mlp": _CORE + "models.projector:mlp_projector",
     "linear": _CORE + "models.projector:linear_projector",
     "mlp-gelu": _CORE + "models.projector:gelu_projector",
+    "shared-gelu": _CORE + "models.projector:llava_projector",
 }
+# those of which all towers share one, each behind a linear layer of its own to the width of the image tower
+SHARED_PROJECTORS = ("shared-gelu",)
 # name -> fusion(backbone, layers) -> Fusion
 FUSIONS = {
     "prefix-kv": _CORE + "models.fusion.prefix_kv:prefix_kv",
@@ -230,6 +236,11 @@ METRIC_SETTINGS = {
     },
 }
 
+# whose released weights -> make_run(folder, out, lead_order, image_layout)
+RELEASED = {
+    "gem": _CORE + "published.gem:import_gem",
+}
+
 # the tasks of MEIT's paper, for `benchmark`
 BENCHMARK_TASKS = ("quality", "zero-shot", "robustness", "alignment")
 
@@ -250,6 +261,7 @@ _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "metric": METRICS,
     "baseline": BASELINES,
     "judge criteria": JUDGE_CRITERIA,
+    "released weights": RELEASED,
 }
 
 

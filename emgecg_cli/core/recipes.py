@@ -217,8 +217,14 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
         said = "" if "word_steps" in asked.values else f", which the recipe {config.recipe} sets,"
         refuse(f"--word-steps{said} with --parallel {config.parallel}, whose engine is made once",
                "use --parallel ddp, or --word-steps 0", "parallel", "word_steps")
+    if config.projector in names.SHARED_PROJECTORS and reads_values(config):
+        refuse(f"--projector {config.projector} with encoder {config.encoder}: the embeddings of values are as wide as "
+               "words already", "give another --projector", "projector", "encoder")
     if config.freeze_encoder and not reads_values_alone(config):
-        if not config.encoder_weights:
+        if "clip" in names.encoders_of(config.encoder).values() and config.image_tower == "tiny":
+            refuse("--freeze-encoder with --image-tower tiny: nothing would ever train its new weights",
+                   "give a folder or a hub id with --image-tower", "freeze_encoder", "image_tower")
+        if not config.encoder_weights and "ecg" in names.encoders_of(config.encoder):
             refuse("--freeze-encoder without --encoder-weights: nothing would ever train the encoder",
                    "give --encoder-weights, made by `medreport pretrain`", "freeze_encoder")
         if config.encoder_loss != "none":

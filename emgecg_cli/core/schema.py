@@ -38,7 +38,7 @@ _OF_KIND: dict[str, dict[str, str]] = {
         "details.model.token_lengths": "lengths~",
         "details.model.tokens_from": "text~", "details.model.fusion_layers": "text~", "details.model.values": "text~",
         "details.model.emg_reshape": "text~", "details.model.emg_dropout": "number~",
-        "details.model.value_identity": "text~", "details.turn": "object?",
+        "details.model.value_identity": "text~", "details.model.sizes": "object~", "details.turn": "object?",
         "details.turn.end": "tokens", "details.turn.stop": "tokens", "details.turn.text": "text?"},
 }
 _OPTIONAL = ("details.turn", "details.tables", "details.view", "details.listed")

@@ -45,7 +45,7 @@ FEW = dict(max_new_tokens=3, batch_size=8)
 
 @pytest.fixture
 def image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(names.ENCODERS, "toy-image", names.Encoder("toy_image:ToyImage", reads="image", scale=255.0))
+    monkeypatch.setitem(names.ENCODERS, "toy-image", names.Encoder("toy_image:ToyImage", reads="image"))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def write(run: Path, out: Path, **changes: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("fusion", ["splice", "prefix-kv"])
 def test_a_new_kind_of_input_takes_a_file_and_a_line(inputs: tuple[Path, Path], tmp_path: Path, image: None,
                                                      seen: list[dict[str, Tensor]], fusion: str) -> None:
-    config = short_config(encoder="resnet18-tiny,toy-image", fusion=fusion, steps=2, signal_tokens=2)
+    config = short_config(encoder="resnet18-tiny,toy-image", fusion=fusion, steps=2, signal_tokens=2, image_dpi=50)
     result = train(inputs[1], tmp_path / "run", config)
     assert [row.part for row in result.trains][:4] == ["ecg encoder", "ecg projector", "image encoder",
                                                        "image projector"]
@@ -87,7 +87,7 @@ def test_a_new_kind_of_input_takes_a_file_and_a_line(inputs: tuple[Path, Path], 
     rows = {how: write(tmp_path / "run", tmp_path / f"{len(how)}.jsonl", limit=4, signal=how)
             for how in ("real", "image=shuffled")}
     real, shuffled = seen
-    assert real["image"].shape[1:] == (3, 320, 425) and real["image"].max() <= 1
+    assert real["image"].shape[1:] == (3, 336, 336)
     assert torch.equal(real["ecg"], shuffled["ecg"]) and not torch.equal(real["image"], shuffled["image"])
     subjects = dict(zip(store.column("record_id"), store.column("subject_id"), strict=True))
     for one, other in zip(rows["real"], rows["image=shuffled"], strict=True):

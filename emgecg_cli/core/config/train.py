@@ -12,6 +12,8 @@ from emgecg_cli.core.config.settings import DEFAULT, NOTHING, Idle, Wrong, not_e
 MODEL, TUNING, OPTIMISATION = "Model", "Tuning", "Optimisation"
 TABLES, LOSS = "Tables (EMG, nerve conduction)", "Loss and signals"
 MACHINE, LOGS = "Machine", "Checkpoints and logs"
+DISTORTIONS = tuple(names.choices("distortion"))
+IMAGE_LAYOUTS = ("3x4", "6x2", "12x1")
 LEAD_ORDERS = ("canonical", "mimic", "as-file")
 STAGE1_TASKS = ("class", "phrase", "table")
 
@@ -19,8 +21,8 @@ STAGE1_TASKS = ("class", "phrase", "table")
 # writes fluent reports of no recording; "pretrained" is what made it read (docs/training.md). A backbone trained from
 # scratch needs more than MEIT's single token and LoRA: eight tokens, every weight tuned, the encoder supervised
 # directly, augmented signals; its last weights are kept, since the report loss on the validation split turns before the
-# findings do. "emgllm" is what is known of EMGLLM's training (a pretrained backbone, tables); "emgllm-tiny" takes its
-# place where the backbone is built from sizes, which then trains in both stages.
+# findings do. "gem" is GEM's one stage. "emgllm" is what is known of EMGLLM's training (a pretrained backbone, tables);
+# "emgllm-tiny" takes its place where the backbone is built from sizes, which then trains in both stages.
 RECIPES: dict[str, dict[str, Any]] = {
     "meit-paper": {},
     "meit-code": {
@@ -38,6 +40,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 32, "gradient_accumulation": 1,
         "epochs": 12.0, "learning_rate": 2e-3, "schedule": "cosine", "weight_decay": 0.01, "adam_beta2": 0.98,
         "eos_loss_weight": 0.3, "encoder_loss": "auto", "augment": "roll,gain,noise", "select": "last",
+    },
+    "gem": {
+        "encoder": "ecg-coca,clip", "image_tower": "openai/clip-vit-large-patch14-336", "freeze_encoder": True,
+        "projector": "shared-gelu", "token_norm": "none", "fusion": "splice", "chat_template": "llava-v1",
+        "tuning": "full", "epochs": 1.0, "batch_size": 16, "gradient_accumulation": 2, "learning_rate": 2e-5,
+        "schedule": "cosine", "max_length": 4096, "gradient_checkpointing": True, "select": "last",
     },
     "emgllm": {
         "encoder": "emg-alignment", "fusion": "splice", "stage1_steps": 2000, "lora_rank": 8, "lora_alpha": 16,
@@ -82,6 +90,11 @@ OF_VAL = Idle("track", lambda config: not looks_at_val(config), "--select last w
 OF_TABLES = Idle("encoder", lambda config: not reads_values(config))
 OF_SIGNALS = Idle("encoder", reads_values_alone, spares=DEFAULT)
 OF_RECORDINGS = Idle("encoder", lambda config: "ecg" not in names.encoders_of(config.encoder), spares=DEFAULT)
+OF_IMAGES = Idle("encoder", lambda config: "image" not in names.encoders_of(config.encoder), spares=DEFAULT)
+OF_CLIP = Idle("encoder", lambda config: "clip" not in names.encoders_of(config.encoder).values(), spares=DEFAULT)
+OF_SEVERAL = Idle("encoder", lambda config: len(names.encoders_of(config.encoder)) < 2, spares=NOTHING)
+OF_COUNTED = Idle("encoder", lambda config: all(names.ENCODERS[name].tokens
+                                                for name in names.encoders_of(config.encoder).values()), spares=DEFAULT)
 OF_VALUES = Idle("values", lambda config: reads_values(config) and config.values != "encoder", spares=NOTHING)
 OF_NO_ENCODER = Idle("values", lambda config: reads_values_alone(config) and config.values != "encoder",
                      spares=NOTHING)
@@ -119,13 +132,24 @@ class TrainConfig:
                               "records of MIMIC-IV-ECG).", OF_RECORDINGS, unsaid=True, known=LEAD_ORDERS)
     freeze_encoder: bool = setting(False, MODEL, "Leave the encoder as it is: that of recordings as --encoder-weights "
                                    "has it, that of tables as the --stage1-steps leave it.", OF_NO_ENCODER)
-    projector: str = setting("mlp", MODEL, f"{' or '.join(names.choices('projector'))}.", OF_SIGNALS, kind="projector")
+    image_tower: str = setting("tiny", MODEL, "CLIP for --encoder clip: tiny (new, small), a folder, or a hub id.",
+                               OF_CLIP, unsaid=True, hints=("tiny", "openai/clip-vit-large-patch14-336"),
+                               metavar="NAME|PATH", check=not_empty("give tiny, a folder or a hub id"))
+    image_layout: str = setting("3x4", MODEL, "Leads on a page: 3x4 with a strip, 6x2 or 12x1.", OF_IMAGES, unsaid=True,
+                                known=IMAGE_LAYOUTS)
+    image_mode: str = setting("ori", MODEL, "What an image encoder gets of a page: ori (its middle, GEM), pad (all of "
+                              "it, as a square) or anyres (all of it, and tiles).", OF_IMAGES, unsaid=True,
+                              known=("ori", "pad", "anyres"))
+    image_dpi: int = setting(200, MODEL, "Pixels an inch at which a page is drawn, before it is made ready.", OF_IMAGES,
+                             unsaid=True, least=20, most=1200)
+    projector: str = setting("mlp", MODEL, f"{', '.join(names.choices('projector'))}; with shared-gelu a linear layer "
+                             "for each tower, and one GELU MLP for all (GEM).", OF_SIGNALS, kind="projector")
     fusion: str = setting("prefix-kv", MODEL, f"{', '.join(names.choices('fusion'))}.", kind="fusion")
     fusion_layers: str = setting("auto", MODEL, "Layers that see the signal: auto, all, or as in 0,2,5.", OF_LAYERS,
                                  hints=("auto", "all"))
-    signal_tokens: int = setting(1, MODEL, "Signal tokens N.", OF_SIGNALS, least=1, most=1024)
+    signal_tokens: int = setting(1, MODEL, "Signal tokens N.", OF_SIGNALS, OF_COUNTED, least=1, most=1024)
     tokens_from: str = setting("pooled", MODEL, "pooled (all of one vector, MEIT) or temporal (one a stretch of time).",
-                               OF_SIGNALS, known=("pooled", "temporal"))
+                               OF_SIGNALS, OF_COUNTED, known=("pooled", "temporal"))
     token_norm: str = setting("unit", MODEL, "Length of a signal token: unit (MEIT), rms (sqrt of its width), matched "
                               "(measured on the backbone's own text) or none.", OF_SIGNALS,
                               known=("unit", "rms", "matched", "none"))
@@ -139,8 +163,9 @@ class TrainConfig:
                                 OF_LORA, hints=("all-linear", "meit-code"))
     new_tokens: str = setting("none", TUNING, "none, roles (the paper's role tags), or tokens as in '<a>,<b>'; all "
                               "embeddings and the output head then train.", hints=("none", "roles"))
-    chat_template: str = setting("own", TUNING, "own (the backbone's), chinese-alpaca-2, or one of several a backbone "
-                                 "brings.", hints=("own", "chinese-alpaca-2"))
+    chat_template: str = setting("own", TUNING, "own (the backbone's), llava-v1 (GEM), vicuna-v1, chinese-alpaca-2, or "
+                                 "one of several a backbone brings.",
+                                 hints=("own", "llava-v1", "vicuna-v1", "chinese-alpaca-2"))
     template_options: dict[str, Any] | None = setting(
         None, TUNING, "A variable the chat template reads, may be repeated: enable_thinking=false.", unsaid=True,
         option="--template-option", metavar="NAME=VALUE")
@@ -195,6 +220,11 @@ class TrainConfig:
                                "(--fusion splice).", OF_SIGNALS, unsaid=True, least=0)
     augment: str = setting("none", LOSS, "none, or any of roll,gain,noise.", OF_RECORDINGS, noun="augmentation",
                            known=("roll", "gain", "noise"), several=True, hints=("none", "roll,gain,noise"))
+    image_distortion: str = setting("none", LOSS, f"none, or any of {','.join(DISTORTIONS)}: of a page, anew at each "
+                                    "visit.", OF_IMAGES, unsaid=True, noun="distortion", known=DISTORTIONS,
+                                    several=True, hints=("none", ",".join(DISTORTIONS)))
+    modality_dropout: float = setting(0.0, LOSS, "Chance that a record with several inputs is shown one less, anew at "
+                                      "each visit.", OF_SEVERAL, unsaid=True, share=True)
 
     precision: str = setting("auto", MACHINE, "auto, fp32 or bf16 (slow on a processor without bf16 units).",
                              known=("auto", "fp32", "bf16"))

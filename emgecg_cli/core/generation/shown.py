@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,11 +51,23 @@ class Shown:
         """What the towers take of a record."""
         made = self.inputs.arrays(index, self.source_of(index))
         for name in made.keys() & self.how.keys():  # the names of items stay, as the words around them do
-            if self.how[name] == "zeros":  # NaN is what matrices are padded with, and stays
+            if name == "image" and self.how[name] in ("zeros", "noise"):
+                made[name] = self._page(index)
+            elif self.how[name] == "zeros":  # NaN is what matrices are padded with, and stays
                 made[name] = np.where(np.isnan(made[name]), made[name], made[name].dtype.type(0))
             elif self.how[name] == "noise":
                 made[name] = noise_like(made[name], _generator(self.seed, self._id(index)))
         return made
+
+    def _page(self, index: int) -> np.ndarray:
+        """The page of a recording of zeros, or of noise; nothing for a record that shows none."""
+        source: Any = self.inputs.sources["image"]
+        if not self.inputs.has(index, "image"):
+            return source.blank()
+        rng = _generator(self.seed, self._id(index))
+        record = self.inputs.record(index, "image", self.messages(index))
+        zeros = self.how["image"] == "zeros"
+        return source.changed(record, np.zeros_like if zeros else lambda signal: noise_like(signal, rng))
 
     def signal_from(self, index: int) -> str | None:
         """The record whose signal a record is shown: another, where any input is another's; None where none is shown.
@@ -124,11 +137,8 @@ def joined_signal(said: Mapping[str, str]) -> str:
 
 
 def noise_like(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise of the power of an input. Of a recording, int16 microvolts (C, L): white, in each lead of the lead's mean
-    and deviation, missing where samples are; of a page, uint8 (3, H, W): its pixels in random order."""
-    if array.dtype == np.uint8:
-        flat = array.reshape(len(array), -1)
-        return np.ascontiguousarray(flat[:, rng.permutation(flat.shape[1])].reshape(array.shape))
+    """Noise of the power of a recording, int16 microvolts (C, L): white, in each lead of the lead's mean and deviation,
+    missing where samples are."""
     values = to_float_uv(array).astype(np.float64)
     present = np.isfinite(values)
     count = np.maximum(present.sum(axis=1, keepdims=True), 1)

@@ -121,7 +121,7 @@ def _shown(store: Store, instructions: Instructions, manifest: Manifest, config:
     model, tables = manifest.details["model"], manifest.details.get("tables") or {}
     return open_inputs(store, instructions, encoder=model["encoder"], hints=OTHER_STORE, references=file,
                        mode=model.get("values", "encoder"), random_seed=tables.get("random_seed"),
-                       hidden=config.signal == "none", settings=model)
+                       hidden=config.signal == "none", settings=model, sizes=model.get("sizes"))
 
 
 def _trained_with(run: Path, manifest: Manifest) -> Path | None:

@@ -14,6 +14,7 @@ from emgecg_cli.core import names
 from emgecg_cli.core.inputs.items import ITEMS, stack_items
 from emgecg_cli.core.inputs.rendered import Split
 from emgecg_cli.core.inputs.values import Messages
+from emgecg_cli.core.inputs.visits import Visits
 from emgecg_cli.core.instructions.render import IGNORE_INDEX
 from emgecg_cli.core.models.preprocessing import Preprocessing
 
@@ -122,7 +123,8 @@ class TextRecords:
     """A rendered split as a data set; what `shown` gives is asked for when a record is.
 
     `targets` bool (records, K) are what the encoder should predict besides. `pad` fills short rows; `decoder_start` is
-    an encoder-decoder backbone's first decoder token, None for a causal one. `preprocessing` is the model's.
+    an encoder-decoder backbone's first decoder token, None for a causal one. `preprocessing` is the model's. With
+    `visits` each visit of a record shows it otherwise.
     """
 
     shown: ShownRecords
@@ -131,6 +133,7 @@ class TextRecords:
     pad: int
     decoder_start: int | None = None
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
+    visits: Visits | None = None
 
     def __len__(self) -> int:
         return len(self.rendered.indices)
@@ -139,6 +142,20 @@ class TextRecords:
         index = int(self.rendered.indices[i])
         tokens, prompt = self.rendered.conversation(i)
         return Item(self.shown.arrays(index), tokens, prompt, self.targets[i], i, self.shown.lacking(index))
+
+    def visit(self, i: int, epoch: int) -> Item:
+        """A record as one visit of it shows it; its answer, and so what it adds to a step, stays the same."""
+        if self.visits is None:
+            return self[i]
+        index = int(self.rendered.indices[i])
+        tokens, prompt = self.rendered.conversation(i)
+        instead, seed = self.visits.of(index, i, epoch)
+        if instead:
+            shorter = self.visits.prompt(index, instead)
+            tokens, prompt = np.concatenate([shorter, tokens[prompt:]]), len(shorter)
+        shown = self.visits.inputs
+        return Item(shown.arrays(index, instead, seed), tokens, prompt, self.targets[i], i,
+                    shown.lacking(index, instead))
 
     def totals(self, indices: np.ndarray) -> Totals:
         """Answer tokens and records among these."""

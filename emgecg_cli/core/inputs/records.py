@@ -16,7 +16,8 @@ import numpy as np
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.items import ItemWords
-from emgecg_cli.core.inputs.sources import InputSource, Record
+from emgecg_cli.core.inputs.record import Record
+from emgecg_cli.core.inputs.sources import InputSource
 from emgecg_cli.core.inputs.values import Messages, Values, check_values
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.render import part_types, with_part
@@ -75,16 +76,21 @@ class Inputs:
         """The inputs that a record lacks, or that are not to be shown."""
         return tuple(name for name in self.sources if instead.get(name, index) is None or not self.has(index, name))
 
-    def arrays(self, index: int, instead: Instead = OWN) -> dict[str, np.ndarray]:
-        """What the towers take of a record, a blank for what it lacks."""
+    def arrays(self, index: int, instead: Instead = OWN, seed: int | None = None) -> dict[str, np.ndarray]:
+        """What the towers take of a record, a blank for what it lacks. With a seed, as one visit of it in training."""
         messages, lacking, made = self.messages(index, instead), self.lacking(index, instead), {}
         for name, source in self.sources.items():
-            shown = instead.get(name, index)
-            record = Record(index, index if shown is None else shown, messages, self._id(index), self._person(index))
-            made[name] = source.blank() if name in lacking else source.read(record)
+            made[name] = source.blank() if name in lacking else \
+                source.read(self.record(index, name, messages, instead, seed))
         if "values" in self.sources and self.values:
             made |= self.values.items(messages, self._of("language", index))
         return made
+
+    def record(self, index: int, name: str, messages: Messages, instead: Instead = OWN,
+               seed: int | None = None) -> Record:
+        """What the source of an input is told of a record."""
+        shown = instead.get(name, index)
+        return Record(index, index if shown is None else shown, messages, self._id(index), self._person(index), seed)
 
     def naming_items(self, tokenizer: Any) -> Inputs:
         """The same records, their values shown with the names of their items beside, which a tokenizer cuts."""
@@ -145,8 +151,10 @@ def inputs_held(store: Store, instructions: Instructions) -> tuple[str, ...]:
 
 def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints: Mapping[str, str],
                 references: Path | None = None, mode: str = "encoder", random_seed: int | None = None,
-                hidden: bool = False, settings: Mapping[str, Any] | None = None) -> Inputs:
-    """The records of a store as the model with these encoders, and these `settings` of preprocessing, sees them.
+                hidden: bool = False, settings: Mapping[str, Any] | None = None,
+                sizes: Mapping[str, Mapping[str, Any]] | None = None) -> Inputs:
+    """The records of a store as the model with these encoders, of these `sizes` by name, sees them; `settings` are
+    those of preprocessing.
 
     `references` is a file in place of the store's own; `mode`, `random_seed` and `hidden` are as in `Values`.
     Raises MedReportError when records cannot show what an encoder reads; `hints` says what to do then about a store
@@ -161,8 +169,11 @@ def open_inputs(store: Store, instructions: Instructions, *, encoder: str, hints
         check_values(values, instructions)
     elif references:
         raise MedReportError(f"--references {references}: {store.path} holds signals", "leave --references out")
-    sources = {name: names.resolve("input", name).open(store, preprocessing_of(chosen, settings), values)
+    sources = {name: names.resolve("input", name).open(store, preprocessing_of(chosen, settings, sizes), values)
                for name, chosen in encoders.items() if name != "values" or mode == "encoder"}
+    if "image" in sources:
+        asked = any("image" in part_types(row.messages) for row in instructions.rows.values())
+        sources["image"] = replace(sources["image"], everywhere=not asked)
     for name, one in sources.items():
         rows = (row.messages for row in instructions.rows.values())
         if name != "values" and not any(one.shown_by(part_types(messages)) for messages in rows):

@@ -1,4 +1,4 @@
-"""Where each input of a record is read from: the recording, the values of tables, a page of ECG paper.
+"""Where each input of a record is read from: the recording, the values of tables; pages have a file of their own.
 
 A source is made by `open(store, preprocessing, values)` and named in `names.INPUTS`. Which records have its input, the
 conversation says: those with a part that stands for it.
@@ -8,33 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from emgecg_cli.core.inputs.values import Messages, Values
+from emgecg_cli.core.inputs.record import Record
+from emgecg_cli.core.inputs.values import Values
 from emgecg_cli.core.models.preprocessing import Preprocessing
 from emgecg_cli.core.references import PERCENTILES
 from emgecg_cli.core.signals.leads import LEADS, MISSING
-from emgecg_cli.core.signals.paper.geometry import lay_out
-from emgecg_cli.core.signals.paper.png import page_pixels, palette
 from emgecg_cli.core.signals.resampling import resampled_length
 from emgecg_cli.core.store import Store
-
-PAGE_DPI = 40
-PAGE_HEIGHT = 320  # pixels; a taller page is cut off, a shorter one padded with white
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record that is to be shown: its row, the row whose measurement it is shown, its conversation, its id, and the
-    person it is of."""
-
-    index: int
-    shown: int
-    messages: Messages
-    record_id: str
-    person: Any = None
 
 
 class InputSource(Protocol):
@@ -129,37 +113,3 @@ class ValueSource:
         for row, matrices in zip(stacked, arrays, strict=True):
             row[:len(matrices)] = matrices
         return stacked
-
-
-@dataclass(frozen=True)
-class PageSource:
-    """uint8 (3, H, W): the first ten seconds of the recording drawn on ECG paper, in RGB."""
-
-    store: Store
-
-    @classmethod
-    def open(cls, store: Store, preprocessing: Preprocessing, values: Values | None) -> PageSource:
-        """See `InputSource`."""
-        return cls(store)
-
-    @staticmethod
-    def shown_by(parts: Collection[str]) -> bool:
-        """See `InputSource`; a recording can always be drawn."""
-        return "image" in parts or "ecg" in parts
-
-    def read(self, record: Record) -> np.ndarray:
-        """See `InputSource`."""
-        pixels = page_pixels(lay_out(self.store.signal(record.shown), self.store.fs), PAGE_DPI)
-        page = np.full((PAGE_HEIGHT, pixels.shape[1], 3), 255, np.uint8)
-        page[:len(pixels)] = palette()[pixels][:PAGE_HEIGHT]
-        return np.ascontiguousarray(page.transpose(2, 0, 1))
-
-    def blank(self) -> np.ndarray:
-        """See `InputSource`."""
-        width = page_pixels(lay_out(np.zeros((len(LEADS), self.store.sig_len), np.int16), self.store.fs), PAGE_DPI)
-        return np.full((3, PAGE_HEIGHT, width.shape[1]), 255, np.uint8)
-
-    @staticmethod
-    def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """See `InputSource`."""
-        return np.stack(arrays)

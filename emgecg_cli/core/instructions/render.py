@@ -3,7 +3,8 @@
 Prompt and answer are tokenised apart and joined, so the prompt of a training sequence is, token for token, the prompt
 that generation starts from. Only the answer's tokens and its end (`turns`) carry loss.
 
-A message is text, or a list of parts. Signals ("ecg", "image") and texts stand on lines of their own. A number of a
+A message is text, or a list of parts. Signals ("ecg", "image") and texts stand on lines of their own, a recording and
+its page on one. A number of a
 table ("value") stands inline, where it was written: the encoder's tokens take its place, or it is written out.
 """
 
@@ -226,6 +227,7 @@ def _text(content: str | Sequence[Mapping[str, Any]], marked: Collection[str], n
             piece = number_text(part) if kind == "value" and kind not in nothing else ""
         if not piece and kind != "value":
             continue
-        text += ("\n" if before and "value" not in (before, kind) else "") + piece
+        glued = not before or "value" in (before, kind) or ({before, kind} == {"ecg", "image"})
+        text += ("" if glued else "\n") + piece
         before = kind
     return text

@@ -17,8 +17,17 @@ from emgecg_cli.core.instructions.templates import attempt, fill, names_read, ow
 from emgecg_cli.core.instructions.turns import check_generation_prompt
 from emgecg_cli.core.instructions.unsaid_system import USER, literal, without_system
 
+_VICUNA = (
+    "{{% if messages[0]['role'] == 'system' %}}{{% set said = messages[0]['content'] %}}"
+    "{{% set turns = messages[1:] %}}{{% else %}}"
+    "{{% set said = \"A chat between a curious {0} and an artificial intelligence assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the {0}'s questions.\" %}}{{% set turns = messages %}}{{% endif %}}"
+    "{{{{ bos_token }}}}{{{{ said }}}} {{% for message in turns %}}{{% if message['role'] == 'user' %}}"
+    "USER: {{{{ message['content'] }}}} {{% else %}}ASSISTANT: {{{{ message['content'] }}}}{{{{ eos_token }}}}"
+    "{{% endif %}}{{% endfor %}}{{% if add_generation_prompt %}}ASSISTANT:{{% endif %}}")
 # Templates by name, for backbones that come without their own. Chinese-Alpaca-2: LLaMA-2's, with its system message.
-CHAT_TEMPLATES = {"chinese-alpaca-2": (
+# LLaVA v1 is Vicuna's but for a word of the system message; GEM was trained with it.
+CHAT_TEMPLATES = {"llava-v1": _VICUNA.format("human"), "vicuna-v1": _VICUNA.format("user"), "chinese-alpaca-2": (
     "{% if messages[0]['role'] == 'system' %}{% set said = messages[0]['content'] %}{% set turns = messages[1:] %}"
     "{% else %}{% set said = 'You are a helpful assistant. 你是一个乐于助人的助手。' %}{% set turns = messages %}"
     "{% endif %}{{ bos_token }}{% for message in turns %}{% if message['role'] == 'user' %}[INST] {% if loop.first %}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,28 +12,36 @@ from torch import Tensor, nn
 from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.item_names import ItemNames
-from emgecg_cli.core.models.preprocessing import preprocessing_of
+from emgecg_cli.core.models.preprocessing import SETTINGS as SHOWN
+from emgecg_cli.core.models.preprocessing import Preprocessing, preprocessing_of
+from emgecg_cli.core.models.projector import Projector, as_it_is, bridge
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.towers import Tower, ValuesTower
 from emgecg_cli.core.models.tuning import embeddings
 
 # The settings a model is built from, besides its backbone; a run's manifest keeps them.
 SETTINGS = ("encoder", "projector", "fusion", "fusion_layers", "signal_tokens", "tokens_from", "token_norm", "values",
-            "emg_reshape", "emg_dropout", "value_identity", "lead_order")
+            "emg_reshape", "emg_dropout", "value_identity", *SHOWN)
+MIDDLE = 1024  # width in front of a shared projector where there is no image tower to say it: GEM's
+
+Sizes = Mapping[str, Mapping[str, Any]]
 
 
 def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: str, signal_tokens: int,
                        token_norm: str, seed: int, tokens_from: str = "pooled", fusion_layers: str = "auto",
                        values: str = "encoder", emg_reshape: str = "compat", emg_dropout: float = 0.1,
-                       value_identity: str = "none", lead_order: str = "canonical") -> ReportModel:
+                       value_identity: str = "none", sizes: Sizes | None = None, **shown: Any) -> ReportModel:
     """Put a tower for each of the named encoders, and a fusion, on a loaded (and tuned) backbone.
 
     The width of a signal token is read from the fusion, and so from the backbone. "pooled" tokens are all made of one
     feature vector, "temporal" ones each of a stretch of time; an encoder that gives a number of its own gives that. The
     encoder of values is left out where `values` enter as text; with `value_identity` "item" its tokens have
-    the names of their items added. New weights depend on `seed` alone.
+    the names of their items added. `sizes` are those of encoders, by name, that are not built as the table says, and
+    `shown` settings of preprocessing. New weights depend on `seed` alone.
     """
-    layers = parse_layers(fusion_layers, backbone)
+    if unknown := set(shown) - set(SHOWN):
+        raise TypeError(f"unknown settings {sorted(unknown)}")
+    layers, shares = parse_layers(fusion_layers, backbone), projector in names.SHARED_PROJECTORS
     towers: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
@@ -42,16 +51,36 @@ def build_report_model(backbone: Any, *, encoder: str, projector: str, fusion: s
             torch.manual_seed(seed)
             build, own = names.resolve("encoder", name), names.ENCODERS[name].tokens
             if reads != "values":
-                made = build()
+                made = build(**(sizes or {}).get(name, {}))
+                prepare = preprocessing_of(name, shown, sizes)
+                own = _own_tokens(made, own, prepare)
                 pieces, each = (own or signal_tokens, 1) if own or tokens_from == "temporal" else (1, signal_tokens)
-                towers[reads] = Tower(made, adapt(made.width, each), pieces,
-                                      preprocessing_of(name, {"lead_order": lead_order}))
+                towers[reads] = Tower(made, as_it_is(made.width, each) if shares else adapt(made.width, each), pieces,
+                                      prepare)
             elif values == "encoder":
                 words = partial(input_embeddings, backbone)
                 made = build(words, reshape=emg_reshape, dropout=emg_dropout)
                 towers[reads] = ValuesTower(made, adapt(made.dim, 1) if made.dim != attached.dim else None, own or 1,
                                             ItemNames(words) if value_identity == "item" else None)
-    return ReportModel(towers, backbone, attached)
+        shared = _share(towers, adapt, seed) if shares else None
+    return ReportModel(towers, backbone, attached, shared)
+
+
+def _own_tokens(encoder: nn.Module, otherwise: int | None, prepare: Preprocessing) -> int | None:
+    """How many tokens an encoder gives of what a record shows; None: as many as are asked for."""
+    each = getattr(encoder, "tokens", None) or otherwise
+    return each and int(each) * (prepare.page.pictures if prepare.reads == "image" else 1)
+
+
+def _share(towers: Mapping[str, Any], adapt: Callable[..., Projector], seed: int) -> Projector:
+    """One projector behind all towers, and in front of it a linear layer for each whose features are not the image
+    tower's."""
+    torch.manual_seed(seed)
+    width = towers["image"].encoder.width if "image" in towers else MIDDLE
+    for name, tower in towers.items():
+        if name != "image" or tower.projector.tokens != 1:
+            tower.projector = bridge(tower.encoder.width, tower.projector.tokens, width)
+    return adapt(width, 1)
 
 
 def check_fusion(backbone: Any, fusion: str, fusion_layers: str = "auto") -> None:

@@ -52,3 +52,18 @@ def gelu_projector(width: int, tokens: int, dim: int, norm: str = "unit") -> Pro
     """
     return Projector(nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, HIDDEN), nn.GELU(),
                                    nn.Linear(HIDDEN, tokens * dim)), tokens, dim, norm)
+
+
+def llava_projector(width: int, tokens: int, dim: int, norm: str = "none") -> Projector:
+    """LLaVA's "mlp2x_gelu", Linear E -> dim, GELU, Linear dim -> N * dim, without statistics of batches."""
+    return Projector(nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Linear(dim, tokens * dim)), tokens, dim, norm)
+
+
+def bridge(width: int, tokens: int, dim: int) -> Projector:
+    """One linear layer, E -> N * dim, to the width of another tower."""
+    return Projector(nn.Linear(width, tokens * dim), tokens, dim, "none")
+
+
+def as_it_is(width: int, tokens: int) -> Projector:
+    """No layer: features are tokens, `tokens` of them made of each where they are as many times as wide."""
+    return Projector(nn.Identity(), tokens, width, "none")

@@ -12,6 +12,7 @@ from emgecg_cli.core import names
 from emgecg_cli.core.models.decoding import Rows, read_prompts
 from emgecg_cli.core.models.fusion import Fusion
 from emgecg_cli.core.models.preprocessing import Preprocessing
+from emgecg_cli.core.models.projector import Projector
 from emgecg_cli.core.models.towers import Inputs, Joined, Towers
 
 OWN_WEIGHTS = ("towers.", "fusion.")  # of the model's weights, those that are not the backbone's
@@ -26,9 +27,10 @@ class ReportModel(nn.Module):
     output and the features (B, E) of the tower `supervised`, which a training loop may supervise directly.
     """
 
-    def __init__(self, towers: Mapping[str, nn.Module], backbone: nn.Module, fusion: Fusion) -> None:
+    def __init__(self, towers: Mapping[str, nn.Module], backbone: nn.Module, fusion: Fusion,
+                 shared: Projector | None = None) -> None:
         super().__init__()
-        self.towers = Towers(towers)
+        self.towers = Towers(towers, shared)
         self.backbone = backbone
         self.fusion = fusion
 

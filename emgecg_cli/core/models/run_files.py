@@ -36,7 +36,7 @@ EMBEDDINGS_FILE = "embeddings.safetensors"
 MERGED = "merged"  # the tuning an exported run names
 # Where weights of runs that had one encoder, and no towers, lie now; `{}` is what the encoder reads
 NAMED_BEFORE = {"encoder.": "towers.{}.encoder.", "projector.": "towers.{}.projector."}
-LOADING = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 
 def save_run_files(run: Path, model: ReportModel, tokenizer: Any, tuning: str, subjects: Iterable[str],
@@ -101,7 +101,8 @@ def load_run(run: Path, device: torch.device, dtype: torch.dtype = torch.float32
     try:
         tokenizer = load_tokenizer(run)
         backbone = load_run_backbone(run, manifest, tokenizer, dtype, device, moved=moved, download=download)
-        model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings}, seed=0)
+        model = build_report_model(backbone, **{key: settings[key] for key in SETTINGS if key in settings},
+                                   sizes=settings.get("sizes"), seed=0)
         if settings["token_norm"] == "matched":
             match(model, settings["token_lengths"])
         weights = as_named_now(load_file(run / SIGNAL_FILE), settings["encoder"])

@@ -39,7 +39,7 @@ def match(model: ReportModel, lengths: Sequence[float]) -> None:
     """Give the signal tokens of a model with `--token-norm matched` these lengths."""
     fusion: Any = model.fusion
     length = fusion.match(lengths)
-    for name in model.towers:
-        projector = model.towers[name].projector
+    shared = model.towers.shared
+    for projector in [shared] if shared else [model.towers[name].projector for name in model.towers]:
         if projector is not None:
             projector.length = length

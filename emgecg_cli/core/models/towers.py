@@ -138,27 +138,29 @@ class ValuesTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """The towers by the input each reads, in the order of their tokens.
+    """The towers by the input each reads, in the order of their tokens; `shared` is a projector behind all of them.
 
     Not torch's ModuleDict, which takes no key `values`: that is one of its methods.
     """
 
-    def __init__(self, towers: Mapping[str, nn.Module]) -> None:
+    def __init__(self, towers: Mapping[str, nn.Module], shared: Projector | None = None) -> None:
         super().__init__()
+        self.names = tuple(towers)
         for name, tower in towers.items():
             self.add_module(name, tower)
+        self.shared = shared
 
     def __getitem__(self, name: str) -> Any:
         return self._modules[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self.names)
 
     @property
     def supervised(self) -> str | None:
@@ -178,12 +180,16 @@ class Towers(nn.Module):
         features = seen[self.supervised].features if self.supervised in seen else None
         if len(seen) == 1:
             (one,) = seen.values()
-            return Joined(one.tokens, one.valid, parts, features)
+            return Joined(self._projected(one.tokens), one.valid, parts, features)
         valid = None
         if any(one.valid is not None for one in seen.values()):
             valid = torch.cat([one.tokens.new_ones(one.tokens.shape[:2], dtype=torch.bool) if one.valid is None
                                else one.valid for one in seen.values()], 1)
-        return Joined(torch.cat([one.tokens for one in seen.values()], 1), valid, parts, features)
+        tokens = torch.cat([one.tokens for one in seen.values()], 1)
+        return Joined(self._projected(tokens), valid, parts, features)
+
+    def _projected(self, tokens: Tensor) -> Tensor:
+        return tokens if self.shared is None else self.shared(tokens)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
+from emgecg_cli.core import names
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.config.train import reads_values_alone
 from emgecg_cli.core.inputs.batch import TextRecords
@@ -19,6 +20,8 @@ from emgecg_cli.core.inputs.rendered import words_of
 from emgecg_cli.core.instructions.build import Instructions
 from emgecg_cli.core.instructions.turns import TurnEnd, turn_end, without_words
 from emgecg_cli.core.models.backbones import end_ids
+from emgecg_cli.core.models.builders import Sizes
+from emgecg_cli.core.models.image_tower import sizes_of
 from emgecg_cli.core.models.report_model import OWN_WEIGHTS, ReportModel
 from emgecg_cli.core.models.tuning import PartRow, table_of_what_trains
 from emgecg_cli.core.models.word_alignment import WordAlignment
@@ -41,7 +44,8 @@ class Assembled:
 
     `subjects` are whom it is trained on, as hashes; `first` the drawn tables of stage 1, and `alignment` the loss that
     names words, each None without; `token_lengths` the measured lengths of signal tokens, None where they are fixed.
-    `frozen` are the weights of towers and fusion that do not train, in the process that writes the run.
+    `frozen` are the weights of towers and fusion that do not train, in the process that writes the run; `sizes` those
+    of encoders that are not built as the table says.
     """
 
     subjects: set[str]
@@ -59,6 +63,7 @@ class Assembled:
     objective: Objective
     plan: BatchPlan
     frozen: dict[str, Tensor]
+    sizes: Sizes
 
 
 def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instructions: Instructions, out: Path,
@@ -68,7 +73,8 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     Raises MedReportError when inputs do not fit each other, or when the backbone cannot be had.
     """
     subjects = subjects_of(store, config)
-    shown = _shown(store, instructions, config)
+    sizes = sizes_of(config.encoder, config.image_tower)
+    shown = _shown(store, instructions, config, sizes)
     whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
     first = drawn_records(shown, whole) if shown.values and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
@@ -77,7 +83,7 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
         shown = shown.naming_items(tokenizer)
         first = replace(first, values=shown.values) if first and shown.values else first
     turn = turn_end(tokenizer, end_ids(backbone))
-    model = make_model(backbone, config)
+    model = make_model(backbone, config, sizes)
     trains = table_of_what_trains(_parts(model, config))
     records, targets = records_of(model, tokenizer, store, shown, config, "train", needed=needed)
     turn = without_words(turn, tokenizer.eos_token_id,
@@ -93,7 +99,7 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     plan = BatchPlan(records.rendered.lengths, whole.batch_size, config.seed, parallel.world,
                      smallest=2 if has_batch_norm(config) else 1)
     return Assembled(subjects, shown, first, model, tokenizer, turn, trains, records, targets, token_lengths, alignment,
-                     validation, objective, plan, _frozen(parallel, model))
+                     validation, objective, plan, _frozen(parallel, model), sizes)
 
 
 def _frozen(parallel: Parallel, model: ReportModel) -> dict[str, Tensor]:
@@ -106,16 +112,19 @@ def _frozen(parallel: Parallel, model: ReportModel) -> dict[str, Tensor]:
 
 
 def has_batch_norm(config: TrainConfig) -> bool:
-    """Whether a batch needs two records: only the encoder of values does without BatchNorm."""
-    return not reads_values_alone(config)
+    """Whether a batch needs two records: most projectors have a BatchNorm, and some encoders."""
+    chosen = names.encoders_of(config.encoder).values()
+    return not reads_values_alone(config) and (config.projector not in names.SHARED_PROJECTORS
+                                               or any(names.ENCODERS[name].batch_norm for name in chosen))
 
 
-def _shown(store: Store, instructions: Instructions, config: TrainConfig) -> Inputs:
+def _shown(store: Store, instructions: Instructions, config: TrainConfig, sizes: Sizes) -> Inputs:
     """The records as the model is to see them."""
     hints = {"values": "give --recipe emgllm", "ecg": "choose an encoder of signals, or leave --recipe out"}
     return open_inputs(store, instructions, encoder=config.encoder, hints=hints, mode=config.values,
                        references=Path(config.references) if config.references else None,
-                       random_seed=config.seed if config.random_references else None, settings=vars(config))
+                       random_seed=config.seed if config.random_references else None, settings=vars(config),
+                       sizes=sizes)
 
 
 def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
@@ -126,8 +135,10 @@ def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
         tower, which = model.towers[name], f"{name} " if len(model.towers) > 1 else ""
         parts[f"{which}encoder"] = (
             tower.encoder, "stage 1" if name == "values" and config.freeze_encoder and config.stage1_steps else frozen)
-        if tower.projector is not None:
+        if tower.projector is not None and any(True for _ in tower.projector.parameters()):
             parts[f"{which}projector"] = (tower.projector, "full")
+    if model.towers.shared is not None:
+        parts["shared projector"] = (model.towers.shared, "full")
     if isinstance(model.fusion, nn.Module):
         parts["fusion"] = (model.fusion, "full")
     return parts | {"backbone": (model.backbone, config.tuning)}

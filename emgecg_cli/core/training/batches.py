@@ -104,3 +104,30 @@ class BatchSampler:
         for position in range(self.start, self.stop):
             # Every n-th record of a batch that is sorted by length, so that all processes pad alike.
             yield self.plan.batch(position)[self.rank::self.plan.processes].tolist()
+
+
+@dataclass(frozen=True)
+class VisitSampler:
+    """As `BatchSampler`, each record with the epoch of the visit."""
+
+    batches: BatchSampler
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for position, numbers in enumerate(self.batches, self.batches.start):
+            yield [(number, position // self.batches.plan.per_epoch) for number in numbers]
+
+
+@dataclass(frozen=True)
+class Visited:
+    """Records that each visit shows otherwise, as a loader asks for them."""
+
+    records: Any
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, visit: tuple[int, int]) -> Any:
+        return self.records.visit(*visit)

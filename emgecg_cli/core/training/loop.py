@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from emgecg_cli.core.inputs.batch import Records, Totals
 from emgecg_cli.core.models.tuning import PartRow
 from emgecg_cli.core.training.augment import Augmentation, network_input
-from emgecg_cli.core.training.batches import BatchPlan, BatchSampler
+from emgecg_cli.core.training.batches import BatchPlan, BatchSampler, Visited, VisitSampler
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
 from emgecg_cli.core.training.logs import Clock, StepLog
 from emgecg_cli.core.training.objective import Losses
@@ -231,9 +231,12 @@ class _StepTotals:
 
 def _loader(records: Records, plan: BatchPlan, start: int, stop: int, config: LoopSettings,
             parallel: Parallel) -> DataLoader[Any]:
+    batches: Any = BatchSampler(plan, start, stop, parallel.rank)
+    held: Any = records
+    if getattr(records, "visits", None) is not None:
+        batches, held = VisitSampler(batches), Visited(records)
     # Its own generator: starting a loader draws from the global one, and a resumed run starts one more.
-    return DataLoader(records, batch_sampler=BatchSampler(plan, start, stop, parallel.rank),  # type: ignore[arg-type]
-                      collate_fn=records.collate, num_workers=config.workers,
+    return DataLoader(held, batch_sampler=batches, collate_fn=records.collate, num_workers=config.workers,
                       pin_memory=parallel.device.type == "cuda", generator=torch.Generator())
 
 

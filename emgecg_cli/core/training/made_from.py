@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emgecg_cli.core import names
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.records import references_input
@@ -24,6 +25,9 @@ def inputs_of(store: Store, instructions: Instructions, config: TrainConfig, out
     folder = Path(config.backbone)
     if config.backbone != "tiny" and folder.is_dir():
         inputs["backbone"] = {"path": path_from(folder, out), "hash": fingerprint(folder)}
+    if "image" in names.encoders_of(config.encoder) and Path(config.image_tower).is_dir():
+        tower = Path(config.image_tower)
+        inputs["image_tower"] = {"path": path_from(tower, out), "hash": fingerprint(tower)}
     if config.references:
         inputs["references"] = references_input(Path(config.references), out)
     if config.encoder_weights:

@@ -15,6 +15,9 @@ from emgecg_cli.core.inputs.batch import TextRecords
 from emgecg_cli.core.inputs.records import Inputs
 from emgecg_cli.core.inputs.rendered import RenderedSplit, render_all, render_split
 from emgecg_cli.core.inputs.shuffled import Shuffled, shuffle_between_patients
+from emgecg_cli.core.inputs.visits import Visits
+from emgecg_cli.core.instructions.render import Renderer
+from emgecg_cli.core.instructions.turns import turn_end
 from emgecg_cli.core.models.backbones import check_positions, positions_of
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.store import Store
@@ -39,7 +42,21 @@ def records_of(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, 
         check_positions(backbone, max(parts) if model.encoder_decoder else whole,
                         f"the longest conversation of the {split} split", "give a smaller --max-length")
     start = int(backbone.config.decoder_start_token_id) if model.encoder_decoder else None
-    return TextRecords(shown, rendered, matrix, tokenizer.pad_token_id, start, model.preprocessing), targets
+    visits = _visits(model, tokenizer, shown, config) if split == "train" else None
+    return TextRecords(visits.inputs if visits else shown, rendered, matrix, tokenizer.pad_token_id, start,
+                       model.preprocessing, visits), targets
+
+
+def _visits(model: ReportModel, tokenizer: Any, shown: Inputs, config: TrainConfig) -> Visits | None:
+    """How each visit of a training record differs from the others; None where none does."""
+    distortions = () if config.image_distortion == "none" else tuple(config.image_distortion.split(","))
+    if not config.modality_dropout and not distortions:
+        return None
+    if distortions:
+        page = replace(shown.sources["image"], distortions=distortions)  # type: ignore[type-var]
+        shown = replace(shown, sources={**shown.sources, "image": page})
+    return Visits(shown, Renderer(tokenizer, config.max_length, turn_end(tokenizer)), model.placeholders,
+                  config.modality_dropout, config.seed)
 
 
 def validation_of(model: ReportModel, tokenizer: Any, store: Store, shown: Inputs, config: TrainConfig,

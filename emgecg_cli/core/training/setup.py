@@ -17,9 +17,10 @@ from emgecg_cli.core.instructions.render import text_of
 from emgecg_cli.core.instructions.template_settings import settle_template
 from emgecg_cli.core.launch import world
 from emgecg_cli.core.models.backbones import add_tokens, load_backbone, machine_at_hand
-from emgecg_cli.core.models.builders import SETTINGS, build_report_model, check_fusion
+from emgecg_cli.core.models.builders import SETTINGS, Sizes, build_report_model, check_fusion
 from emgecg_cli.core.models.encoders import load_encoder_weights
 from emgecg_cli.core.models.fusion.attention_families import decoder_layers
+from emgecg_cli.core.models.image_tower import load_image_weights, open_image_tower
 from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.tiny_backbone import ROLE_TAGS, build_tiny_llama, train_tokenizer
 from emgecg_cli.core.models.tuning import base_of, tune_backbone
@@ -81,8 +82,8 @@ def parse_tokens(text: str) -> list[str]:
     return tokens
 
 
-def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
-    """Tune the backbone as asked and put encoder, projector and fusion on it; whether they fit is asked first."""
+def make_model(backbone: Any, config: TrainConfig, sizes: Sizes | None = None) -> ReportModel:
+    """Tune the backbone as asked and put encoders, projectors and fusion on it; whether they fit is asked first."""
     check_fusion(backbone, config.fusion, config.fusion_layers)
     tuned = tune_backbone(backbone, config.tuning, rank=config.lora_rank, alpha=config.lora_alpha,
                           dropout=config.lora_dropout, targets=config.lora_targets,
@@ -90,7 +91,9 @@ def make_model(backbone: Any, config: TrainConfig) -> ReportModel:
     if config.gradient_checkpointing:
         tuned.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     settings = {key: getattr(config, key) for key in SETTINGS}
-    model = build_report_model(tuned, **settings, seed=config.seed)
+    model = build_report_model(tuned, **settings, sizes=sizes, seed=config.seed)
+    if (folder := open_image_tower(config.image_tower).folder) and "image" in model.towers:
+        load_image_weights(model.towers["image"].encoder, folder)
     if config.encoder_weights:  # `pretrain` makes those of encoders that read recordings
         load_encoder_weights(model.towers["ecg"].encoder, Path(config.encoder_weights))
     for name in model.towers:

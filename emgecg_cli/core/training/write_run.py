@@ -62,7 +62,8 @@ def _model_details(config: TrainConfig, made: Assembled) -> dict[str, Any]:
     backbone: Any = made.model.backbone
     revision = getattr(backbone.config, "_commit_hash", None)  # of a hub model, so that it stays the same one
     measured = {} if made.token_lengths is None else {"token_lengths": made.token_lengths}
-    return {key: getattr(config, key) for key in chosen} | {"revision": revision} | measured
+    return {key: getattr(config, key) for key in chosen} | {"revision": revision} | measured | (
+        {"sizes": made.sizes} if made.sizes else {})
 
 
 def _table_details(shown: Inputs) -> dict[str, Any]:

@@ -69,9 +69,9 @@ class EcgCoca(nn.Module):
         return F.normalize(self.compared(signal)[0], dim=-1)
 
 
-def ecg_coca() -> EcgCoca:
-    """The published size: 101 tokens of E = 768 from 10 s at 500 Hz, 85,989,888 parameters."""
-    return EcgCoca()
+def ecg_coca(**sizes: int) -> EcgCoca:
+    """The published size, 101 tokens of E = 768 from 10 s at 500 Hz, 85,989,888 parameters, or those given."""
+    return EcgCoca(**sizes)
 
 
 def ecg_coca_tiny() -> EcgCoca:
