@@ -22,7 +22,8 @@ PACKAGE = ROOT / "emgecg_cli"
 TESTS = Path(__file__).resolve().parent
 
 # The rooms in their order; a room may import those of earlier rows, and itself.
-ROWS = [("errors", "person", "hub_models"), ("pages",), ("endpoints",), ("bounded_http",), ("files",), ("json_lines",),
+ROWS = [("errors", "person", "hub_models", "encoder_names"), ("pages",), ("endpoints",), ("bounded_http",), ("files",),
+        ("json_lines",),
         ("artifacts",), ("schema",), ("manifest",), ("locks",), ("claims",), ("launch",),
         ("predictions", "accelerate_file"), ("names", "delimited"), ("config",), ("recipes",), ("engines",),
         ("signals", "emg"), ("reports",), ("references",), ("datasets", "downloads"), ("store",), ("evidence",),
