@@ -37,6 +37,7 @@ MAY_IMPORT["metrics"] = MAY_IMPORT["evidence"] - {"datasets", "downloads"} | {"l
 MAY_IMPORT["evaluation"] = MAY_IMPORT["metrics"] | {"evaluation", "view"}  # its page shows records as they are viewed
 ALL = {room for row in ROWS for room in row} | {"metrics", "evaluation"}
 MAY_IMPORT["doctor"] = ALL | {"doctor"}  # looks at everything, changes nothing
+MAY_IMPORT["drafting"] = ALL | {"drafting"}  # a recording through all of it
 MAY_IMPORT["studies"] = ALL | {"studies"}  # the whole pipeline in one call
 HEAVY = {"torch", "transformers", "peft", "accelerate", "polars", "numpy", "wfdb", "scipy", "nltk", "sacrebleu",
          "bert_score", "rouge_score", "openai", "safetensors", "h5py", "ray", "httpx", "PIL", "jieba"}

@@ -35,6 +35,7 @@ from emgecg_cli.commands.prepare import prepare
 from emgecg_cli.commands.pretrain import pretrain
 from emgecg_cli.commands.probe import probe
 from emgecg_cli.commands.references import references
+from emgecg_cli.commands.report import report
 from emgecg_cli.commands.robustness import robustness
 from emgecg_cli.commands.score import score
 from emgecg_cli.commands.train import train
@@ -51,8 +52,8 @@ app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enab
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
     app.command(rich_help_panel=PIPELINE)(function)
-for function in (import_weights, probe, certify, robustness, benchmark, view, pages, leaks, verify, references, doctor,
-                 demo, completion):
+for function in (report, import_weights, probe, certify, robustness, benchmark, view, pages, leaks, verify, references,
+                 doctor, demo, completion):
     app.command(rich_help_panel=AROUND)(function)
 
 

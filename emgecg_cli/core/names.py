@@ -61,20 +61,6 @@ DATASETS = {
     "synthetic": _CORE + "datasets.synthetic:open_source",
     "synthetic-emg": _CORE + "datasets.synthetic_emg:open_source",
 }
-# name -> datasets.formats.recording_files.FileFormat, in the order in which a file is held against them
-FILE_FORMATS = {
-    "wfdb": _CORE + "datasets.formats.wfdb_record:FORMAT",
-    "npy": _CORE + "datasets.formats.numpy_arrays:NPY",
-    "npz": _CORE + "datasets.formats.numpy_arrays:NPZ",
-    "edf": _CORE + "datasets.formats.edf:EDF",
-    "bdf": _CORE + "datasets.formats.edf:BDF",
-    "dicom": _CORE + "datasets.formats.dicom:FORMAT",
-    "scp-ecg": _CORE + "datasets.formats.scp_ecg:FORMAT",
-    "muse-xml": _CORE + "datasets.formats.muse_xml:FORMAT",
-    "hl7-aecg": _CORE + "datasets.formats.hl7_aecg:FORMAT",
-    "sierra-xml": _CORE + "datasets.formats.sierra_xml:FORMAT",
-    "csv": _CORE + "datasets.formats.csv_signals:FORMAT",
-}
 # dataset -> labeler with read(report) -> set of codes; only where the reports' vocabulary is known exactly
 LABELERS = {
     "synthetic": _CORE + "datasets.synthetic.reports:LABELER",
@@ -210,7 +196,6 @@ BENCHMARK_TASKS = ("quality", "zero-shot", "robustness", "alignment")
 
 _TABLES: dict[str, Mapping[str, str | Input | Encoder]] = {
     "dataset": DATASETS,
-    "file format": FILE_FORMATS,
     "labeler": LABELERS,
     "vocabulary": VOCABULARIES,
     "coding": CODINGS,

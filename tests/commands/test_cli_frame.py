@@ -23,7 +23,7 @@ from emgecg_cli.core import names
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import Manifest, write_manifest
 
-COMMANDS = ["prepare", "build-instructions", "pretrain", "train", "generate", "export", "perturb", "score",
+COMMANDS = ["prepare", "build-instructions", "pretrain", "train", "generate", "export", "perturb", "score", "report",
             "import-weights", "probe", "certify", "robustness", "benchmark", "view", "pages", "leaks", "verify",
             "references", "doctor", "demo", "completion"]
 COMPLETIONS = Path(__file__).resolve().parents[2] / "completions"

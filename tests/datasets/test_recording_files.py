@@ -16,8 +16,14 @@ import pytest
 from hospital_files import PATIENT, WRITERS, write_csv, write_dicom, write_edf, write_muse, write_npz, write_sierra
 from ptbxl_fixture import twelve_leads
 
-from emgecg_cli.core import names
-from emgecg_cli.core.datasets.formats.recording_files import NOTHING, FileRecording, Stated, read_recording
+from emgecg_cli.core.datasets.formats import FILE_FORMATS
+from emgecg_cli.core.datasets.formats.recording_files import (
+    NOTHING,
+    FileRecording,
+    Stated,
+    file_format,
+    read_recording,
+)
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS, MISSING
@@ -43,7 +49,7 @@ def put(path: Path, content: bytes | str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", names.choices("file format"))
+@pytest.mark.parametrize("name", FILE_FORMATS)
 def test_every_format_gives_the_samples_of_the_original_whatever_the_file_is_called(name: str, tmp_path: Path) -> None:
     signal = twelve_leads(3, FS)
     path = WRITERS[name](tmp_path, signal, FS)
@@ -54,7 +60,7 @@ def test_every_format_gives_the_samples_of_the_original_whatever_the_file_is_cal
     assert found.leads.fs == FS and np.array_equal(found.leads.signal[there], signal[there])
     assert found.leads.flags == () and found.leads.n_clipped == 0
     assert len(there) == (8 if name == "muse-xml" else 12) and found.has_two_limb_leads == (name == "muse-xml")
-    assert (found.patient == PATIENT) == names.resolve("file format", name).names_patients
+    assert (found.patient == PATIENT) == file_format(name).names_patients
     assert (found.leads.signal[[i for i in range(12) if i not in there]] == MISSING).all()
 
 

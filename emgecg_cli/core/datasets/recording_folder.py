@@ -39,8 +39,8 @@ _NOBODY = {"0", "x", "xx", "xxx", "anonymous", "anon", "anonymized", "anonymised
 
 def open_source(root: Path, reports: Path | None = None, no_reports: bool = False, file_fs: float | None = None,
                 file_units: str | None = None, file_leads: str | None = None) -> Source:
-    """Open a folder of recordings in any format of `names.FILE_FORMATS`; `reports` is a CSV with the columns `file` and
-    `report`, or `record` or `record_id` in place of `file`.
+    """Open a folder of recordings in any format of `formats.FILE_FORMATS`; `reports` is a CSV with the columns `file`
+    and `report`, or `record` or `record_id` in place of `file`.
 
     A file is named by its path from the root or the end of it, with its ending or without; its path becomes the record
     id. Optional columns are those of a WFDB folder. Where the CSV does not name the patient, the file's own id of the

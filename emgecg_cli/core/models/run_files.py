@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -161,6 +160,8 @@ def load_run_backbone(run: Path, manifest: Manifest, tokenizer: Any, dtype: torc
         if settings["tuning"] in ADAPTED:
             if not (run / ADAPTER_FILE).is_file():  # peft would look for a pickle, or on the hub
                 raise FileNotFoundError(f"{ADAPTER_FILE} is missing")
+            from peft import PeftModel  # seconds, which a run without LoRA does not take
+
             backbone = PeftModel.from_pretrained(backbone, run / "adapter", local_files_only=True)
         if (run / EMBEDDINGS_FILE).is_file():
             saved = load_file(run / EMBEDDINGS_FILE)

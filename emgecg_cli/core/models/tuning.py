@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from peft import LoraConfig, TaskType, get_peft_model
-from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -71,6 +69,8 @@ def tune_backbone(backbone: Any, tuning: str, *, rank: int, alpha: int, dropout:
 
 
 def _with_lora(backbone: Any, layers: list[str], rank: int, alpha: int, dropout: float) -> Any:
+    from peft import LoraConfig, TaskType, get_peft_model  # seconds, which a run without LoRA does not take
+
     family = backbone.config.model_type
     task = TaskType.SEQ_2_SEQ_LM if backbone.config.is_encoder_decoder else TaskType.CAUSAL_LM
     transposed = all(isinstance(backbone.get_submodule(layer), Conv1D) for layer in layers)  # GPT-2's (in, out)
@@ -98,6 +98,9 @@ def _kept_linear(backbone: Any, layers: list[str]) -> list[str]:
     In a mixture of experts it takes names like "gate_proj", also of a dense layer or a shared expert, for the grouped
     experts, adapts those instead, and knows no dropout there; and it refuses the output projection of Mamba.
     """
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
     family = backbone.config.model_type
     probe = LoraConfig(target_modules=layers)
     try:

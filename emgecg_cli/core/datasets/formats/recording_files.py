@@ -1,4 +1,4 @@
-"""One recording in one file, in any format of `names.FILE_FORMATS`: known by its content, never by what it is called.
+"""One recording in one file, in any format of `FILE_FORMATS`: known by its content, never by what it is called.
 
 What is read is bounded before it is read, and a compressed file before it is unpacked. Whatever a file is, it gives
 twelve leads by name in int16 microvolts, or a `RecordError` in one line.
@@ -6,6 +6,7 @@ twelve leads by name in int16 microvolts, or a `RecordError` in one line.
 
 from __future__ import annotations
 
+import importlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from emgecg_cli.core import names
+from emgecg_cli.core.datasets.formats import FILE_FORMATS
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError, read_file
 from emgecg_cli.core.datasets.formats.wfdb_headers import LARGEST_RATE
 from emgecg_cli.core.datasets.formats.wfdb_records import MICROVOLTS, Leads
@@ -148,8 +149,8 @@ def open_recording(root: str, path: str, stated: Stated = NOTHING) -> RecordingF
 
 def format_of(file: RecordingFile) -> FileFormat:
     """The format of a file; raises RecordError for one that is in none."""
-    for name in names.choices("file format"):
-        found: FileFormat = names.resolve("file format", name)
+    for name in FILE_FORMATS:
+        found = file_format(name)
         if found.is_one(file):
             return found
     for magic, what, hint in _OTHERS:
@@ -161,7 +162,14 @@ def format_of(file: RecordingFile) -> FileFormat:
 
 def titles() -> list[str]:
     """What the formats are called."""
-    return [names.resolve("file format", name).title for name in names.choices("file format")]
+    return [file_format(name).title for name in FILE_FORMATS]
+
+
+def file_format(name: str) -> FileFormat:
+    """A format by its name in the table."""
+    module, _, attribute = FILE_FORMATS[name].partition(":")
+    found: FileFormat = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def _unpacked(content: bytes, name: str) -> bytes:

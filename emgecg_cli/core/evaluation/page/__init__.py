@@ -40,8 +40,8 @@ def write_page(path: Path, *, examples: Examples | Sequence[PageExample], scores
     drawn = {"The model minus its baselines": difference_charts(differences), **(curves or {})}
     body = "\n".join([head_of(scores), scores_of(scores), *(_charts(name, found) for name, found in drawn.items()),
                       tables_of(scores, item_charts(tables)), browser(examples), signatures_of(scores)])
-    script = _kept("score_page.js") if examples.shown else ""
-    page = document(title, body, script=script, style=_kept("score_page.css"))
+    script = kept_text("score_page.js") if examples.shown else ""
+    page = document(title, body, script=script, style=kept_text("score_page.css"))
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
 
 
@@ -49,5 +49,6 @@ def _charts(title: str, found: Sequence[str]) -> str:
     return f"<section><h2>{escape(title)}</h2><div class=charts>{''.join(found)}</div></section>" if found else ""
 
 
-def _kept(name: str) -> str:
+def kept_text(name: str) -> str:
+    """A script or style of the package."""
     return (files("emgecg_cli") / "data" / name).read_text(encoding="utf-8")

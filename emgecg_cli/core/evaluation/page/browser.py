@@ -13,7 +13,6 @@ from emgecg_cli.core.evaluation.page.examples import REFERENCE, WORST, Examples,
 from emgecg_cli.core.evaluation.page.reading import BY_SENTENCE, Reading, Said
 from emgecg_cli.core.evidence.checked import Checked
 from emgecg_cli.core.signals.paper import lay_out, page_svg
-from emgecg_cli.core.view import ViewedTables
 
 _MARK = {"contradicted": "✗", "supported": "✓", "not measurable": "?", "not mentioned": "…"}
 _KEYS = "j and k, or the arrow keys in the list, go from record to record; / searches."
@@ -102,18 +101,20 @@ def _article(example: PageExample, reading: Reading) -> str:
     data = escape(json.dumps(record_data(example), ensure_ascii=False, separators=(",", ":")))
     first = next(iter(example.hypotheses), None)
     texts = [_text(REFERENCE, _marked(*_pair(example, first), "missing") if first else escape(example.reference),
-                   _facts(example.checked.get(REFERENCE, ())))]
+                   facts_list(example.checked.get(REFERENCE, ())))]
     for name in example.hypotheses:
         reference, own = _pair(example, name)
-        below = (_statements(example, name, reading) if example.said else "") + _facts(example.checked.get(name, ()))
+        below = _statements(example, name, reading) if example.said else ""
+        below += facts_list(example.checked.get(name, ()))
         texts.append(_text(name, _marked(own, reference, "extra"), below)
                      + _was_shown(name, example.shown.get(name), example.fs))
     why = f" <small>{example.why}</small>" if example.why else ""
     perturbed = f"<p class=key>perturbed: {escape(example.perturbed)}</p>" if example.perturbed else ""
-    figure = _figure(example.signal, example.fs, f"12-lead ECG of record {example.record_id}", example.lanes)
-    tables = _tables(example.tables) if example.tables else ""
+    drawn = figure(example.signal, example.fs, f"12-lead ECG of record {example.record_id}", example.lanes)
+    shown = example.tables
+    tables = tables_shown(shown.tables, shown.ranges, shown.n_outside, shown.n_judged) if shown else ""
     return (f'<article data-record="{data}"><h3>Record {escape(example.record_id)}{why}</h3>{perturbed}'
-            f"<div class=texts>{''.join(texts)}</div>{figure}{tables}</article>")
+            f"<div class=texts>{''.join(texts)}</div>{drawn}{tables}</article>")
 
 
 def _marked(own: Said, other: Said, kind: str) -> str:
@@ -163,7 +164,7 @@ def _sure(key: str, kind: str, reference: Said, own: Said) -> str:
     return key if grade in ("", "present") else f"{key} ({grade})"
 
 
-def _facts(found: Sequence[Checked]) -> str:
+def facts_list(found: Sequence[Checked]) -> str:
     """Claims held against the record, with what was measured."""
     rows = "".join(f"<li class={one.verdict.split()[-1]}><b aria-label=\"{one.verdict}\">{_MARK[one.verdict]}</b> "
                    f"{escape(one.claim)} <small>{one.verdict}{_measured(one)}</small></li>" for one in found)
@@ -178,24 +179,26 @@ def _was_shown(name: str, shown: Shown | None, fs: int) -> str:
     if shown is None:
         return ""
     return (f"<div class=shown><p class=warning>{escape(name)} was shown {escape(shown.what)}</p>"
-            f"{_figure(shown.signal, fs, shown.what, {})}</div>")
+            f"{figure(shown.signal, fs, shown.what, {})}</div>")
 
 
-def _figure(signal: np.ndarray | None, fs: int, label: str, lanes: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def figure(signal: np.ndarray | None, fs: int, label: str, lanes: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """A recording on ECG paper, nothing where there is none."""
     if signal is None:
         return ""
     return f"<figure tabindex=0>{page_svg(lay_out(signal, fs, lanes=lanes), label)}</figure>"
 
 
-def _tables(view: ViewedTables) -> str:
+def tables_shown(tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]],
+                 limits: Mapping[str, Sequence[Sequence[str]]], n_outside: int, n_judged: int) -> str:
     """The tables of an examination; below a value stands its reference range, and one outside of it stands out;
     empty columns are left out."""
-    parts = [f"<p class=key>{view.n_outside} of {view.n_judged} values that have a reference range lie outside it: "
+    parts = [f"<p class=key>{n_outside} of {n_judged} values that have a reference range lie outside it: "
              "<b class=outside>H</b> above, <b class=outside>L</b> below.</p>"]
-    for title, head, rows in view.tables:
+    for title, head, rows in tables:
         used = [column for column in range(len(head)) if any(row[column] for row in rows)]
         cells = "".join(f"<th scope=col>{escape(head[column])}</th>" for column in used)
-        ranges = view.ranges.get(title) or [[""] * len(head)] * len(rows)
+        ranges = limits.get(title) or [[""] * len(head)] * len(rows)
         body = "".join("<tr>" + "".join(_cell(row[column], own[column]) for column in used) + "</tr>"
                        for row, own in zip(rows, ranges, strict=True))
         parts.append(f"<div class=scroll tabindex=0><table class=values><caption>{escape(title)}</caption><thead><tr>"
