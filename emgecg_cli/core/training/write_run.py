@@ -42,7 +42,7 @@ def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], loop: L
     logs = ["metrics.jsonl", CONFIG_FILE, *([VALIDATION_FILE] if evaluated else []),
             *([f"{STAGE1}/metrics.jsonl"] if made.first else []),
             *([f"{WORDS}/metrics.jsonl"] if config.word_steps else [])]
-    if page := training_page(out, f"Training of {out.name}"):
+    if page := training_page(out, "Training"):
         write_atomically(out / PAGE, page.encode())
         logs.append(PAGE)
     store = made.shown.store
