@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from toy_store import make_store
 
-from emgecg_cli.core.artifacts import QuarantineRow, read_rows
+from emgecg_cli.core.artifacts import PredictionRow, QuarantineRow, read_rows
+from emgecg_cli.core.config import GenerateConfig
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.instructions.build import open_instructions
 from emgecg_cli.core.instructions.conversations import records_asked
 from emgecg_cli.core.instructions.files.build import NOT_HELD, REFUSAL, build_from_file, marked, parts_of, write_file
@@ -135,6 +137,29 @@ def test_the_placeholder_as_parts(text: str, kinds: list[str], back: str) -> Non
     parts = parts_of(text, "ecg")
     assert [part["type"] for part in parts] == kinds and marked(parts) == back
     assert parts_of(back, "ecg,image") == parts_of(text, "ecg,image") and marked(parts_of(text, "ecg,image")) == back
+
+
+def test_questions_about_one_record_are_answered_and_scored_each(inputs: tuple[Path, Path], short_run: Path,
+                                                                 tmp_path: Path) -> None:
+    from emgecg_cli.core.evaluation.files import score_file
+    from emgecg_cli.core.generation import Places, generate_reports
+
+    store = open_store(inputs[0])
+    names = [str(store.column("record_id")[int(i)]) for i in store.indices("test")[:3]]
+    (tmp_path / "f.json").write_text(json.dumps(
+        [entry(f"q{i}", f"<image>\nQuestion {i}?", f"Sinus rhythm, {60 + i} bpm.", image=f"a/{names[i // 2]}-0.png")
+         for i in range(5)]))
+    built = build_from_file(tmp_path / "f.json", inputs[0], tmp_path / "i").path
+    generate_reports(short_run, tmp_path / "p.jsonl", GenerateConfig(max_new_tokens=8, batch_size=2),
+                     places=Places(instructions=built))
+    rows = {row.record_id: row for row in read_rows(tmp_path / "p.jsonl", PredictionRow)}
+    assert sorted(rows) == sorted([f"{names[0]}#1", f"{names[0]}#2", f"{names[1]}#1", f"{names[1]}#2", names[2]])
+    assert rows[f"{names[1]}#2"].entry_id == "q3" and rows[f"{names[1]}#2"].reference == "Sinus rhythm, 63 bpm."
+    scored = score_file(tmp_path / "p.jsonl", None, metrics=["facts"])
+    assert any("answers of the instructions" in note for note in scored.caveats)
+    evidence = Evidence(store)
+    one, two = (evidence.of(name) for name in (f"{names[0]}#2", names[0]))
+    assert one is not None and two is not None and one.index == two.index and evidence.of("x#1") is None
 
 
 def test_questions_of_ecgbench(shared_data: Path, tmp_path: Path) -> None:

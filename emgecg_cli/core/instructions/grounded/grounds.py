@@ -58,6 +58,10 @@ class Grounds:
         """Beats that the table has."""
         return len(self.ectopic) or self.found.n_beats
 
+    def is_good(self, name: str) -> bool:
+        """Whether a measurement of the median beat is of a quality that may be evidence."""
+        return getattr(self.found, f"{name}_quality") not in (None, "poor")
+
     def numbers(self, name: str, leads: Iterable[str] = LEADS) -> list[float]:
         """What was measured of a name in some leads, in any beat."""
         return [float(value) for lead in leads for value in self.leads.get(lead, {}).get(name, ())
@@ -73,7 +77,7 @@ class Grounds:
     def st_mv(self, lead: str) -> float | None:
         """The level of ST in a lead in millivolts; None where it was not measured well."""
         levels = self.found.st_uv
-        if levels is None or self.found.st_quality in (None, "poor"):
+        if levels is None or not self.is_good("st"):
             return None
         level = levels[LEADS.index(lead)]
         return None if level is None else level / 1000

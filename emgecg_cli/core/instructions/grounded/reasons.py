@@ -115,7 +115,7 @@ def _qtc(codes: list[str], grounds: Grounds, choose: Choose) -> str:
 
 
 def _voltage(codes: list[str], grounds: Grounds, choose: Choose) -> str:
-    for code in ("LVH", "VCLVH", "HVOLT", "RVH", "LVOLT"):
+    for code in ("LVH", "VCLVH", "HVOLT", "RVH", "LVOLT") if grounds.is_good("qrs") else ():
         heights = [(lead, height) for lead in leads_of(code, grounds) if code in codes and lead not in grounds.absent
                    and (height := grounds.of("qrs_amplitude", lead)) is not None]
         if heights:
@@ -141,6 +141,8 @@ def _regions(codes: list[str], grounds: Grounds, choose: Choose) -> str:
     """T waves where infarction, injury, ischaemia or inverted T waves are stated of a wall."""
     walls = [wall for code in ("INVT", "LOWT") if code in codes for wall in walls_of(code, grounds)]
     region = next((_REGIONS[code] for code in codes if code in _REGIONS), next(iter(walls), ""))
+    if not grounds.is_good("qrs"):
+        return ""
     told = [f"a T wave of {height:+.2f} mV in {lead}" for lead in LEADS_OF.get(region, ()) if lead not in grounds.absent
             and (height := grounds.of("t_amplitude", lead)) is not None]
     return choose(wording.REGION, "region").format(region=region, leads=joined(told)) if told else ""
@@ -148,7 +150,7 @@ def _regions(codes: list[str], grounds: Grounds, choose: Choose) -> str:
 
 def _repolarisation(codes: list[str], grounds: Grounds, choose: Choose) -> str:
     """The leads whose T waves are lowest, aVR aside."""
-    if not {*_REPOLARISATION} & {*codes}:
+    if not {*_REPOLARISATION} & {*codes} or not grounds.is_good("qrs"):
         return ""
     heights = sorted((height, lead) for lead in grounds.leads if lead not in ("aVR", *grounds.absent)
                      and (height := grounds.of("t_amplitude", lead)) is not None)[:3]

@@ -18,6 +18,7 @@ from emgecg_cli.core.instructions.grounded.wording import (
     DESCRIPTIVE,
     IRREGULAR,
     NO_P,
+    NOISY,
     OPENINGS,
     POSSIBLE,
     QRS,
@@ -65,7 +66,8 @@ def write_by_rules(grounds: Grounds, seed: int, attempt: int = 0) -> str:
         told = _lead(grounds, lead, choose)
         if told and (room := room - len(told.split())) >= 0:
             middle[lead] = told
-    return " ".join([*first, *(middle[lead] for lead in LEADS if lead in middle), *last])
+    leads = [middle[lead] for lead in LEADS if lead in middle] or [choose.one(NOISY, "noisy")]
+    return " ".join([*first, *leads, *last])
 
 
 def _order(grounds: Grounds, choose: Chooser) -> list[str]:
@@ -80,18 +82,17 @@ def _order(grounds: Grounds, choose: Chooser) -> list[str]:
 def _first_look(grounds: Grounds, choose: Chooser) -> list[str]:
     """Rate, regularity and atria."""
     found, told = grounds.found, [choose.one(OPENINGS, "opening")]
-    good = {name: getattr(found, f"{name}_quality") not in (None, "poor")
-            for name in ("heart_rate", "regular", "p_present")}
-    if found.heart_rate_bpm is not None and good["heart_rate"]:
+    if found.heart_rate_bpm is not None and grounds.is_good("heart_rate"):
         told.append(choose.one(RATE, "rate").format(rate=round(found.heart_rate_bpm)))
     gaps = grounds.numbers("rr_interval_2", ["II"]) or grounds.numbers("rr_interval_2")
-    if gaps:
+    if gaps and grounds.is_good("heart_rate"):
         told.append(choose.one(RR, "rr").format(low=round(min(gaps)), high=round(max(gaps))))
-    if found.regular is not None and good["regular"]:
+    if found.regular is not None and grounds.is_good("regular"):
         told.append(choose.one(REGULAR if found.regular else IRREGULAR, "regular"))
-    if found.p_present is False and good["p_present"]:
+    if found.p_present is False and grounds.is_good("p_present"):
         told.append(choose.one(NO_P, "p"))
-    elif (amplitude := grounds.of("p_amplitude", "II")) is not None and "II" not in grounds.absent:
+    elif grounds.is_good("p") and grounds.is_good("pr") and "II" not in grounds.absent and (
+            amplitude := grounds.of("p_amplitude", "II")) is not None:
         length, pr = grounds.of("p_duration", "II"), grounds.of("pr_interval", "II")
         if length is not None and pr is not None:
             told.append(choose.one(WAVES_II, "atria").format(p=f"{amplitude:.2f}", length=round(length),
@@ -102,7 +103,7 @@ def _first_look(grounds: Grounds, choose: Chooser) -> list[str]:
 def _lead(grounds: Grounds, lead: str, choose: Chooser) -> str:
     """What is measured in one lead: QRS, ST and T."""
     height, length = grounds.of("qrs_amplitude", lead), grounds.of("qrs_duration", lead)
-    if height is None or length is None:
+    if height is None or length is None or not grounds.is_good("qrs"):
         return ""
     told = choose.one(QRS, f"qrs {lead}").format(lead=lead, height=f"{height:.2f}", length=round(length))
     parts = [part for part in (_st(grounds, lead, choose), _t(grounds, lead, choose)) if part]
