@@ -137,6 +137,17 @@ def test_the_text_of_another_record_is_not_kept(store: Path) -> None:
         assert [bool(faults_of(text, one)) for text in texts] == [i != j for j in range(6)]
 
 
+def test_numbers_that_no_beat_has_are_held_against_the_waveform(store: Path) -> None:
+    """The QRS axis and single deflections; and the rate of one beat is right though it is not the record's."""
+    one = grounds_of(Evidence(open_store(store)), 0)
+    axis, text = one.found.qrs_axis_deg, write_by_rules(one, 0)
+    assert axis is not None and not faults_of(f"{text} The QRS axis is {axis:.0f} degrees.", one)
+    assert [fault.reason for fault in faults_of(f"{text} The QRS axis is {axis + 60:.0f} degrees.", one)] == [NUMBER]
+    assert [fault.reason for fault in faults_of(f"{text} The R wave in V5 measures 9.5 mV.", one)] == [NUMBER]
+    fastest = max(one.numbers("heart_rate", ["II"]))
+    assert not faults_of(f"{text} At its fastest the heart rate is {fastest:.0f} bpm.", one)
+
+
 def test_reports_of_ptb_xl(shared_data: Path) -> None:
     """Each of 8,081 reports is read from its interpretation as it is itself, certain or possible, in any wording."""
     with (shared_data / "ptb-xl-reports/reports.csv").open(encoding="utf-8") as stream:

@@ -28,6 +28,7 @@ _IMPLIES: Mapping[str, tuple[str, ...]] = {
     "SVTAC": ("SVARR",), "ISCAL": ("ISC_", "ISCAN", "ISCLA"), "ISCIN": ("ISC_",), "ISCIL": ("ISC_", "ISCIN", "ISCLA"),
     "ISCAS": ("ISC_", "ISCAN"), "ISCLA": ("ISC_",), "ISCAN": ("ISC_",),
 }
+_NOT_OF_BEATS = ("axis", "q wave", "r wave", "s wave")
 _LEAK = re.compile(r"\breport(?:s|ed|ing)?\b|\b(?:provided|given|supplied|accompanying|machine|listed)[- ]"
                    r"(?:data|measurements?|values?|diagnos\w+|information|text|features?)|\bground[- ]truth\b|"
                    r"\bwritten diagnos\w+|\b(?:the|your) (?:prompt|instructions?)\b|"
@@ -96,13 +97,14 @@ def with_implied(codes: set[str]) -> set[str]:
 
 
 def _numbers(text: str, grounds: Grounds) -> Iterator[Fault]:
-    """Numbers with a unit that were not measured, and those of waves and intervals that the recording contradicts."""
-    found = {why: None for quoted in quoted_numbers(text) if (why := why_off(quoted, grounds)) is not None}
-    yield from (Fault(NUMBER, why) for why in found)
-    if grounds.waveform is None or found:
+    """Numbers with a unit that are not what was measured on the beats; and of what the table of beats does not have,
+    the axis and single deflections, those that the recording contradicts."""
+    for why in dict.fromkeys(why for quoted in quoted_numbers(text) if (why := why_off(quoted, grounds)) is not None):
+        yield Fault(NUMBER, why)
+    if grounds.waveform is None:
         return
     for one in ground(text, "en", grounds.waveform).contradicted:
-        if isinstance(one.claim, str):
+        if isinstance(one.claim, str) or one.item not in _NOT_OF_BEATS:
             continue
         if one.claim.stated if isinstance(one.claim, WaveClaim) else one.claim.is_number:
             leads = f" in {', '.join(one.claim.leads)}" if one.claim.leads else ""

@@ -43,11 +43,10 @@ _SERIES: dict[tuple[str, str], tuple[tuple[str, ...], float]] = {
     ("st", _TIME): (("st_duration",), 40.0),
     ("p", _VOLTAGE): (("p_amplitude",), 0.05), ("t", _VOLTAGE): (("t_amplitude",), 0.05),
     ("qrs", _VOLTAGE): (("qrs_amplitude",), 0.1), ("st", _VOLTAGE): ((), TOLERANCE["st"] / 1000),
-    ("axis", "angle"): ((), TOLERANCE["axis"]),
 }
 _SHARE = 0.1
 _MEDIANS = {"rate": ("heart_rate_bpm",), "pr": ("pr_ms",), "qrs": ("qrs_ms",), "qt": ("qt_ms",), "p": ("p_ms",),
-            "qtc": ("qtc_bazett_ms", "qtc_fridericia_ms"), "axis": ("qrs_axis_deg", "p_axis_deg", "t_axis_deg")}
+            "qtc": ("qtc_bazett_ms", "qtc_fridericia_ms")}
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def quoted_numbers(text: str) -> Iterator[Quoted]:
 def why_off(quoted: Quoted, grounds: Grounds) -> str | None:
     """What is wrong with a quoted number: it is of nothing that was measured, or differs; None where it is right."""
     known = _SERIES.get((quoted.quantity, quoted.kind))
-    if quoted.quantity == "wave":  # the table has none of single deflections; `evidence.grounding` judges them
+    if quoted.quantity in ("wave", "axis"):  # which the table does not have; `evidence.grounding` judges them
         return None
     if known is None:
         return f"{quoted.said} is no value that was measured"
@@ -119,11 +118,9 @@ def why_off(quoted: Quoted, grounds: Grounds) -> str | None:
         return f"{quoted.said} of {quoted.quantity} was not measured" + _where(quoted.leads)
     signed = quoted.kind != _VOLTAGE
     near = [abs(quoted.value - value) if signed else abs(abs(quoted.value) - abs(value)) for value in values]
-    if quoted.quantity == "axis":
-        near = [min(one, 360 - one) for one in near]
     margin = tolerance + (_SHARE * abs(quoted.value) if quoted.kind == _VOLTAGE else 0.0)
     if quoted.kind != _VOLTAGE:
-        between = quoted.quantity != "axis" and min(values) <= quoted.value <= max(values)
+        between = min(values) <= quoted.value <= max(values)
     else:  # "inverted by 0.2 mV" speaks of -0.2 mV
         between = min(values) <= quoted.value <= max(values) or \
             min(map(abs, values)) <= abs(quoted.value) <= max(map(abs, values))

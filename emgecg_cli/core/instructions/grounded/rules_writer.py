@@ -35,7 +35,7 @@ from emgecg_cli.core.reports.ecg.labels import Status
 from emgecg_cli.core.signals.leads import LEADS
 
 ROOM = 80  # words that are left below the most
-_FLAT_MV = 0.03
+_FLAT_MV = 0.05
 
 
 @dataclass(frozen=True)
