@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +215,15 @@ def why_damaged(artefact: Path, name: str, digest: str) -> str | None:
 
 def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of medreport and of the packages that decide its numbers, without importing them."""
-    versions = {"medreport": __version__}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
+    return {"medreport": __version__} | {package: _version(package) for package in packages}
+
+
+@lru_cache(maxsize=64)
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)  # reads and parses a file
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:

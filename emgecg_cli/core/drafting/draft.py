@@ -73,6 +73,11 @@ class Draft:
         return [one for one in self.facts if one.verdict == CONTRADICTED]
 
     @property
+    def source(self) -> str:
+        """What it is a draft of."""
+        return "recording" if self.tables is None else "tables"
+
+    @property
     def unmentioned(self) -> list[Checked]:
         """What is abnormal beyond doubt, and not mentioned."""
         return [one for one in self.facts if one.verdict == NOT_MENTIONED]
@@ -132,7 +137,7 @@ def facts_words(found: list[Checked]) -> str:
 def paragraphs(draft: Draft) -> list[str]:
     """The draft in words, each paragraph with its name before it."""
     parts = [(NOT_A_DIAGNOSIS, draft.text or "(empty)"), ("Measured", draft.measured),
-             ("Contradicted by the recording", facts_words(draft.contradicted)),
+             (f"Contradicted by the {draft.source}", facts_words(draft.contradicted)),
              ("Abnormal and not mentioned", facts_words(draft.unmentioned)), ("Checks", "; ".join(draft.checks)),
              ("Cut", "the draft was longer than the longest that was allowed" if draft.truncated else "")]
     return [f"{name}: {said}" for name, said in parts if said]

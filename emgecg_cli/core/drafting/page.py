@@ -29,14 +29,14 @@ def _article(draft: Draft) -> str:
     cut = "<p class=key>Cut at the longest that was allowed.</p>" if draft.truncated else ""
     text = f"<p class=report>{escape(draft.text.strip()) or '<i>(empty)</i>'}</p>"
     facts = facts_list(draft.facts)
-    held = f"<div><h4>Held against the recording</h4>{facts}</div>" if facts else ""
+    held = f"<div><h4>Held against the {draft.source}</h4>{facts}</div>" if facts else ""
     checks = f"<p class=key>Checks: {escape('; '.join(draft.checks))}</p>" if draft.checks else ""
     samples, shown = draft.samples(), draft.tables
     drawn = figure(samples, draft.fs, f"12-lead ECG of {draft.file}", draft.lanes)
     tables = tables_shown(shown.tables, shown.ranges, shown.n_outside, shown.n_judged) if shown else ""
     name = escape(draft.file) if draft.record_id in draft.file else f"{escape(draft.file)}: {escape(draft.record_id)}"
     return (f"<article><h3>{name} <small>{escape(draft.about)}</small></h3>"
-            f"<p class=warning><b>{NOT_A_DIAGNOSIS}.</b> A physician has to read the recording.</p>"
+            f"<p class=warning><b>{NOT_A_DIAGNOSIS}.</b> A physician has to read the {draft.source}.</p>"
             f"<div class=texts><div><h4>Draft</h4>{text}{cut}</div>{_measured(draft)}{held}</div>{drawn}{tables}"
             f"{checks}</article>")
 

@@ -20,7 +20,7 @@ from emgecg_cli.core.signals.paper.geometry import RIGHT, SMALL_MM, STROKE, TEXT
 from emgecg_cli.core.signals.paper.svg import INK, NOTE, PAPER, THICK, THIN
 
 A4 = (297.0, 210.0)
-MARGIN, LINE = 6.0, 1.45
+MARGIN, LINE = 5.0, 1.45
 POINTS = 72 / 25.4
 # faces with the letters of Chinese, where one is installed
 CHINESE = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",

@@ -149,7 +149,8 @@ def _written(job: _Job, targets: Sequence[Target], keys: dict[str, str], held: K
                 viewed[one.ref.record_id] = None if job.tables else \
                     view_file(Path(one.ref.source), 0.0, job.asked.stated, job.seconds)
             except MedReportError as error:
-                yield Refused(one.file, error.message.removeprefix(f"{one.ref.source}: "))
+                install = f": {error.hint}" if error.hint and error.hint.startswith("pip ") else ""
+                yield Refused(one.file, error.message.removeprefix(f"{one.ref.source}: ") + install)
         batch = [one for one in targets[at:at + AT_ONCE] if one.ref.record_id in viewed]
         if not batch:
             continue
