@@ -29,7 +29,9 @@ def train(instructions: InstructionsArg = None, store: StoreOpt = None, config: 
     given["template_options"] = parse_options(given["template_options"] or []) or None
     settings = resolve_train_config(file=config, **given)
     instructions = instructions or find_one("instructions")
-    path = out or Path(RUNS) / f"{Path(split_revision(settings.backbone)[0]).name}-{instructions.resolve().name}"
+    name = f"{Path(settings.from_run).resolve().name}-{settings.objective}" if settings.from_run else \
+        f"{Path(split_revision(settings.backbone)[0]).name}-{instructions.resolve().name}"
+    path = out or Path(RUNS) / name
     run_in_group(num_processes)
     from emgecg_cli.core.models.backbones import slow_here
     from emgecg_cli.core.training.run import train as train_run

@@ -15,13 +15,32 @@ from emgecg_cli.core.accelerate_file import confirmed
 from emgecg_cli.core.config import PretrainConfig, TrainConfig
 from emgecg_cli.core.config.files import read_config
 from emgecg_cli.core.config.settings import DEFAULT, NOTHING, Idle, described, option_of, refuse_wrong, settings_of
-from emgecg_cli.core.config.train import RECIPES, reads_values, reads_values_alone
+from emgecg_cli.core.config.train import (
+    GRPO,
+    LOGS,
+    MACHINE,
+    OPTIMISATION,
+    RECIPES,
+    REPORT,
+    REWARD,
+    reads_values,
+    reads_values_alone,
+)
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.manifest import read_manifest
 
 __all__ = ["RECIPES", "default_recipe", "parse_options", "resolve_pretrain_config", "resolve_train_config", "to_write"]
 
 Config = TypeVar("Config", TrainConfig, PretrainConfig)
 SHARDED = ("fsdp", "zero2", "zero3")
+# What a run that goes on from another does not take over from it: how that one was trained.
+FROM_RUN: dict[str, Any] = {
+    "encoder_weights": None, "epochs": 1.0, "steps": None, "batch_size": 8, "gradient_accumulation": 1,
+    "learning_rate": 1e-5, "encoder_learning_rate": None, "weight_decay": 0.0, "adam_beta2": 0.999,
+    "schedule": "linear", "warmup": 0.03, "max_grad_norm": 1.0, "stage1_steps": 0, "eos_loss_weight": 1.0,
+    "encoder_loss": "none", "word_steps": 0, "word_loss": 0.0, "augment": "none", "gradient_checkpointing": False,
+    "compile": False, "parallel": "auto", "evaluate_every": None, "val_limit": None, "paired_loss": False,
+    "select": "last", "track": "none", "checkpoint_every": 50}
 
 
 def default_recipe(backbone: str, encoder: str = "") -> str:
@@ -38,6 +57,8 @@ def resolve_train_config(recipe: str | None = None, *, file: Path | None = None,
     error names the option, or the file and its key.
     """
     asked = _asked(TrainConfig, "train", given | {"recipe": recipe}, file)
+    if asked.values.get("objective", REPORT) != REPORT or "from_run" in asked.values:
+        return _from_run(asked)
     if "backbone" not in asked.values:
         raise MedReportError("Missing option '--backbone'.", "see `medreport train --help`")
     name = _recipe(asked)
@@ -46,6 +67,34 @@ def resolve_train_config(recipe: str | None = None, *, file: Path | None = None,
     _check_pairs(config, asked)
     if reads_values(config) and config.values != "encoder" and config.backbone != "tiny":
         config = replace(config, stage1_steps=0)  # nothing would train in it
+    return config
+
+
+def _from_run(asked: _Asked) -> TrainConfig:
+    """The settings of a run that goes on from another: model and tuning are that one's, and what else is given must
+    be of the way it is trained now."""
+    run, objective = asked.values.get("from_run"), asked.values.get("objective", REPORT)
+    if objective != GRPO:
+        refuse_wrong(TrainConfig(backbone="tiny", objective=objective), asked.named, asked.file_of)
+        raise MedReportError(f"{asked.named('from_run')} has no effect beside --objective report", "add --objective "
+                             "grpo; encoder weights alone are taken by --encoder-weights")
+    if not run:
+        raise MedReportError("--objective grpo starts from a run that writes reports already", "give --from RUN")
+    before = TrainConfig(**read_manifest(Path(run), "run", made_by="train").arguments)
+    base = replace(before, **FROM_RUN, objective=GRPO, from_run=run)
+    settings = described(TrainConfig)
+    for key, value in asked.values.items():
+        if settings[key].panel not in (OPTIMISATION, MACHINE, LOGS, REWARD) and value != getattr(base, key):
+            raise MedReportError(f"{asked.named(key)} {value} has no effect beside --from {run}, which has "
+                                 f"{getattr(base, key)}", "leave it out: model, tuning and texts are that run's")
+    idle = {"gradient_checkpointing": False, "select": "last", "evaluate_every": None, "val_limit": None,
+            "paired_loss": False}
+    if wrong := next((key for key, value in idle.items() if asked.values.get(key, value) != value), None):
+        raise MedReportError(f"{asked.named(wrong)} has no effect beside --objective grpo", "leave it out")
+    config = _settle(base, asked)
+    if config.parallel not in ("auto", "ddp"):
+        raise MedReportError(f"--objective grpo with --parallel {config.parallel}: each process writes reports of its "
+                             "own, with whole weights", "use --parallel ddp")
     return config
 
 

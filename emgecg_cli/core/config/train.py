@@ -14,6 +14,8 @@ TABLES, LOSS = "Tables (EMG, nerve conduction)", "Loss and signals"
 MACHINE, LOGS = "Machine", "Checkpoints and logs"
 DISTORTIONS = tuple(names.choices("distortion"))
 IMAGE_LAYOUTS = ("3x4", "6x2", "12x1")
+REWARD = "Reward (--objective grpo)"
+REPORT, GRPO = "report", "grpo"
 LEAD_ORDERS = ("canonical", "mimic", "as-file")
 STAGE1_TASKS = ("class", "phrase", "table")
 
@@ -100,6 +102,8 @@ OF_NO_ENCODER = Idle("values", lambda config: reads_values_alone(config) and con
                      spares=NOTHING)
 OF_LIMITS = Idle("values", lambda config: reads_values(config) and config.values == "text", spares=NOTHING)
 OF_STAGE1 = Idle("values", lambda config: OF_VALUES.when(config) and config.backbone != "tiny", spares=NOTHING)
+OF_GRPO = Idle("objective", lambda config: config.objective != GRPO)
+OF_CLIP = Idle("grpo_inner_steps", lambda config: config.objective == GRPO and config.grpo_inner_steps == 1)
 OF_TASKS = Idle("stage1_steps", lambda config: reads_values(config) and not config.stage1_steps)
 
 
@@ -123,6 +127,12 @@ class TrainConfig:
     recipe: str = setting("meit-paper", "", f"{', '.join(RECIPES)}; if not given pretrained, for the backbone "
                           "tiny tiny-from-scratch, and for tables alone emgllm.",
                           known=tuple(RECIPES), noun="recipe")
+    objective: str = setting(REPORT, "", "What is trained for: report (the reports of the data), or grpo (a run, "
+                             "--from, goes on, rewarded by the recordings its reports are held against).",
+                             unsaid=True, known=(REPORT, GRPO))
+    from_run: str | None = setting(None, "", "The run that --objective grpo starts from; model and tuning are its own.",
+                                   OF_GRPO, unsaid=True, option="--from", metavar="RUN",
+                                   check=not_empty("give the folder of a run"))
     encoder: str = setting("resnet50", MODEL, f"{', '.join(names.choices('encoder'))}; one for each input of a record, "
                            "separated by commas.", kind="encoder", parse=names.encoders_of)
     encoder_weights: str | None = setting(None, MODEL, "Start from the encoder of a `pretrain`, folder or file, or "
@@ -225,6 +235,24 @@ class TrainConfig:
                                     several=True, hints=("none", ",".join(DISTORTIONS)))
     modality_dropout: float = setting(0.0, LOSS, "Chance that a record with several inputs is shown one less, anew at "
                                       "each visit.", OF_SEVERAL, unsaid=True, share=True)
+
+    grpo_samples: int = setting(8, REWARD, "Reports drawn for each record, which are compared with each other.",
+                                OF_GRPO, unsaid=True, least=2, most=1024)
+    grpo_temperature: float = setting(1.0, REWARD, "Temperature they are drawn at.", OF_GRPO, unsaid=True,
+                                      positive=True)
+    grpo_kl: float = setting(0.04, REWARD, "Weight of the divergence from the run it starts from.", OF_GRPO,
+                             unsaid=True, least=0)
+    grpo_length_weight: float = setting(0.1, REWARD, "Weight of the reward of the length, beside the evidence's 1.",
+                                        OF_GRPO, unsaid=True, least=0)
+    grpo_format_weight: float = setting(0.1, REWARD, "Weight of the reward of the form: ended, nothing said twice.",
+                                        OF_GRPO, unsaid=True, least=0)
+    grpo_max_new_tokens: int | None = setting(None, REWARD, "Longest report in tokens; if not given, somewhat more "
+                                              "than the longest of the train split.", OF_GRPO, unsaid=True, least=1,
+                                              most=1_000_000)
+    grpo_inner_steps: int = setting(1, REWARD, "Steps on the same drawn reports.", OF_GRPO, unsaid=True, least=1,
+                                    most=64)
+    grpo_clip: float = setting(0.2, REWARD, "How far such steps may change a token's probability, as a share.",
+                               OF_GRPO, OF_CLIP, unsaid=True, share=True)
 
     precision: str = setting("auto", MACHINE, "auto, fp32 or bf16 (slow on a processor without bf16 units).",
                              known=("auto", "fp32", "bf16"))

@@ -15,10 +15,11 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from emgecg_cli.core.config import GenerateConfig
-from emgecg_cli.core.generation.endings import ends_with_words
-from emgecg_cli.core.generation.sampling import noise_of, penalise, penalties, warpers, with_noise
+from emgecg_cli.core.generation.sampling import penalise, penalties, warpers
 from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.decoding import Rows
+from emgecg_cli.core.models.endings import ends_with_words
+from emgecg_cli.core.models.noise import noise_of, with_noise
 
 SHARE = 8  # rows are exchanged when one in so many has ended: each exchange reads their prompts together
 Begin = Callable[[list[int]], tuple[Rows, Tensor]]

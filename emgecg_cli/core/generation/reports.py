@@ -13,7 +13,6 @@ from transformers import GenerationConfig
 
 from emgecg_cli.core.artifacts import PredictionRow, to_json
 from emgecg_cli.core.errors import MedReportError
-from emgecg_cli.core.generation.endings import endings
 from emgecg_cli.core.generation.job import Job
 from emgecg_cli.core.generation.reference_loss import reference_losses
 from emgecg_cli.core.generation.refill import Choice, write_refilled
@@ -22,6 +21,7 @@ from emgecg_cli.core.generation.shown import Shown
 from emgecg_cli.core.instructions.conversations import entry_id_of
 from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.decoding import Rows, why_not_refilled
+from emgecg_cli.core.models.endings import endings
 from emgecg_cli.core.models.report_model import ReportModel, pad_prompts
 
 

@@ -2,12 +2,11 @@
 
 Sampling is the Gumbel-max trick: the largest of (log-probability + Gumbel noise) is a draw from the distribution. Each
 record has noise of its own, from its id and the seed, so its report does not depend on the records beside it, their
-order, or which process writes it; `generate` itself stays greedy.
+order, or which process writes it (`models/noise.py`); `generate` itself stays greedy.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +21,7 @@ from transformers.generation.logits_process import (
 )
 
 from emgecg_cli.core.config import GenerateConfig
+from emgecg_cli.core.models.noise import GumbelNoise, noise_of
 
 
 class OnReport(LogitsProcessor):
@@ -40,32 +40,6 @@ class OnReport(LogitsProcessor):
             self.prompt = input_ids.shape[1]
         written = input_ids[:, self.prompt:]
         return self.inner(written, scores) if written.shape[1] else scores
-
-
-class GumbelNoise(LogitsProcessor):
-    """Adds Gumbel noise to log-probabilities, from one generator a row that advances with every step."""
-
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        self.generators = generators
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """scores (B, vocabulary) of any scale; float32 from here on."""
-        return with_noise(scores, self.generators)
-
-
-def with_noise(scores: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Gumbel noise of each row's own generator on its scores (B, vocabulary); float32 from here on."""
-    noise = torch.empty(scores.shape, dtype=torch.float32, device=scores.device)
-    for row, generator in zip(noise, generators, strict=True):
-        row.exponential_(generator=generator)
-    # An exponential draw of exactly 0 would be infinite noise, and no number beside a ruled-out token's -inf.
-    return scores.float() - noise.clamp_min(torch.finfo(torch.float32).tiny).log()
-
-
-def noise_of(seed: int, record_id: str, device: torch.device) -> torch.Generator:
-    """Where the noise of a record comes from."""
-    digest = hashlib.sha256(f"{seed} {record_id}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def processors(config: GenerateConfig, record_ids: Sequence[str], device: torch.device) -> LogitsProcessorList:

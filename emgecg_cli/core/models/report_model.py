@@ -59,13 +59,14 @@ class ReportModel(nn.Module):
         return bool(getattr(self.backbone.config, "is_encoder_decoder", False))
 
     def forward(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int = 0,
-                present: Inputs | None = None, **prompt: Tensor) -> tuple[Tensor, Joined]:
+                present: Inputs | None = None, repeats: int = 1, **prompt: Tensor) -> tuple[Tensor, Joined]:
         """input_ids and attention_mask (B, T) -> logits (B, T, vocabulary), and what the towers saw.
 
-        `logits_to_keep` > 0 gives the logits of the last so many positions only. An encoder-decoder backbone takes its
+        `logits_to_keep` > 0 gives the logits of the last so many positions only. Of each record there may be several
+        rows of text behind each other, `repeats`: its inputs are encoded once. An encoder-decoder backbone takes its
         decoder's ids as `input_ids`, and `prompt_ids` and `prompt_mask` for its encoder.
         """
-        seen = self.see(inputs, present)
+        seen = self._seen(inputs, present, repeats)
         output = self.fusion.forward(seen.tokens, seen.valid, input_ids=input_ids, attention_mask=attention_mask,
                                      use_cache=False, logits_to_keep=logits_to_keep, **self._parts(seen), **prompt)
         return output.logits, seen
@@ -74,11 +75,16 @@ class ReportModel(nn.Module):
         """What the towers make of the inputs there are."""
         return self.towers(inputs, present)
 
+    def _seen(self, inputs: Inputs | None, present: Inputs | None, repeats: int) -> Joined:
+        seen = self.see(inputs, present)
+        return seen if repeats == 1 else seen.repeated(repeats)
+
     @torch.no_grad()
     def generate(self, inputs: Inputs | None, input_ids: Tensor, attention_mask: Tensor,
-                 present: Inputs | None = None, **settings: Any) -> Tensor:
-        """Padded prompts (B, T) -> new token ids (B, new), greedy unless `settings` say otherwise."""
-        seen = self.see(inputs, present)
+                 present: Inputs | None = None, repeats: int = 1, **settings: Any) -> Tensor:
+        """Padded prompts (B, T) -> new token ids (B, new), greedy unless `settings` say otherwise; `repeats` as of
+        `forward`."""
+        seen = self._seen(inputs, present, repeats)
         return self.fusion.generate(seen.tokens, seen.valid, input_ids=input_ids, attention_mask=attention_mask,
                                     **self._parts(seen), **settings)
 

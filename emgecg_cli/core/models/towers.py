@@ -37,6 +37,12 @@ class Joined:
     parts: tuple[int, ...]
     features: Tensor | None
 
+    def repeated(self, times: int) -> Joined:
+        """Each record so many times in a row."""
+        tokens, valid, features = (one if one is None else one.repeat_interleave(times, 0)
+                                   for one in (self.tokens, self.valid, self.features))
+        return Joined(tokens, valid, self.parts, features)
+
 
 class Tower(nn.Module):
     """For one array per record: the encoder cuts it into `pieces` (stretches of time, say), one feature vector each,

@@ -29,6 +29,7 @@ from emgecg_cli.core.store import Store
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.before import match_tokens
 from emgecg_cli.core.training.encoder_targets import Targets
+from emgecg_cli.core.training.grpo.objective import GrpoObjective
 from emgecg_cli.core.training.made_from import subjects_of
 from emgecg_cli.core.training.objective import Objective
 from emgecg_cli.core.training.parallel import Parallel
@@ -60,7 +61,7 @@ class Assembled:
     token_lengths: list[float] | None
     alignment: WordAlignment | None
     validation: Validation | None
-    objective: Objective
+    objective: Objective | GrpoObjective
     plan: BatchPlan
     frozen: dict[str, Tensor]
     sizes: Sizes
@@ -74,7 +75,7 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     """
     subjects = subjects_of(store, config)
     sizes = sizes_of(config.encoder, config.image_tower)
-    shown = _shown(store, instructions, config, sizes)
+    shown = shown_inputs(store, instructions, config, sizes)
     whole = replace(config, batch_size=config.batch_size * parallel.world)  # stage 1 draws as many as all will see
     first = drawn_records(shown, whole) if shown.values and config.stage1_steps else None
     set_seed(config.seed + parallel.rank)
@@ -84,7 +85,7 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
         first = replace(first, values=shown.values) if first and shown.values else first
     turn = turn_end(tokenizer, end_ids(backbone))
     model = make_model(backbone, config, sizes)
-    trains = table_of_what_trains(_parts(model, config))
+    trains = table_of_what_trains(parts_of(model, config))
     records, targets = records_of(model, tokenizer, store, shown, config, "train", needed=needed)
     turn = without_words(turn, tokenizer.eos_token_id,
                          partial(words_of, records.rendered, store, tokenizer, len(turn.ids)))
@@ -99,10 +100,10 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     plan = BatchPlan(records.rendered.lengths, whole.batch_size, config.seed, parallel.world,
                      smallest=2 if has_batch_norm(config) else 1)
     return Assembled(subjects, shown, first, model, tokenizer, turn, trains, records, targets, token_lengths, alignment,
-                     validation, objective, plan, _frozen(parallel, model), sizes)
+                     validation, objective, plan, frozen_weights(parallel, model), sizes)
 
 
-def _frozen(parallel: Parallel, model: ReportModel) -> dict[str, Tensor]:
+def frozen_weights(parallel: Parallel, model: ReportModel) -> dict[str, Tensor]:
     """What does not train of a model's own weights: where weights will be sharded, copies from before."""
     if not parallel.is_main:
         return {}
@@ -118,7 +119,7 @@ def has_batch_norm(config: TrainConfig) -> bool:
                                                or any(names.ENCODERS[name].batch_norm for name in chosen))
 
 
-def _shown(store: Store, instructions: Instructions, config: TrainConfig, sizes: Sizes) -> Inputs:
+def shown_inputs(store: Store, instructions: Instructions, config: TrainConfig, sizes: Sizes) -> Inputs:
     """The records as the model is to see them."""
     hints = {"values": "give --recipe emgllm", "ecg": "choose an encoder of signals, or leave --recipe out"}
     return open_inputs(store, instructions, encoder=config.encoder, hints=hints, mode=config.values,
@@ -127,7 +128,7 @@ def _shown(store: Store, instructions: Instructions, config: TrainConfig, sizes:
                        sizes=sizes)
 
 
-def _parts(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
+def parts_of(model: ReportModel, config: TrainConfig) -> dict[str, Any]:
     """The parts of a model and how each is tuned, for the table of what trains; those of several towers by input."""
     parts: dict[str, Any] = {}
     frozen = "frozen" if config.freeze_encoder else "full"

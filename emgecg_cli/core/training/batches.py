@@ -28,7 +28,7 @@ class BatchPlan:
 
     `batch_size` counts the records of all `processes` together; each takes its part of a batch. A leftover of fewer
     records than processes, or than `smallest`, joins the batch before it: none may be empty, and BatchNorm cannot train
-    on one record.
+    on one record. The batches of each step, `accumulation` of them, come so many steps in a row as `repeats` says.
     """
 
     lengths: Lengths | Sequence[int]
@@ -36,6 +36,8 @@ class BatchPlan:
     seed: int
     processes: int = 1
     smallest: int = 2
+    repeats: int = 1
+    accumulation: int = 1
     _epoch: int = field(default=-1, init=False)
     _order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False)
     _places: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), init=False)
@@ -55,24 +57,29 @@ class BatchPlan:
 
     @property
     def per_epoch(self) -> int:
-        """Number of batches in an epoch."""
+        """Number of batches in an epoch, those that come again too."""
+        return self._different * self.repeats
+
+    @property
+    def _different(self) -> int:
         full, rest = divmod(len(self.lengths), self.batch_size)
         return full + (rest >= self.least or full == 0)
 
     def batch(self, position: int) -> np.ndarray:
         """Indices of the batch at this position, counted over all epochs."""
-        epoch, within = divmod(position, self.per_epoch)
+        step, place = divmod(position, self.accumulation)
+        epoch, within = divmod(step // self.repeats * self.accumulation + place, self._different)
         if epoch != self._epoch:
             self._begin(epoch)
         place = int(self._places[within])
-        last = place == self.per_epoch - 1  # which takes in what is left over
+        last = place == self._different - 1  # which takes in what is left over
         stop = len(self.lengths) if last else (place + 1) * self.batch_size
         return self._ordered(place * self.batch_size, stop)
 
     def _begin(self, epoch: int) -> None:
         rng = np.random.default_rng([self.seed, epoch])
         self._order = rng.permutation(len(self.lengths))
-        self._places, self._epoch = rng.permutation(self.per_epoch), epoch
+        self._places, self._epoch = rng.permutation(self._different), epoch
         self._sorted.clear()
 
     def _ordered(self, start: int, stop: int) -> np.ndarray:

@@ -28,6 +28,8 @@ def inputs_of(store: Store, instructions: Instructions, config: TrainConfig, out
     if "image" in names.encoders_of(config.encoder) and Path(config.image_tower).is_dir():
         tower = Path(config.image_tower)
         inputs["image_tower"] = {"path": path_from(tower, out), "hash": fingerprint(tower)}
+    if config.from_run:
+        inputs["run"] = input_of(Path(config.from_run), out)
     if config.references:
         inputs["references"] = references_input(Path(config.references), out)
     if config.encoder_weights:
@@ -40,7 +42,8 @@ def inputs_of(store: Store, instructions: Instructions, config: TrainConfig, out
 
 
 def subjects_of(store: Store, config: TrainConfig) -> set[str]:
-    """Hashes of all patients the run learns from, those its encoder was pretrained on included.
+    """Hashes of all patients the run learns from, those its encoder was pretrained on, and those of the run it goes on
+    from, included.
 
     Raises MedReportError when they are in another split of the store.
     """
@@ -48,11 +51,19 @@ def subjects_of(store: Store, config: TrainConfig) -> set[str]:
     if config.encoder_weights:
         weights = Path(config.encoder_weights)
         folder = weights if weights.is_dir() else weights.parent
-        seen = train_subjects(folder) if (folder / SUBJECTS_FILE).is_file() else set()
-        for split in ("val", "test"):
-            shared = len(seen & subject_hashes(store, split))
-            if shared:
-                raise MedReportError(f"{folder}: its encoder was pretrained on {shared} patients of the {split} split "
-                                     f"of {store.path}", "pretrain it on this store, or on other patients")
-        subjects |= seen
+        subjects |= _seen_by(folder, store, "its encoder was pretrained on", "pretrain it on this store, or on other "
+                             "patients")
+    if config.from_run:
+        subjects |= _seen_by(Path(config.from_run), store, "it was trained on", "give a store with the split of the "
+                             "one it was trained on, or of other patients")
     return subjects
+
+
+def _seen_by(folder: Path, store: Store, what: str, hint: str) -> set[str]:
+    """Hashes of the patients that weights have seen, none of whom may be in another split of the store."""
+    seen = train_subjects(folder) if (folder / SUBJECTS_FILE).is_file() else set()
+    for split in ("val", "test"):
+        shared = len(seen & subject_hashes(store, split))
+        if shared:
+            raise MedReportError(f"{folder}: {what} {shared} patients of the {split} split of {store.path}", hint)
+    return seen

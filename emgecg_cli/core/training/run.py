@@ -14,6 +14,7 @@ from torch import nn
 from emgecg_cli.core.claims import Claim, confirm_finished
 from emgecg_cli.core.config import TrainConfig
 from emgecg_cli.core.config.settings import settings_of
+from emgecg_cli.core.config.train import GRPO
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.inputs.rendered import lengths_about
 from emgecg_cli.core.instructions.build import Instructions, open_instructions
@@ -38,6 +39,7 @@ from emgecg_cli.core.training.encoder_targets import (
     choose_loss,
 )
 from emgecg_cli.core.training.group import as_launched, together
+from emgecg_cli.core.training.grpo.assembly import assemble_grpo
 from emgecg_cli.core.training.loop import LoopResult, Progress, Start, Watch, count_steps, run_loop
 from emgecg_cli.core.training.made_from import inputs_of
 from emgecg_cli.core.training.memory import explained, probe
@@ -83,7 +85,8 @@ def train(instructions_path: Path, out: Path, config: TrainConfig, *, store_path
     config = as_launched(config)
     machine = resolve_machine(config.precision, config.parallel)
     parse_trackers(config.track)
-    if config.batch_size * machine["processes"] < 2 and has_batch_norm(config):
+    rewarded = config.objective == GRPO   # in which BatchNorms keep their statistics
+    if config.batch_size * machine["processes"] < 2 and has_batch_norm(config) and not rewarded:
         raise MedReportError("--batch-size is 1: BatchNorm needs two records in a batch", "give 2 or more")
     instructions = open_instructions(instructions_path)
     store = open_store(store_path or input_path(instructions_path, instructions.manifest, "store"))
@@ -111,7 +114,9 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     """All that can be refused first, then the loop, then the files of the run, its manifest last. `chosen` is told
     what the encoder is supervised by, where that was left open."""
     augmentations, machine = parse_augmentations(config.augment), claimed.plan["machine"]
-    made = assemble(parallel, machine, store, instructions, out, config, needed=chosen is None)
+    rewarded = config.objective == GRPO
+    made = assemble_grpo(parallel, machine, store, instructions, config) if rewarded else \
+        assemble(parallel, machine, store, instructions, out, config, needed=chosen is None)
     records = made.records
     if parallel.is_main:
         claimed.begin()
@@ -123,10 +128,12 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
                            made.turn.shown(made.tokenizer), made.objective.output is None))
     parallel.barrier()
     with explained(config):
-        _train_stages(parallel, made, out, config, watch)
+        if not rewarded:
+            _train_stages(parallel, made, out, config, watch)
         prepared, optimizer = parallel.prepare(made.objective, optimizer_maker(config))
-        probe(parallel, prepared, records, partial(lengths_about, records.rendered, made.shown), config)
-        _look_first(parallel, prepared, made, config, None if claimed.resuming else watch.say)
+        if not rewarded:
+            probe(parallel, prepared, records, partial(lengths_about, records.rendered, made.shown), config)
+            _look_first(parallel, prepared, made, config, None if claimed.resuming else watch.say)
         loop = run_loop(parallel, prepared, optimizer, records, made.plan, config, out, augmentations=augmentations,
                         validation=made.validation, watch=watch,
                         track=partial(open_trackers, parse_trackers(config.track), out, settings_of(config),

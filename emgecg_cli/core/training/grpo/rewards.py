@@ -1,0 +1,59 @@
+"""What a drawn report is rewarded for: what its recording says of it, its length, its form."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from emgecg_cli.core.evidence import Evidence
+from emgecg_cli.core.evidence.grounding import ground
+from emgecg_cli.core.inputs.rendered import Split
+
+LONG, TOO_LONG = 1.5, 3.0   # times the usual length: from where on length costs, and where nothing is left
+PARTS = ("evidence", "length", "format")
+_LOOKED_AT = 2048           # conversations whose lengths say what is usual
+_SENTENCE = re.compile(r"[.;!?\n]+")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """`indices` are the store's rows of the records by their numbers; `usual` is the median length of the train reports
+    in tokens, their ends included; weights are those of length and format beside the evidence's 1."""
+
+    evidence: Evidence
+    indices: np.ndarray
+    usual: float
+    length_weight: float
+    format_weight: float
+
+    def parts(self, number: int, text: str, tokens: int, ended: bool) -> dict[str, float]:
+        """The parts of one report's reward, each from 0 to 1: the evidence score, 0 where the record has no recording;
+        1 for a length up to LONG times the usual one, falling to 0; 1 for a text that ended and repeats no sentence."""
+        record = self.evidence.at(int(self.indices[number]))
+        of = record.waveform
+        score = ground(text, record.row.language, of).score if of is not None else 0.0
+        length = (TOO_LONG - tokens / self.usual) / (TOO_LONG - LONG)
+        said = [" ".join(part.lower().split()) for part in _SENTENCE.split(text) if part.strip()]
+        well_formed = ended and bool(said) and len(set(said)) == len(said)
+        return {"evidence": score, "length": min(1.0, max(0.0, length)), "format": float(well_formed)}
+
+    def total(self, parts: dict[str, float]) -> float:
+        """The reward."""
+        return parts["evidence"] + self.length_weight * parts["length"] + self.format_weight * parts["format"]
+
+
+def lengths_of(split: Split) -> tuple[float, int]:
+    """The usual and the longest length of the reports of a split, of many those of evenly spread ones."""
+    count = len(split.indices)
+    sizes = split.sizes(np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(np.int64)))
+    answers = sizes[:, 0] - sizes[:, 1]
+    return float(np.median(answers)), int(answers.max())
+
+
+def advantages(rewards: np.ndarray) -> np.ndarray:
+    """How much better each report is than the others of its record, in standard deviations: (records, samples), zero
+    where all of a record's are alike."""
+    spread = rewards.std(axis=1, keepdims=True)
+    return (rewards - rewards.mean(axis=1, keepdims=True)) / (spread + 1e-4)
