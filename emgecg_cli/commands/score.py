@@ -13,7 +13,7 @@ import typer
 from emgecg_cli.commands import console, endpoint_options
 from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
-from emgecg_cli.core.config.profiles import COMPAT, PROFILES, SCORE_FORMATS
+from emgecg_cli.core.config.profiles import COMPAT, PROFILES, SCORE_FORMATS, SUITES, suite_of
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.names import METRIC_SETTINGS
 
@@ -44,6 +44,14 @@ ProfileOpt = Annotated[str | None, typer.Option(
     "--profile", metavar="NAME", autocompletion=words("standard", *PROFILES, *COMPAT), show_default=False,
     help=f"The metrics: standard (all that can be computed), {', '.join(PROFILES)}, or another system's arithmetic "
          "alone. [standard]")]
+SuiteOpt = Annotated[str | None, typer.Option(
+    "--suite", metavar="|".join(SUITES), autocompletion=words(*SUITES), show_default=False,
+    help="A benchmark's metrics instead: ecg-grounding (GEM's eight criteria by a judge, and the evidence score), or "
+         "ecgbench (labels, choices, ECG-QA; reports and dialogues by a judge).")]
+TaskOpt = Annotated[str | None, typer.Option(
+    "--task", metavar="NAME", show_default=False, help="Which task of --suite ecgbench a file is of, where its rows do "
+    "not say it (task, dataset): ptb-test, code15-test, cpsc-test, csn-test-no-cot, g12-test-no-cot, ecgqa-test, "
+    "mmmu-ecg, ptb-test-report, arena.")]
 CompatOpt = Annotated[list[str] | None, typer.Option(
     "--compat", metavar="|".join(COMPAT), autocompletion=words(*COMPAT), show_default=False,
     help="Another system's arithmetic beside them, so that its published tables can be read; may be repeated.")]
@@ -74,7 +82,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def _takes_metric_settings(command: Command) -> Command:
     """Give the command an option for each setting of `names.METRIC_SETTINGS`, which reaches it as `**of_metrics`."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]
-    made = [inspect.Parameter(f"{metric}_{name}", inspect.Parameter.KEYWORD_ONLY, default=None,
+    made = [inspect.Parameter(_parameter(metric, name), inspect.Parameter.KEYWORD_ONLY, default=None,
                               annotation=Annotated[one.type | None, typer.Option(
                                   one.called(metric, name), metavar=one.metavar, help=one.help, show_default=False)])
             for metric, settings in METRIC_SETTINGS.items() for name, one in settings.items()]
@@ -84,9 +92,15 @@ def _takes_metric_settings(command: Command) -> Command:
     return command
 
 
+def _parameter(metric: str, name: str) -> str:
+    """The parameter of a setting."""
+    return f"{metric}_{name}".replace("-", "_")
+
+
 @_takes_metric_settings
 def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt = None, common: CommonOpt = False,
-          metric: MetricsOpt = None, profile: ProfileOpt = None, compat: CompatOpt = None, store: StoreOpt = None,
+          metric: MetricsOpt = None, profile: ProfileOpt = None, suite: SuiteOpt = None, task: TaskOpt = None,
+          compat: CompatOpt = None, store: StoreOpt = None,
           train_store: TrainStoreOpt = None, baseline_encoder: EncoderOpt = None, foreign: ForeignOpt = False,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
@@ -110,13 +124,17 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
     if examples is not None and page is None:
         raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
     settings = _metric_settings(of_metrics)
-    if metric and profile:
-        raise MedReportError("--metric and --profile are both given", "leave one of them out; --compat goes with both")
+    sets = {"--metric": metric, "--profile": profile, "--suite": suite}
+    chosen = [option for option, value in sets.items() if value]
+    if len(chosen) > 1:
+        raise MedReportError(f"{' and '.join(chosen)} are {'both' if len(chosen) == 2 else 'all'} given",
+                             "leave all but one out; --compat goes with each")
     of_metrics = {**({"profile": profile} if profile else {}), **({"compat": compat} if compat else {})}
     if curve:
         idle = {"--name": name, "--field": field, "--common": common, "--store": store, "--foreign": foreign,
                 "--language": language, "--section": section != "all", "--examples": examples is not None,
                 "--format": shown not in ("table", "json"), "--profile": profile, "--compat": compat, "--judge": judge,
+                "--suite": suite, "--task": task,
                 "--base-url": base_url, "--train-store": train_store, "--baseline-encoder": baseline_encoder,
                 "--requests-at-once": requests_at_once, "--price-in": price_in, "--price-out": price_out,
                 "--randomisations": randomisations != ScoreDefaults.randomisations, **_given(settings)}
@@ -146,7 +164,8 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
                             train_store=train_store, encode=encode,
                             fields=parse_fields(field or []), common=common, randomisations=randomisations,
                             examples=ScoreDefaults.examples if examples is None else examples,
-                            metrics=metric, settings=settings, seed=seed, resamples=resamples, language=language,
+                            metrics=suite_of(suite) if suite else metric, task=task, settings=settings,
+                            seed=seed, resamples=resamples, language=language,
                             segmentation=segmentation, section=section, judge=judges, **of_metrics)
     _show(scores, shown)
     for one in judges.judges if judges else ():
@@ -194,7 +213,8 @@ def _show(scores: Any, form: str) -> None:
 
 def _metric_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings by metric; refuses one that has no effect without another."""
-    found = {metric: {name: given[f"{metric}_{name}"] for name in known} for metric, known in METRIC_SETTINGS.items()}
+    found = {metric: {name: given[_parameter(metric, name)] for name in known}
+             for metric, known in METRIC_SETTINGS.items()}
     for metric, settings in found.items():
         for name, value in settings.items():
             beside = METRIC_SETTINGS[metric][name].beside

@@ -203,6 +203,7 @@ class PredictionRow:
     patient's in place of what was the record's own; None where nobody asked. `more_references` are further reports of
     the same record, in files of others that have several. `entry_id` is the id of the entry of a file of conversations
     that was asked. `reference_from` is "instructions" where the reference is their answer, and not the store's report.
+    `question` is what a record of a benchmark was asked, and `task` which of its tasks it is of.
     """
 
     record_id: str
@@ -221,3 +222,5 @@ class PredictionRow:
     more_references: list[str] | None = field(default=None, metadata=UNSAID)
     entry_id: str | None = field(default=None, metadata=UNSAID)
     reference_from: str | None = field(default=None, metadata=UNSAID)
+    question: str | None = field(default=None, metadata=UNSAID)
+    task: str | None = field(default=None, metadata=UNSAID)

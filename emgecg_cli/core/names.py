@@ -153,6 +153,11 @@ METRICS = {
     "heartllm": _CORE + "metrics.compat.heartllm:HeartLLM",
     "reference-loss": _CORE + "metrics.reference_loss:ReferenceLoss",
     "judge": _CORE + "metrics.judged.judge:Judged",
+    "ecg-grounding": _CORE + "metrics.judged.grounding:GroundingJudge",
+    "ecgbench-tasks": _CORE + "metrics.bench.metric:EcgBenchTasks",
+    "ecgbench-report": _CORE + "metrics.judged.ecgbench:ReportJudge",
+    "ecgbench-arena": _CORE + "metrics.judged.ecgbench:ArenaJudge",
+    "gem-tasks": _CORE + "metrics.compat.gem:GemTasks",
 }
 # name -> evaluation.baselines.Baseline, in the order of the columns
 BASELINES = {
@@ -183,6 +188,12 @@ METRIC_SETTINGS = {
         "criteria": MetricSetting(str, "NAME", f"What --judge scores; meit if not given: {', '.join(JUDGE_CRITERIA)}."),
         "records": MetricSetting(int, "N", "Records --judge scores, drawn by their ids; all if not given."),
         "systems": MetricSetting(str, "all|models", "Whose reports --judge scores; the baselines' too if not given."),
+    },
+    "ecg-grounding": {
+        "scoring": MetricSetting(str, "gem-v1|gem-v2|strict", "What the items of --suite ecg-grounding are worth: as "
+                                 "GEM published them, first or now, or the share of what can be had; strict if not "
+                                 "given.",
+                                 option="--scoring"),
     },
 }
 

@@ -85,11 +85,20 @@ def of_tables() -> list[PredictionRow]:
             for i, text in enumerate(texts)]
 
 
+def of_task(store: Store, task: str) -> list[PredictionRow]:
+    """The same of a task of ECGBench; of one with labels the answers are such."""
+    rows = [replace(row, task=task) for row in of_store(store)]
+    labels = ("NORM", "MI; CD", "STTC", "no idea")
+    return [replace(row, prediction=labels[i % 4], reference=labels[i % 3]) for i, row in enumerate(rows)] \
+        if task == "ptb-test" else rows
+
+
 @pytest.fixture
 def computable(store: Store, tmp_path: Path) -> Any:
     """name -> rows on which that metric can be computed, and the metric for them."""
     def find(name: str) -> tuple[list[PredictionRow], Metric]:
-        for rows in (of_store(store), of_tables(), rows_of(random_pairs(30, 4))):
+        for rows in (of_store(store), of_tables(), rows_of(random_pairs(30, 4)),
+                     *(of_task(store, task) for task in ("ptb-test", "ptb-test-report", "arena"))):
             kind = names.resolve("metric", name)
             weights = {}
             if "weights" in kind.declared.needs:

@@ -53,14 +53,34 @@ def harsher(prompt: str) -> Reply:
     return completion("Here is my verdict:\n```json\n" + json.dumps(scores) + "\n```\nLet me know!")
 
 
+def in_form(prompt: str) -> dict[str, Any]:
+    """A good judge's scores in the form a suite asks for."""
+    scores = verdict(*texts_in(prompt))
+    share = (scores["diagnosis"] - 1) / 4
+    if '"DiagnosisAccuracy"' in prompt:
+        most = {"DiagnosisAccuracy": 2, "AnalysisCompleteness": 1, "AnalysisRelevance": 2, "LeadAssessmentCoverage": 1,
+                "LeadAssessmentAccuracy": 2}
+        names = (*most, "GroundedECGUnderstanding", "EvidenceBasedReasoning", "RealisticDiagnosticProcess")
+        return {name: [{"Score": round(share * most.get(name, 100)), "Explanation": "[V1]"}] for name in names}
+    for keys in (("diagnosis", "waveform", "rhythm"), ("accuracy", "completeness", "instructions")):
+        if all(f'"{key}": 0-10' in prompt for key in keys):
+            return dict.fromkeys(keys, round(10 * share))
+    return scores
+
+
 @dataclass
 class LocalClient:
     """A client of a good judge that needs no endpoint."""
 
     model: str = "m"
 
+    takes_forms = True
+
     def complete(self, messages: Sequence[Mapping[str, Any]], **params: Any) -> str:
-        return json.dumps(verdict(*texts_in(messages[0]["content"])))
+        return json.dumps(in_form(messages[0]["content"]))
+
+    def complete_in_form(self, messages: Sequence[Mapping[str, Any]], form: Any, **params: Any) -> str:
+        return self.complete(messages)
 
     def each(self, ask: Callable[[Any], Any], items: Sequence[Any]) -> Any:
         return map(ask, items)

@@ -102,7 +102,7 @@ def test_what_is_rewarded(inputs: tuple[Path, Path]) -> None:
     good = reward.parts(0, "Sinus rhythm. Rate 70.", 10, True)
     assert good["length"] == good["format"] == 1
     assert reward.parts(0, "Rate 70. Rate 70.", 10, True)["format"] == 0 == reward.parts(0, "", 10, True)["format"]
-    assert reward.parts(0, "Rate 70.", 30, False) | {"evidence": 0} == {"evidence": 0, "length": 0, "format": 0}
+    assert reward.parts(0, "Rate 70.", 20, False) | {"evidence": 0} == {"evidence": 0, "length": 0, "format": 0}
     assert reward.total(good) == pytest.approx(good["evidence"] + 0.3)
 
 

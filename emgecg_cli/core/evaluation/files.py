@@ -45,7 +45,8 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
                likely_store: Path | None = None, foreign: bool = False, page: Path | None = None, examples: int = 100,
                metrics: Sequence[str] | None = None, fields: Mapping[str, str] | None = None, common: bool = False,
                judge: Panel | None = None, progress: Callable[..., None] | None = None,
-               encode: Encode | None = None, train_store: Path | None = None, **settings: Any) -> Scores:
+               encode: Encode | None = None, train_store: Path | None = None, task: str | None = None,
+               **settings: Any) -> Scores:
     """Score predictions, write the scores if `out` is given and a page if `page` is.
 
     Several systems are a mapping, name -> file or stream; they must be of the same records, or with `common` those are
@@ -53,7 +54,8 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     the drawings and what is true of the records, is the one the predictions name unless `store_path` gives another;
     `likely_store` is used for a stream, which names none, if it holds the same records. `foreign` says that the files
     are somebody else's: their records and references may be others than the store's; `fields` which of their fields is
-    which of ours (`predictions.parse_fields`). A `judge` is asked as well, closed at the end, and what its answers took
+    which of ours (`predictions.parse_fields`); `task` what task of a benchmark those rows are of that do not say it. A
+    `judge` is asked as well, closed at the end, and what its answers took
     stands in the manifest. Baselines are made of the store's train reports, and where the run was trained on another
     data set, of those of `train_store` or of the store that it names; `encode` gives the features by which the nearest
     recording is found. `settings` are those of `score_rows`. Raises MedReportError for unreadable predictions, for such
@@ -61,7 +63,7 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     """
     _check_targets(out, page)
     sources = dict(predictions) if isinstance(predictions, Mapping) else {MODEL: predictions}
-    read = {name: _System(source, read_predictions(source, fields)) for name, source in sources.items()}
+    read = {name: _System(source, _of_task(read_predictions(source, fields), task)) for name, source in sources.items()}
     store_path = store_path or next((one.made_from for one in read.values() if one.made_from), None)
     for one in read.values():
         one.hold_against(store_path, likely_store, foreign)
@@ -93,7 +95,8 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     for metric in scored.keeping:
         metric.keep()
     if out:
-        told = {"foreign": foreign, "common": common, "fields": dict(fields or {}), "judges": judge and judge.asked(),
+        told = {"foreign": foreign, "common": common, "task": task, "fields": dict(fields or {}),
+                "judges": judge and judge.asked(),
                 "baseline_encoder": encode and str(encode), "train_store": train_store and train_store.as_posix()}
         arguments = {"metrics": metrics, **{name: value for name, value in told.items() if value},
                      **_jsonable(settings)}
@@ -103,6 +106,13 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
     if page and drawn:
         _write_page(page, drawn, same.rows, scored, scores, {name: one.file for name, one in read.items()}, examples)
     return scores
+
+
+def _of_task(predictions: Predictions, task: str | None) -> Predictions:
+    """The predictions with their task, where they do not say one."""
+    if task is None:
+        return predictions
+    return replace(predictions, rows=[replace(row, task=row.task or task) for row in predictions.rows])
 
 
 def _write_page(page: Path, store: Store, rows: Mapping[str, Sequence[PredictionRow]], scored: Scored, scores: Scores,

@@ -70,7 +70,8 @@ def metrics_asked(metrics: Sequence[str] | None, profile: str, compat: Sequence[
     chosen = [name for name in profiles.metrics_of(profile) if judge is not None or name not in judged] \
         if metrics is None else metrics
     if judge is None:
-        idle = [f"--{name}-{key}" for name in judged for key, value in settings.get(name, {}).items()
+        idle = [names.METRIC_SETTINGS[name][key].called(name, key) for name in judged
+                for key, value in settings.get(name, {}).items()
                 if value is not None]
         if idle:
             raise MedReportError(f"{idle[0]} has no effect without a judge", "add --judge MODEL --base-url URL")

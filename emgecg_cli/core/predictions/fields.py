@@ -14,8 +14,9 @@ from emgecg_cli.core.json_lines import row_of
 _OTHER_NAMES = {
     "record_id": ("id", "ecg_id", "study_id", "image_id", "sample_id", "record", "uid", "name", "index", "idx"),
     "prediction": ("output", "response", "text", "generated", "generated_text", "generation", "pred", "hypothesis",
-                   "candidate", "answer", "model_output", "predicted"),
-    "reference": ("ground_truth", "label", "target", "gt", "gold", "report", "references", "expected"),
+                   "candidate", "answer", "model_output", "predicted", "Model_generated", "GEM_generated"),
+    "reference": ("ground_truth", "label", "target", "gt", "gold", "report", "references", "expected",
+                  "GPT4o_generated"),
 }
 _NAMES = tuple(field.name for field in fields(PredictionRow) if field.name != "more_references")
 _REQUIRED = tuple(field.name for field in fields(PredictionRow) if field.default is MISSING
@@ -42,7 +43,8 @@ def parse_fields(given: Iterable[str]) -> dict[str, str]:
 def to_row(values: Mapping[str, Any], mapping: Mapping[str, str], where: str) -> PredictionRow:
     """The prediction that a JSON object at `where` holds; `mapping` says which of its fields is which of ours.
 
-    Ids may be whole numbers, and there may be several references. Raises MedReportError for a field that is missing or
+    Ids may be whole numbers, and there may be several references; a prediction that is a list is a dialogue, and so is
+    its reference. Raises MedReportError for a field that is missing or
     of another type, naming those there are.
     """
     own = {name: values[theirs] for name, theirs in mapping.items() if theirs in values}
@@ -51,6 +53,9 @@ def to_row(values: Mapping[str, Any], mapping: Mapping[str, str], where: str) ->
         raise _lacks(missing, values, mapping, where)
     for name in ("record_id", "subject_id"):
         row[name] = _id(row.get(name))
+    if isinstance(row["prediction"], list):
+        for name in ("prediction", "reference"):
+            row[name] = _dialogue(row[name], name, where)
     if isinstance(row["reference"], list):
         row["reference"], row["more_references"] = _several(row["reference"], where)
     return row_of(row, PredictionRow, where)
@@ -61,6 +66,14 @@ def _id(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return str(int(value)) if isinstance(value, int) or value.is_integer() else value
+
+
+def _dialogue(turns: Any, name: str, where: str) -> Any:
+    """The turns of a dialogue as one text."""
+    if not isinstance(turns, list) or not turns or not all(isinstance(text, str) for text in turns):
+        raise MedReportError(f"{where}: its prediction is a list of turns, its {name} is not",
+                             "of a dialogue both are lists of texts, a turn each")
+    return "\n\n".join(f"Turn {number}: {text.strip()}" for number, text in enumerate(turns, 1))
 
 
 def _several(references: Sequence[Any], where: str) -> tuple[str, list[str] | None]:

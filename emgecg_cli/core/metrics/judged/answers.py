@@ -25,14 +25,14 @@ def read_scores(answer: str, names: Mapping[str, Sequence[str]], lowest: int, hi
     names in the text."""
     answer = answer[:_LONGEST]
     best: dict[str, int] = {}
-    for found in _objects(answer):
+    for found in objects_in(answer):
         scores = _of_object(found, names, lowest, highest)
         if scores and len(scores) >= len(best):
             best = scores
     return best if len(best) == len(names) else _of_text(answer, names, lowest, highest)
 
 
-def _objects(answer: str) -> Iterator[Mapping[str, Any]]:
+def objects_in(answer: str) -> Iterator[Mapping[str, Any]]:
     """The JSON objects in a text, outermost first, also with small faults mended."""
     for text in (answer, _mended(answer)):
         start, seen = text.find("{"), 0
@@ -58,12 +58,12 @@ def _mended(text: str) -> str:
 
 def _of_object(found: Mapping[str, Any], names: Mapping[str, Sequence[str]], lowest: int, highest: int
                ) -> dict[str, int]:
-    given = {_plain(key): value for key, value in found.items()}
+    given = {plain(key): value for key, value in found.items()}
     if len(given) == 1 and isinstance(inner := next(iter(given.values())), dict):  # {"scores": {…}}
-        given = {_plain(key): value for key, value in inner.items()}
+        given = {plain(key): value for key, value in inner.items()}
     scores = {}
     for key, spellings in names.items():
-        values = [_score(given[name], lowest, highest) for name in map(_plain, spellings) if name in given]
+        values = [_score(given[name], lowest, highest) for name in map(plain, spellings) if name in given]
         if values and values[0] is not None:
             scores[key] = values[0]
     return scores
@@ -74,7 +74,7 @@ def _score(value: Any, lowest: int, highest: int) -> int | None:
     if isinstance(value, list):
         return _score(value[0], lowest, highest) if len(value) == 1 else None
     if isinstance(value, dict):
-        inner = {_plain(key): one for key, one in value.items()}
+        inner = {plain(key): one for key, one in value.items()}
         return next((_score(inner[name], lowest, highest) for name in _INNER if name in inner), None)
     if isinstance(value, str):
         said = _NUMBER.fullmatch(value)
@@ -98,5 +98,5 @@ def _of_text(answer: str, names: Mapping[str, Sequence[str]], lowest: int, highe
     return scores
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())

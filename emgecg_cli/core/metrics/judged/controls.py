@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from emgecg_cli.core.metrics.judged.criteria import Criteria, Sample
+from emgecg_cli.core.metrics.judged.criteria import Asks, Sample
 from emgecg_cli.core.metrics.judged.panel import Judge, Pair, Panel, Scores
 
 DRAWN = 4  # references of the set
@@ -35,7 +35,7 @@ class Outcome:
         return f"itself {self.itself:.2f},shuffled {self.shuffled:.2f},negated {self.negated:.2f}"
 
 
-def controls_of(criteria: Criteria, references: Sequence[tuple[str, str]]) -> dict[str, list[Pair]]:
+def controls_of(criteria: Asks, references: Sequence[tuple[str, str]]) -> dict[str, list[Pair]]:
     """Kind -> pairs, from (reference, language) of the set; which are drawn depends on their texts alone."""
     samples = [*criteria.samples, *_drawn(references)]
     return {ITSELF: [(one.report, one.report) for one in samples],
@@ -43,7 +43,7 @@ def controls_of(criteria: Criteria, references: Sequence[tuple[str, str]]) -> di
             NEGATED: [(one.report, one.negated) for one in samples if one.negated]}
 
 
-def check(judge: Judge, panel: Panel, criteria: Criteria, controls: Mapping[str, Sequence[Pair]]) -> Outcome:
+def check(judge: Judge, panel: Panel, criteria: Asks, controls: Mapping[str, Sequence[Pair]]) -> Outcome:
     """Send the controls to a judge, and hold what it says against what is true of them.
 
     Right is: a reference against itself within an eighth of the scale of the best score, on all criteria; the telling
@@ -55,8 +55,8 @@ def check(judge: Judge, panel: Panel, criteria: Criteria, controls: Mapping[str,
     said = panel.verdicts(judge, criteria, pairs)
     telling = [one.key for one in criteria.criteria if one.telling]
     itself, own, shuffled, negated = (
-        _mean([said[pair] for pair in controls[kind]], keys)
-        for kind, keys in ((ITSELF, criteria.keys), (ITSELF, telling), (SHUFFLED, telling), (NEGATED, telling)))
+        _mean(criteria, [said[pair] for pair in controls[kind]], keys)
+        for kind, keys in ((ITSELF, criteria.controlled), (ITSELF, telling), (SHUFFLED, telling), (NEGATED, telling)))
     step, middle = (criteria.highest - criteria.lowest) / 8, (criteria.highest + criteria.lowest) / 2
     failed = sum(said[pair] is None for pair in dict.fromkeys(pairs))
     wrong = None
@@ -71,9 +71,9 @@ def check(judge: Judge, panel: Panel, criteria: Criteria, controls: Mapping[str,
     return Outcome(itself, shuffled, negated, wrong)
 
 
-def _mean(scores: Sequence[Scores], keys: Sequence[str]) -> float:
+def _mean(criteria: Asks, scores: Sequence[Scores], keys: Sequence[str]) -> float:
     """The mean over the verdicts there are; nan where there is none."""
-    found = [one[key] for one in scores if one is not None for key in keys]
+    found = [criteria.level(one, key) for one in scores if one is not None for key in keys]
     return sum(found) / len(found) if found else float("nan")
 
 

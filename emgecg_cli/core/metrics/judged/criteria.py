@@ -6,12 +6,40 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from emgecg_cli.core.manifest import json_hash
 from emgecg_cli.core.metrics.judged.answers import read_scores
 
 ANALYSIS = "analysis"
+Verdict = Mapping[str, float]
+
+
+class Asks(Protocol):
+    """What judges and their controls take of a suite: `Criteria`, or one with answers of another form."""
+
+    @property
+    def criteria(self) -> Sequence[Criterion]: ...
+    @property
+    def samples(self) -> Sequence[Sample]: ...
+    @property
+    def lowest(self) -> int: ...
+    @property
+    def highest(self) -> int: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def levels(self) -> int: ...
+    @property
+    def controlled(self) -> tuple[str, ...]: ...
+
+    def level(self, scores: Verdict, key: str) -> float: ...
+    def place(self, score: float) -> int: ...
+    def messages(self, reference: str, report: str) -> list[dict[str, str]]: ...
+    def again(self, answer: str) -> list[dict[str, str]]: ...
+    def schema(self) -> dict[str, Any]: ...
+    def read(self, answer: str) -> Verdict | None: ...
+    def identity(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +87,19 @@ class Criteria:
         """How many scores there are."""
         return self.highest - self.lowest + 1
 
+    @property
+    def controlled(self) -> tuple[str, ...]:
+        """The criteria on which a report that is its own reference must have the best score."""
+        return self.keys
+
+    def level(self, scores: Mapping[str, float], key: str) -> float:
+        """A score of a verdict on the scale from lowest to highest."""
+        return scores[key]
+
+    def place(self, score: float) -> int:
+        """The place of a score among the levels, from 0."""
+        return int(score) - self.lowest
+
     def messages(self, reference: str, report: str) -> list[dict[str, str]]:
         """The chat that asks for the scores of one report. Texts are JSON strings, so that none of them can end what
         it stands in."""
@@ -89,7 +130,7 @@ class Criteria:
         return {"type": "json_schema", "json_schema": {"name": f"{self.name}_scores", "strict": True,
                                                        "schema": schema}}
 
-    def read(self, answer: str) -> Mapping[str, int] | None:
+    def read(self, answer: str) -> Mapping[str, float] | None:
         """The scores in an answer by key; None unless all of them are there and on the scale."""
         names = {one.key: (one.key, one.name) for one in self.criteria}
         found = read_scores(answer, names, self.lowest, self.highest)

@@ -20,7 +20,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.metrics import Declared, Given, Table, ratio
 from emgecg_cli.core.metrics.judged.agreement import spearman, weighted_kappa
 from emgecg_cli.core.metrics.judged.controls import Outcome, check, controls_of
-from emgecg_cli.core.metrics.judged.criteria import Criteria
+from emgecg_cli.core.metrics.judged.criteria import Asks
 from emgecg_cli.core.metrics.judged.panel import Judge, Pair, Panel, Scores
 
 JUDGED, FAILED = "judged", "failed"
@@ -31,10 +31,12 @@ class Judged:
     without a verdict; of every judge by itself. A table tells how far two judges agree."""
 
     name = "judge"
+    times = 1.0   # what values are of a score
+    averaged: tuple[str, ...] = ()   # the criteria whose mean is shown, () all
     declared = Declared(frozenset({"text", "judge"}), lower_is_better=frozenset({"judge-failed"}),
                         descriptive=frozenset({"judge-failed"}))
 
-    def __init__(self, panel: Panel | None = None, criteria: Criteria | None = None,
+    def __init__(self, panel: Panel | None = None, criteria: Asks | None = None,
                  references: Sequence[tuple[str, str]] = (), chosen: frozenset[str] | None = None,
                  of_models: bool = False) -> None:
         self._panel, self._criteria, self._chosen, self._of_models = panel, criteria, chosen, of_models
@@ -52,10 +54,15 @@ class Judged:
         systems = given.settings.get("systems") or "all"
         if systems not in ("all", "models"):
             raise MedReportError(f"--judge-systems {systems}", "it is all or models")
-        criteria: Criteria = names.resolve("judge criteria", given.settings.get("criteria") or "meit")
+        return cls.asking(given, names.resolve("judge criteria", given.settings.get("criteria") or "meit"),
+                          systems == "models")
+
+    @classmethod
+    def asking(cls, given: Given, criteria: Asks, of_models: bool) -> Self:
+        """With some criteria."""
         languages = [((row.language or "en").partition("-")[0], row) for row in given.rows]
         return cls(given.judge, criteria, [(row.reference or "", language) for language, row in languages],
-                   _chosen(given.rows, given.settings.get("records")), systems == "models")
+                   _chosen(given.rows, given.settings.get("records")), of_models)
 
     @classmethod
     def restored(cls, columns: Sequence[str], sums: np.ndarray) -> Self:
@@ -121,9 +128,10 @@ class Judged:
         for number, label in enumerate(self._labels):
             own = sums[..., number * width:(number + 1) * width]
             judged, failed = own[..., -2], own[..., -1]
-            means = {key: own[..., i] / np.where(judged > 0, judged, np.nan) for i, key in enumerate(self._keys)}
+            means = {key: self.times * own[..., i] / np.where(judged > 0, judged, np.nan)
+                     for i, key in enumerate(self._keys)}
             values |= {self._named(key, label): value for key, value in means.items()}
-            values[self._named("mean", label)] = np.stack([*means.values()]).mean(axis=0)
+            values[self._named("mean", label)] = np.stack([means[key] for key in self.averaged or means]).mean(axis=0)
             values[self._named(FAILED, label)] = ratio(failed, judged + failed)
         return values
 
@@ -143,7 +151,7 @@ class Judged:
                 items[item] = {"weighted kappa": weighted_kappa(own), "Spearman": spearman(own)}
                 support[item] = {"judged by both": own.sum((-2, -1))}
                 meanings[item] = f"{one} and {two}" if len(pairs) == 1 else ""
-        return [Table("judge-agreement", "Agreement of the judges", items, support, meanings)]
+        return [Table(f"{self.name}-agreement", "Agreement of the judges", items, support, meanings)]
 
     def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
         """Which judges are left out, how many reports have no verdict, and on how many this rests."""
@@ -178,7 +186,7 @@ class Judged:
                 for label, outcome in self._outcomes.items() if outcome.wrong is not None]
 
     def _named(self, what: str, label: str) -> str:
-        return f"judge-{what}" if len(self._labels) < 2 else f"judge-{what} {label}"
+        return f"{self.name}-{what}" if len(self._labels) < 2 else f"{self.name}-{what} {label}"
 
     def _pairs(self) -> list[tuple[str, str]]:
         return list(combinations(self._labels, 2))
@@ -188,9 +196,9 @@ class Judged:
         self.declared = replace(type(self).declared, lower_is_better=failed, descriptive=failed,
                                 of_models=self._of_models)
 
-    def _level(self, score: int) -> int:
+    def _level(self, score: float) -> int:
         assert self._criteria is not None
-        return score - self._criteria.lowest
+        return self._criteria.place(score)
 
 
 def _chosen(rows: Sequence[PredictionRow], count: int | None) -> frozenset[str] | None:

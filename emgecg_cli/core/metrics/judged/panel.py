@@ -10,10 +10,10 @@ from typing import Any
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.llm import LLMClient, Prices, RequestRefused
 from emgecg_cli.core.manifest import json_hash
-from emgecg_cli.core.metrics.judged.criteria import Criteria
+from emgecg_cli.core.metrics.judged.criteria import Asks
 
 Pair = tuple[str, str]  # the reference, the report
-Scores = Mapping[str, int] | None
+Scores = Mapping[str, float] | None
 
 
 @dataclass
@@ -24,12 +24,12 @@ class Judge:
     client: LLMClient
     form: Mapping[str, Any] | None = None
 
-    def begin(self, criteria: Criteria, pair: Pair) -> None:
+    def begin(self, criteria: Asks, pair: Pair) -> None:
         """Ask for a first verdict, to see which requests the endpoint takes; raises MedReportError when none."""
         self.client.complete_in_form(criteria.messages(*pair), criteria.schema(), temperature=0)
         self.form = criteria.schema() if self.client.takes_forms else None
 
-    def verdict(self, criteria: Criteria, pair: Pair) -> Scores:
+    def verdict(self, criteria: Asks, pair: Pair) -> Scores:
         """The scores of one report; None where the endpoint refuses to answer, or no answer can be read, also when it
         is asked for once more."""
         messages = criteria.messages(*pair)
@@ -58,7 +58,7 @@ class Panel:
         for judge in self.judges:
             judge.client.close()
 
-    def verdicts(self, judge: Judge, criteria: Criteria, pairs: Sequence[Pair]) -> dict[Pair, Scores]:
+    def verdicts(self, judge: Judge, criteria: Asks, pairs: Sequence[Pair]) -> dict[Pair, Scores]:
         """What a judge says of some reports, each asked for once."""
         different = list(dict.fromkeys(pairs))
         found: dict[Pair, Scores] = {}

@@ -53,7 +53,7 @@ def assemble_grpo(parallel: Parallel, machine: dict[str, Any], store: Store, ins
         shown = shown.naming_items(tokenizer)
     _train_as_before(run, model, config)
     records, targets = records_of(model, tokenizer, store, shown, config, "train")
-    usual, longest = lengths_of(records.rendered)
+    long, longest = lengths_of(records.rendered)
     limit = config.grpo_max_new_tokens or longest + longest // ROOM + 1
     backbone: Any = model.backbone
     prompt = records.rendered.longest[1]
@@ -61,7 +61,7 @@ def assemble_grpo(parallel: Parallel, machine: dict[str, Any], store: Store, ins
                     "give a smaller --grpo-max-new-tokens")
     turn = turn_of(manifest.details, tokenizer)
     sampler = Sampler(model, tokenizer, turn, config.grpo_samples, config.grpo_temperature, limit)
-    reward = Reward(Evidence(store), records.rendered.indices, usual, config.grpo_length_weight,
+    reward = Reward(Evidence(store), records.rendered.indices, long, config.grpo_length_weight,
                     config.grpo_format_weight)
     size = config.batch_size * parallel.world
     objective = GrpoObjective(sampler, reward, kl=config.grpo_kl, clip=config.grpo_clip,

@@ -11,7 +11,7 @@ from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.grounding import ground
 from emgecg_cli.core.inputs.rendered import Split
 
-LONG, TOO_LONG = 1.5, 3.0   # times the usual length: from where on length costs, and where nothing is left
+TOO_LONG = 2.0   # times a long report: where nothing is left of the reward of length
 PARTS = ("evidence", "length", "format")
 _LOOKED_AT = 2048           # conversations whose lengths say what is usual
 _SENTENCE = re.compile(r"[.;!?\n]+")
@@ -19,22 +19,24 @@ _SENTENCE = re.compile(r"[.;!?\n]+")
 
 @dataclass(frozen=True)
 class Reward:
-    """`indices` are the store's rows of the records by their numbers; `usual` is the median length of the train reports
-    in tokens, their ends included; weights are those of length and format beside the evidence's 1."""
+    """`indices` are the store's rows of the records by their numbers; `long` is what 19 of 20 train reports do not
+    exceed, in tokens, their ends included; weights are those of length and format beside the evidence's 1."""
 
     evidence: Evidence
     indices: np.ndarray
-    usual: float
+    long: float
     length_weight: float
     format_weight: float
 
     def parts(self, number: int, text: str, tokens: int, ended: bool) -> dict[str, float]:
         """The parts of one report's reward, each from 0 to 1: the evidence score, 0 where the record has no recording;
-        1 for a length up to LONG times the usual one, falling to 0; 1 for a text that ended and repeats no sentence."""
+        1 for a text no longer than `long`, falling to 0 at TOO_LONG times; 1 for one that ended and repeats no
+        sentence.
+        """
         record = self.evidence.at(int(self.indices[number]))
         of = record.waveform
         score = ground(text, record.row.language, of).score if of is not None else 0.0
-        length = (TOO_LONG - tokens / self.usual) / (TOO_LONG - LONG)
+        length = (TOO_LONG - tokens / self.long) / (TOO_LONG - 1)
         said = [" ".join(part.lower().split()) for part in _SENTENCE.split(text) if part.strip()]
         well_formed = ended and bool(said) and len(set(said)) == len(said)
         return {"evidence": score, "length": min(1.0, max(0.0, length)), "format": float(well_formed)}
@@ -45,11 +47,11 @@ class Reward:
 
 
 def lengths_of(split: Split) -> tuple[float, int]:
-    """The usual and the longest length of the reports of a split, of many those of evenly spread ones."""
+    """The length that 19 of 20 reports of a split do not exceed, and the longest; of many, of evenly spread ones."""
     count = len(split.indices)
     sizes = split.sizes(np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(np.int64)))
     answers = sizes[:, 0] - sizes[:, 1]
-    return float(np.median(answers)), int(answers.max())
+    return float(np.quantile(answers, 0.95)), int(answers.max())
 
 
 def advantages(rewards: np.ndarray) -> np.ndarray:
