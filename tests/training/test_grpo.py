@@ -57,7 +57,7 @@ def test_a_killed_training_ends_with_the_same_bytes(inputs: tuple[Path, Path], s
     rows = log_of(tmp_path / "whole")
     assert len(rows) == 4 and {"reward", "evidence", "length", "format", "kl", "tokens"} <= rows[0].keys()
     for row in rows:
-        total = row["evidence"] + 0.1 * (row["length"] + row["format"])
+        total = row["evidence"] + 0.1 * row["length"] + 0.2 * row["format"]
         assert row["reward"] == pytest.approx(total, abs=1e-5) and row["kl"] >= 0 and 1 <= row["tokens"] <= 12
     assert rows[0]["kl"] < 1e-6 < rows[-1]["kl"]   # it starts from the run, and leaves it
     assert (rows[0]["reward"] == pytest.approx(rows[1]["reward"])) == (inner == 2)   # the same reports twice

@@ -240,11 +240,11 @@ class TrainConfig:
                                 OF_GRPO, unsaid=True, least=2, most=1024)
     grpo_temperature: float = setting(1.0, REWARD, "Temperature they are drawn at.", OF_GRPO, unsaid=True,
                                       positive=True)
-    grpo_kl: float = setting(0.04, REWARD, "Weight of the divergence from the run it starts from.", OF_GRPO,
+    grpo_kl: float = setting(0.1, REWARD, "Weight of the divergence from the run it starts from.", OF_GRPO,
                              unsaid=True, least=0)
     grpo_length_weight: float = setting(0.1, REWARD, "Weight of the reward of the length, beside the evidence's 1.",
                                         OF_GRPO, unsaid=True, least=0)
-    grpo_format_weight: float = setting(0.1, REWARD, "Weight of the reward of the form: ended, nothing said twice.",
+    grpo_format_weight: float = setting(0.2, REWARD, "Weight of the reward of the form: ended, nothing said twice.",
                                         OF_GRPO, unsaid=True, least=0)
     grpo_max_new_tokens: int | None = setting(None, REWARD, "Longest report in tokens; if not given, somewhat more "
                                               "than the longest of the train split.", OF_GRPO, unsaid=True, least=1,

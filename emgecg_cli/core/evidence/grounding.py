@@ -17,7 +17,6 @@ from emgecg_cli.core.reports.ecg.diagnoses import Criterion, Diagnosis, WaveClai
 from emgecg_cli.core.reports.ecg.interpretation import Interpretation, read_interpretation
 
 LEAD = "lead"   # the kind of a claim about a lead that does not exist
-_RHYTHM = "SR"
 _Own = Claim | WaveClaim
 
 
@@ -74,7 +73,8 @@ def ground(text: str, language: str | None, of: Waveform) -> Grounding:
     held = [_of_statement(one, own, surely_there, of) for one in stated]
     held += [Held(_item(claim), verdict, claim) for claim, verdict in own if _key(claim) not in implied]
     held += [Held(LEAD, Verdict.CONTRADICTED, lead) for lead in said.unknown_leads]
-    return Grounding(tuple(held), tuple((one.name, _mentioned(one, said, own)) for one in surely_there))
+    implicit = [(claim, holds(claim, of)) for one in stated for criterion in one.criteria for claim in criterion]
+    return Grounding(tuple(held), tuple((one.name, _mentioned(one, said, [*own, *implicit])) for one in surely_there))
 
 
 def criterion_verdict(criterion: Criterion, of: Waveform) -> Verdict:
@@ -89,7 +89,7 @@ def criterion_verdict(criterion: Criterion, of: Waveform) -> Verdict:
 def _of_statement(one: Diagnosis, own: Sequence[tuple[_Own, Verdict]], there: Sequence[Diagnosis], of: Waveform
                   ) -> Held:
     verdicts = tuple(criterion_verdict(criterion, of) for criterion in one.criteria)
-    others = one.alone and any(_RHYTHM not in other.codes for other in there)
+    others = one.alone and not all(other.usual for other in there)
     verdict = Verdict.CONTRADICTED if others or Verdict.CONTRADICTED in verdicts else \
         Verdict.SUPPORTED if Verdict.SUPPORTED in verdicts else Verdict.NOT_MEASURABLE
     cited = sum(met == Verdict.SUPPORTED and _covered(criterion, own)
@@ -102,7 +102,8 @@ def _surely_meets(one: Diagnosis, of: Waveform) -> bool:
 
 
 def _mentioned(one: Diagnosis, said: Interpretation, own: Sequence[tuple[_Own, Verdict]]) -> bool:
-    """Whether a statement says it, or the text's own words and numbers say all of its criteria."""
+    """Whether a statement says it, or its criteria are all said, in the text's own words and numbers or by other
+    statements that need them."""
     return bool(one.said_by & said.statements) or all(_covered(criterion, own) for criterion in one.criteria)
 
 

@@ -51,7 +51,8 @@ class Diagnosis:
     expected: bool
     said_by: frozenset[str]
     source: str
-    alone: bool = False   # contradicted by whatever else a report is expected to say
+    usual: bool = False
+    alone: bool = False   # contradicted by whatever else a report is expected to say and that is not usual
 
 
 @lru_cache(maxsize=1)
@@ -98,6 +99,8 @@ def _begun(line: str) -> Diagnosis:
 def _with_line(one: Diagnosis, line: str) -> Diagnosis:
     if line == "expected":
         return replace(one, expected=True)
+    if line == "usual":
+        return replace(one, usual=True)
     if line == "alone":
         return replace(one, alone=True)
     if line.startswith("said by "):
