@@ -10,7 +10,7 @@ from emgecg_cli.core.artifacts import Measurements
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evidence.claims import Verdict
 from emgecg_cli.core.evidence.grounding import Grounding, ground
-from emgecg_cli.core.evidence.waveform import Waveform
+from emgecg_cli.core.evidence.waveform import Beats, Waveform
 from emgecg_cli.core.reports.ecg.diagnoses import WaveClaim, diagnoses, read_diagnoses
 from emgecg_cli.core.reports.ecg.interpretation import read_interpretation
 from emgecg_cli.core.signals.delineation.lead_waves import LeadWaves
@@ -100,6 +100,11 @@ def test_beats_judge_numbers_of_a_lead() -> None:
     assert not any(one.verdict == Verdict.SUPPORTED for one in ground(text, "en", OF_LBBB).held)
     with_beats = ground(text, "en", replace(OF_LBBB, beats=beats)).held
     assert [one.verdict for one in with_beats] == [Verdict.SUPPORTED] * 2
+    asked: list[int] = []
+    late = replace(OF_LBBB, beats=Beats(lambda: asked.append(1) or beats))
+    ground("Rate 72, PR 230 ms.", "en", late)
+    assert not asked   # it is measured for numbers of a lead alone, and once
+    assert ground(text, "en", late).held == with_beats and ground(text, "en", late).held and len(asked) == 1
 
 
 def test_claims_in_german_and_hostile_texts() -> None:

@@ -42,7 +42,7 @@ def log_of(run: Path) -> list[dict[str, float]]:
 def test_a_killed_training_ends_with_the_same_bytes(inputs: tuple[Path, Path], short_run: Path, tmp_path: Path,
                                                     inner: int) -> None:
     config = rewarded(short_run, grpo_inner_steps=inner)
-    train(inputs[1], tmp_path / "whole", config)
+    train(inputs[1], tmp_path / "whole" / "run", config)
     forward, left = GrpoObjective.forward, iter(range(3))
 
     def killed(self: GrpoObjective, *given: Any) -> Any:
@@ -51,20 +51,20 @@ def test_a_killed_training_ends_with_the_same_bytes(inputs: tuple[Path, Path], s
         return forward(self, *given)
 
     with patch.object(GrpoObjective, "forward", killed), pytest.raises(KeyboardInterrupt):
-        train(inputs[1], tmp_path / "killed", config)   # amid the second two steps on the same reports
-    train(inputs[1], tmp_path / "killed", config)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    rows = log_of(tmp_path / "whole")
+        train(inputs[1], tmp_path / "killed" / "run", config)   # amid the second two steps on the same reports
+    train(inputs[1], tmp_path / "killed" / "run", config)
+    assert contents(tmp_path / "killed" / "run") == contents(tmp_path / "whole" / "run")
+    rows = log_of(tmp_path / "whole" / "run")
     assert len(rows) == 4 and {"reward", "evidence", "length", "format", "kl", "tokens"} <= rows[0].keys()
     for row in rows:
         total = row["evidence"] + 0.1 * row["length"] + 0.2 * row["format"]
         assert row["reward"] == pytest.approx(total, abs=1e-5) and row["kl"] >= 0 and 1 <= row["tokens"] <= 12
     assert rows[0]["kl"] < 1e-6 < rows[-1]["kl"]   # it starts from the run, and leaves it
     assert (rows[0]["reward"] == pytest.approx(rows[1]["reward"])) == (inner == 2)   # the same reports twice
-    manifest = read_manifest(tmp_path / "whole", "run")
+    manifest = read_manifest(tmp_path / "whole" / "run", "run")
     assert manifest.inputs["run"]["hash"] and manifest.details["model"]["fusion"] == "prefix-kv"
     if inner == 1:   # it is a run like any
-        generate_reports(tmp_path / "whole", tmp_path / "p.jsonl", GenerateConfig(max_new_tokens=4, limit=2))
+        generate_reports(tmp_path / "whole" / "run", tmp_path / "p.jsonl", GenerateConfig(max_new_tokens=4, limit=2))
 
 
 def test_the_start_comes_back_and_goes(short_run: Path) -> None:

@@ -6,10 +6,10 @@ store, or are made from its signal when first asked for. A measurement of qualit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,10 +69,14 @@ class RecordEvidence:
     @cached_property
     def waveform(self) -> Waveform | None:
         """What interpretations are held against; None without a signal."""
-        from emgecg_cli.core.evidence.waveform import Waveform
+        from emgecg_cli.core.evidence.waveform import Beats, Waveform
 
         found = self._measured()
-        return None if found is None else Waveform(self.row.measurements or found[0], found[1], self.row.sex)
+        if found is None:
+            return None
+        row, length = self.row, self.row.sig_len - self.row.n_padded
+        return Waveform(row.measurements or found[0], found[1], row.sex,
+                        Beats(partial(_beats_of, self.store, self.index, length, row.fs)))
 
     @cached_property
     def beats(self) -> BeatTable | None:
@@ -96,6 +100,18 @@ class RecordEvidence:
             return self.kept.setdefault(self.index, (Measurements(), None))
         found = delineate(self.signal, self.row.fs)
         return self.kept.setdefault(self.index, (found.measurements, lead_waves(found, self.signal)))
+
+
+def _beats_of(store: Store, index: int, length: int, fs: int) -> Mapping[str, Any]:
+    """The table of beats of a record by lead, of the samples that are shown; nothing at a rate at which nothing can be
+    measured. The samples are read again, so that nobody keeps those of a whole store."""
+    from emgecg_cli.core.signals.delineation import FS_RANGE
+    from emgecg_cli.core.signals.delineation.per_beat import measure_beats
+
+    signal = store.drawing(index)
+    if signal is None or not FS_RANGE[0] <= fs <= FS_RANGE[1]:
+        return {}
+    return dict(measure_beats(signal[:, :length], fs).to_json()["leads"])
 
 
 class Evidence:

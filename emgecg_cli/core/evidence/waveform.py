@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from emgecg_cli.core.artifacts import Measurements
 from emgecg_cli.core.evidence.claims import Verdict, judge, measured
@@ -27,6 +28,28 @@ BEAT_NAMES = {"rate": "heart_rate", "pr": "pr_interval", "qrs": "qrs_duration", 
               "qtc": "qtc_interval", "p_ms": "p_duration", "t_ms": "t_duration", "st_ms": "st_duration",
               "p": "p_amplitude", "wave qrs": "qrs_amplitude", "t": "t_amplitude"}
 _MAGNITUDES = ("q", "r", "s", "qrs")
+
+
+class Beats(Mapping[str, Mapping[str, Sequence[float | None]]]):
+    """A table of beats by lead that is measured when it is first asked."""
+
+    def __init__(self, measure: Callable[[], Mapping[str, Any]]) -> None:
+        self._measure = measure
+        self._found: Mapping[str, Any] | None = None
+
+    def __getitem__(self, lead: str) -> Mapping[str, Sequence[float | None]]:
+        return self._table()[lead]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table())
+
+    def __len__(self) -> int:
+        return len(self._table())
+
+    def _table(self) -> Mapping[str, Any]:
+        if self._found is None:
+            self._found = self._measure()
+        return self._found
 
 
 @dataclass(frozen=True)

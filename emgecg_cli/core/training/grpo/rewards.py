@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.grounding import ground
+from emgecg_cli.core.evidence.waveform import Waveform
 from emgecg_cli.core.inputs.rendered import Split
 
 TOO_LONG = 2.0   # times a long report: where nothing is left of the reward of length
 PARTS = ("evidence", "length", "format")
+_SEEN = 4096                # records whose waveforms are kept
 _LOOKED_AT = 2048           # conversations whose lengths say what is usual
 _SENTENCE = re.compile(r"[.;!?\n]+")
 
@@ -27,15 +29,20 @@ class Reward:
     long: float
     length_weight: float
     format_weight: float
+    seen: dict[int, tuple[str, Waveform | None]] = field(default_factory=dict, repr=False)   # what was read of records
 
     def parts(self, number: int, text: str, tokens: int, ended: bool) -> dict[str, float]:
         """The parts of one report's reward, each from 0 to 1: the evidence score, 0 where the record has no recording;
         1 for a text no longer than `long`, falling to 0 at TOO_LONG times; 1 for one that ended and repeats no
         sentence.
         """
-        record = self.evidence.at(int(self.indices[number]))
-        of = record.waveform
-        score = ground(text, record.row.language, of).score if of is not None else 0.0
+        if number not in self.seen:
+            if len(self.seen) >= _SEEN:
+                self.seen.clear()
+            record = self.evidence.at(int(self.indices[number]))
+            self.seen[number] = record.row.language, record.waveform
+        language, of = self.seen[number]
+        score = ground(text, language, of).score if of is not None else 0.0
         length = (TOO_LONG - tokens / self.long) / (TOO_LONG - 1)
         said = [" ".join(part.lower().split()) for part in _SENTENCE.split(text) if part.strip()]
         well_formed = ended and bool(said) and len(set(said)) == len(said)
