@@ -38,7 +38,8 @@ FROM_RUN: dict[str, Any] = {
     "encoder_weights": None, "epochs": 1.0, "steps": None, "batch_size": 8, "gradient_accumulation": 1,
     "learning_rate": 1e-5, "encoder_learning_rate": None, "weight_decay": 0.0, "adam_beta2": 0.999,
     "schedule": "linear", "warmup": 0.03, "max_grad_norm": 1.0, "stage1_steps": 0, "eos_loss_weight": 1.0,
-    "encoder_loss": "none", "word_steps": 0, "word_loss": 0.0, "augment": "none", "gradient_checkpointing": False,
+    "encoder_loss": "none", "word_steps": 0, "word_loss": 0.0, "augment": "none",
+    "image_distortion": "none", "modality_dropout": 0.0, "gradient_checkpointing": False,
     "compile": False, "parallel": "auto", "evaluate_every": None, "val_limit": None, "paired_loss": False,
     "select": "last", "track": "none", "checkpoint_every": 50}
 

@@ -43,12 +43,13 @@ def assemble_grpo(parallel: Parallel, machine: dict[str, Any], store: Store, ins
         raise MedReportError(f"--grpo-inner-steps {config.grpo_inner_steps} in {parallel.world} processes, of whose "
                              "reports a checkpoint would hold one process's alone", "leave it at 1, or use one process")
     subjects = subjects_of(store, config)
-    shown = shown_inputs(store, instructions, config)
     set_seed(config.seed + parallel.rank)
     on_bf16 = machine["device"] == "cuda" and machine["precision"] == "bf16"
     dtype = torch.bfloat16 if on_bf16 and config.tuning != "full" else torch.float32
     model, tokenizer, manifest = load_run(run, parallel.device, dtype)
     _check_fits(run, manifest.details, store)
+    sizes = manifest.details["model"].get("sizes") or {}
+    shown = shown_inputs(store, instructions, config, sizes)
     if config.value_identity == "item":
         shown = shown.naming_items(tokenizer)
     _train_as_before(run, model, config)
@@ -71,7 +72,7 @@ def assemble_grpo(parallel: Parallel, machine: dict[str, Any], store: Store, ins
                      repeats=config.grpo_inner_steps, accumulation=config.gradient_accumulation)
     return Assembled(subjects, shown, None, model, tokenizer, turn, table_of_what_trains(parts_of(model, config)),
                      records, targets, manifest.details["model"].get("token_lengths"), None, None, objective, plan,
-                     frozen_weights(parallel, model))
+                     frozen_weights(parallel, model), sizes)
 
 
 def _train_as_before(run: Path, model: ReportModel, config: TrainConfig) -> None:
