@@ -15,6 +15,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.instructions.build import open_instructions
 from emgecg_cli.core.instructions.conversations import records_asked
+from emgecg_cli.core.instructions.files import entries
 from emgecg_cli.core.instructions.files.build import NOT_HELD, REFUSAL, build_from_file, marked, parts_of, write_file
 from emgecg_cli.core.instructions.files.entries import (
     BadEntry,
@@ -111,6 +112,17 @@ def test_files_that_are_none(data: bytes, tmp_path: Path) -> None:
         assert name in caught.value.message
     with pytest.raises(MedReportError, match="not one of"):
         list(read_entries(tmp_path / "f.csv"))
+
+
+def test_entries_that_lie_across_what_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [entry(str(n), f"<image>\nÄ {n} [{{\\\"}}]", "ä" * n) for n in range(40)]
+    (tmp_path / "f.json").write_text(json.dumps(values, ensure_ascii=False))
+    (tmp_path / "f.jsonl").write_text("".join(f"{json.dumps(one)}\n\n" for one in values))
+    whole = list(read_entries(tmp_path / "f.json"))
+    for chunk in (1, 7, 100, 5000):
+        monkeypatch.setattr(entries, "_CHUNK", chunk)
+        assert list(read_entries(tmp_path / "f.json")) == list(read_entries(tmp_path / "f.jsonl")) == whole
+    assert [one.turns[1][1] for one in whole if isinstance(one, Entry)] == ["ä" * n for n in range(40)]
 
 
 def test_a_file_that_says_nothing_of_the_store(store: Path, tmp_path: Path) -> None:

@@ -183,13 +183,16 @@ class Model:
 
     def __call__(self, last: str) -> Reply:
         assert self.server is not None
-        messages = self.server.requests[-1]["messages"]
+        messages = next(one["messages"] for one in reversed(self.server.requests)
+                        if one["messages"][-1]["content"] == last)
         table = next(text for text in self.texts if text in messages[0]["content"])
         self.asked.append(table)
         if table == self.refused:
             return failure(400, "filtered")
         text = self.texts[table]
-        if table == self.never or (table == self.once and len(messages) == 1):
+        if table == self.never:
+            return answer(f"{text} This follows from the given data.")
+        if table == self.once and len(messages) == 1:
             return answer(f"Response: {text} This agrees with the report.")
         assert table != self.once or "mentions the report" in last  # the reason is told
         return answer(json.dumps({"Response": text}))
@@ -202,8 +205,8 @@ def test_a_model_is_checked_asked_again_and_paid_once(store: Path, tmp_path: Pat
     with ApiServer(otherwise=model) as server:
         model.server = server
 
-        def build(out: str) -> object:
-            client = LLMClient("m", server.base_url, tmp_path / out / ".cache/answers.jsonl")
+        def build(out: str, at_once: int = 1) -> object:
+            client = LLMClient("m", server.base_url, tmp_path / out / ".cache/answers.jsonl", at_once=at_once)
             return build_grounded(store, tmp_path / out, writer="llm", client=client).manifest.counts
 
         assert build("whole") == {"records": 8, "prompts": 24, "hand_written": 24, "prompts_used": 8, "set_aside": 2,
@@ -225,9 +228,10 @@ def test_a_model_is_checked_asked_again_and_paid_once(store: Path, tmp_path: Pat
             build("killed")
         monkeypatch.setattr(outcomes, "faults_of", done)
         build("killed")
-    assert len(model.asked) == 7 + 2 + 3 + 1  # the refusal was kept with its record
-    one, other = files_of(tmp_path / "killed"), files_of(tmp_path / "whole")
-    assert one == other
+        assert len(model.asked) == 7 + 2 + 3 + 1  # the refusal was kept with its record
+        assert build("together", 4) == open_instructions(tmp_path / "whole").manifest.counts
+    one, *others = (files_of(tmp_path / name) for name in ("whole", "killed", "together"))
+    assert others == [one, one]
 
 
 def open_used(path: Path) -> int:

@@ -7,6 +7,7 @@ and `machine_measurements`. Paths only say which recording is meant: nothing is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ SUFFIXES = (".json", ".jsonl", ".parquet")
 PLACEHOLDER = "<image>"
 _HUMAN, _MODEL = ("human", "user"), ("gpt", "assistant", "model")
 _CHUNK = 1 << 20  # characters
+_BLANKS, _COMMAS = re.compile(r"\s*"), re.compile(r"[\s,]*")
 _LARGEST = 1 << 26  # of one entry
 _PATHS = ("image", "ecg")
 _HINT = "a JSON array of entries as GEM's ECG_Grounding_30k.json has it, JSON lines, or ECGBench's parquet"
@@ -242,31 +244,31 @@ def _opened(value: Any) -> Any:
 
 def _of_json(stream: IO[str], path: Path) -> Iterator[Any]:
     """The values of an array, or of lines, decoded one after the other, so that no file is too large."""
-    decoder, buffer, whole, number = json.JSONDecoder(), "", False, 0
+    decoder, buffer, at, whole, number = json.JSONDecoder(), "", 0, False, 0
     array: bool | None = None
     while True:
-        buffer = buffer.lstrip(" \t\r\n" + ("," if array else ""))
-        if array is None and buffer:
-            array = buffer[0] == "["
-            buffer = buffer[1:] if array else buffer
+        if not whole and len(buffer) - at < _CHUNK:
+            buffer, at, whole = _further(stream, buffer, at)
+        gap = (_COMMAS if array else _BLANKS).match(buffer, at)
+        at = gap.end() if gap else at
+        if array is None and at < len(buffer):
+            array = buffer[at] == "["
+            at += array
             continue
-        if array and buffer.startswith("]"):
+        if (array and buffer.startswith("]", at)) or (array is False and at == len(buffer) and whole):
             return
         try:
-            if not buffer or (len(buffer) < _CHUNK and not whole):
-                raise ValueError
-            value, end = decoder.raw_decode(buffer)
+            value, at = decoder.raw_decode(buffer, at)
         except (ValueError, RecursionError):
-            more = stream.read(_CHUNK)
-            if more and len(buffer) < _LARGEST:
-                buffer += more
-                continue
-            if not more and not whole:
-                whole = True
-                continue
-            if not buffer and array is False:
-                return
-            raise MedReportError(f"{path}: behind entry {number} stands no whole JSON value", _HINT) from None
+            if whole or len(buffer) - at > _LARGEST:
+                raise MedReportError(f"{path}: behind entry {number} stands no whole JSON value", _HINT) from None
+            buffer, at, whole = _further(stream, buffer, at)
+            continue
         number += 1
-        buffer = buffer[end:]
         yield value
+
+
+def _further(stream: IO[str], buffer: str, at: int) -> tuple[str, int, bool]:
+    """What is left of a buffer and some more of its file, the place in it, and whether the file has ended."""
+    more = stream.read(_CHUNK)
+    return buffer[at:] + more, 0, not more
