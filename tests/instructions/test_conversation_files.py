@@ -166,7 +166,8 @@ def test_questions_about_one_record_are_answered_and_scored_each(inputs: tuple[P
                      places=Places(instructions=built))
     rows = {row.record_id: row for row in read_rows(tmp_path / "p.jsonl", PredictionRow)}
     assert sorted(rows) == sorted([f"{names[0]}#1", f"{names[0]}#2", f"{names[1]}#1", f"{names[1]}#2", names[2]])
-    assert rows[f"{names[1]}#2"].entry_id == "q3" and rows[f"{names[1]}#2"].reference == "Sinus rhythm, 63 bpm."
+    assert rows[f"{names[1]}#2"].question == "Question 3?" and rows[f"{names[1]}#2"].entry_id == "q3"
+    assert rows[f"{names[1]}#2"].reference == "Sinus rhythm, 63 bpm."
     scored = score_file(tmp_path / "p.jsonl", None, metrics=["facts"])
     assert any("answers of the instructions" in note for note in scored.caveats)
     evidence = Evidence(store)

@@ -18,7 +18,7 @@ from emgecg_cli.core.generation.reference_loss import reference_losses
 from emgecg_cli.core.generation.refill import Choice, write_refilled
 from emgecg_cli.core.generation.sampling import processors
 from emgecg_cli.core.generation.shown import Shown
-from emgecg_cli.core.instructions.conversations import entry_id_of
+from emgecg_cli.core.instructions.conversations import asked_in_file, entry_id_of
 from emgecg_cli.core.instructions.turns import TurnEnd
 from emgecg_cli.core.models.decoding import Rows, why_not_refilled
 from emgecg_cli.core.models.endings import endings
@@ -64,7 +64,8 @@ class Reporter:
             yield PredictionRow(row.record_id, text, row.report, asked.prompt_id,
                                 row.subject_id, job.store.dataset, row.language, row.codes, job.config.signal,
                                 job.shown.signal_from(i), not ended, losses.get(i), of_others.get(i),
-                                entry_id=entry_id_of(asked), reference_from=job.reference_from)
+                                entry_id=entry_id_of(asked), reference_from=job.reference_from,
+                                question=asked_in_file(asked))
 
     def _losses(self, indices: list[int], shown: Shown | None) -> dict[int, float]:
         """The losses of the references, where they are asked for."""

@@ -69,6 +69,11 @@ def entry_id_of(row: InstructionRow) -> str | None:
     return None if row.entry is None else str(row.entry["id"])
 
 
+def asked_in_file(row: InstructionRow) -> str | None:
+    """The question of an entry of a file, the first of several; None for other instructions."""
+    return None if row.entry is None else question_of(row.messages[0]["content"])
+
+
 def answer_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
     """The last answer of a conversation; None where it ends with a question."""
     return messages[-1]["content"] if messages and messages[-1]["role"] == "assistant" else None
