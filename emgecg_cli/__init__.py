@@ -1,8 +1,8 @@
 """medreport: from raw ECG and EMG recordings to clinical reports whose every score can be reproduced.
 
 `import emgecg_cli as mr` gives the commands as functions: `mr.prepare`, `mr.open_store`, `mr.view`, `mr.measure`,
-`mr.build_instructions`, `mr.train`, `mr.generate`, `mr.perturb`, `mr.score`. They are imported when they are first
-used, so that the import itself costs nothing.
+`mr.build_instructions`, `mr.train`, `mr.generate`, `mr.perturb`, `mr.score`, `mr.report`. They are
+imported when they are first used, so that the import itself costs nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         perturb,
         prepare,
         read_predictions,
+        report,
         score,
         train,
         view,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["MedReportError", "build_instructions", "generate", "measure", "open_store", "perturb", "prepare",
-           "read_predictions", "score", "train", "view"]
+           "read_predictions", "report", "score", "train", "view"]
 
 
 def __getattr__(name: str) -> Any:

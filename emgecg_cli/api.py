@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import polars
 
     from emgecg_cli.core.artifacts import Measurements
+    from emgecg_cli.core.drafting import Drafted
     from emgecg_cli.core.evaluation.score import Scores
     from emgecg_cli.core.instructions.build import Instructions
     from emgecg_cli.core.store import Store
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from emgecg_cli.core.view import Viewed, ViewedTables
 
 __all__ = ["MedReportError", "build_instructions", "generate", "measure", "open_store", "perturb", "prepare",
-           "read_predictions", "score", "train", "view"]
+           "read_predictions", "report", "score", "train", "view"]
 
 PathLike: TypeAlias = "str | Path"
 Progress = Callable[..., None]
@@ -143,6 +144,23 @@ def generate(run: TrainResult | PathLike, out: PathLike | None = None, *, store:
         return read_predictions(target)
     stream.seek(0)
     return _frame(stream)
+
+
+def report(run: TrainResult | PathLike, *files: PathLike, fs: float | None = None, units: str | None = None,
+           leads: str | None = None, references: PathLike | None = None, mapping: PathLike | None = None,
+           backbone: PathLike | None = None, max_new_tokens: int | None = None, progress: Progress | None = None
+           ) -> Drafted:
+    """Draft the reports of recordings in files of any format of docs/files.md, or of EMG tables: `.drafts`, each with
+    its text, measurements and the claims that the recording contradicts, and `.refused`, what could not be read.
+
+    `fs`, `units` and `leads` are what a file does not say itself. A draft, not a diagnosis.
+    """
+    from emgecg_cli.core.datasets.formats.recording_files import stated_by
+    from emgecg_cli.core.drafting import Asked, draft_reports
+
+    asked = Asked([Path(file) for file in files], stated_by(fs, units, leads), _path(mapping), _path(references),
+                  _path(backbone), False, max_new_tokens)
+    return draft_reports(_place(run), asked, None, progress)
 
 
 def perturb(store: Store | PathLike, kind: str, level: float, out: PathLike | None = None, *,

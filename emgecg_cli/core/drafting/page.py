@@ -9,6 +9,7 @@ from emgecg_cli.core.drafting.run import Drafted
 from emgecg_cli.core.evaluation.page import kept_text
 from emgecg_cli.core.evaluation.page.browser import facts_list, figure, tables_shown
 from emgecg_cli.core.pages import document
+from emgecg_cli.core.pages.printable import steerless
 
 _STYLE = """
 header .warning, article .warning { margin-bottom: 1rem; }
@@ -23,6 +24,11 @@ def drafts_page(drafted: Drafted) -> bytes:
         f"<p class=key>Written by the run {escape(drafted.run)}.</p>"
     page = document(title, body, style=kept_text("score_page.css") + _STYLE)
     return page.encode("utf-8", "backslashreplace")
+
+
+def drafts_fragment(drafted: Drafted) -> str:
+    """The drafts as a part of another page, a notebook, with its own look."""
+    return steerless("".join(map(_article, drafted.drafts)) + _refused(drafted))
 
 
 def _article(draft: Draft) -> str:

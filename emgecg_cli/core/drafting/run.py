@@ -63,6 +63,12 @@ class Drafted:
     refused: list[Refused]
     written: int
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each draft, drawn, and what could not be read."""
+        from emgecg_cli.core.drafting.page import drafts_fragment
+
+        return drafts_fragment(self)
+
 
 @dataclass(frozen=True)
 class _Job:
