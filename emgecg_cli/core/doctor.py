@@ -28,6 +28,7 @@ LITTLE_RAM, LITTLE_DISK, LITTLE_SHM = 4 * 10**9, 5 * 10**9, 10**9  # bytes
 EXTRA_USES = {
     "llm": "asking a model behind an endpoint: --rephraser openai, --translate", "qlora": "--tuning qlora on a GPU",
     "tracking": "--track tensorboard,wandb", "zero": "--parallel zero2 and zero3", "hdf5": "prepare code15",
+    "hospital": "MUSE, aECG, Sierra, SCP-ECG, DICOM, EDF and BDF files", "pdf": "report --out FILE.pdf",
     "sentencepiece": "backbones whose tokenizer comes as tokenizer.model", "ray": "prepare --engine ray",
 }
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;\s*(.*))?")

@@ -167,7 +167,7 @@ def facts_line(view: Viewed | ViewedTables) -> str:
     age = f"{row.age:g} years" if row.age is not None else ""
     window = f"from {row.start_s:g} s of recording {row.recording_id}" if row.recording_id not in ("", row.record_id) \
         or row.start_s else ""
-    return ", ".join(filter(None, (view.dataset, f"split {row.split}", person, age, window)))
+    return ", ".join(filter(None, (view.dataset, f"split {row.split}" if row.split else "", person, age, window)))
 
 
 def intervals_line(measured: Measurements) -> str:

@@ -49,5 +49,5 @@ def _view(path: Path, start: float, stated: Stated, seconds: float) -> Viewed:
                           limb_leads_follow=found.has_two_limb_leads, **leads.facts())
     config = PrepareConfig(fs=rate, seconds=seconds, measure=True, no_reports=True)
     row, signal = next(one for one in rows_of(recording, None, config) if not isinstance(one, QuarantineRow))
-    row = replace(row, start_s=float(first / fs), n_cropped=length - window.shape[1])
+    row = replace(row, split="", start_s=float(first / fs), n_cropped=length - window.shape[1])
     return Viewed(found.format, row, signal[:, :row.sig_len - row.n_padded], row.measurements or Measurements(), True)

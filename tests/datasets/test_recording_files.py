@@ -13,7 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hospital_files import PATIENT, WRITERS, write_csv, write_dicom, write_edf, write_muse, write_npz, write_sierra
+from hospital_files import (
+    PATIENT,
+    WRITERS,
+    write_csv,
+    write_dicom,
+    write_edf,
+    write_muse,
+    write_npz,
+    write_scp,
+    write_sierra,
+)
 from ptbxl_fixture import twelve_leads
 
 from emgecg_cli.core.datasets.formats import FILE_FORMATS
@@ -80,6 +90,23 @@ def test_a_sample_published_with_pydicom_is_read_as_pydicom_calibrates_it() -> N
     order = [next(i for i, code in enumerate(codes) if re.match(rf"Lead {lead}\b", code)) for lead in LEADS]
     assert np.abs(found.leads.signal - oracle.waveform_array(0).T[order]).max() <= 0.5
     assert oracle.WaveformSequence[0].ChannelDefinitionSequence[0].ChannelSensitivityUnitsSequence[0].CodeValue == "uV"
+
+
+def test_samples_published_with_pyedflib_have_no_leads_and_say_so() -> None:
+    pyedflib = pytest.importorskip("pyedflib")
+    for name in ("test_generator.edf", "test_generator.bdf"):
+        path = Path(pyedflib.__file__).parent / "tests" / "data" / name
+        if path.is_file():
+            error = refusal(path)
+            assert error.reason == "no standard leads" and "noise" in error.detail
+
+
+def test_compressed_scp_and_coarse_steps_of_a_cart_are_read(tmp_path: Path) -> None:
+    signal = twelve_leads(3, FS)
+    assert np.array_equal(read(write_scp(tmp_path, signal, FS, compressed=True)).leads.signal, signal)
+    found = read(write_muse(tmp_path, signal, FS, step=4.88)).leads
+    there = [0, 1, *range(6, 12)]
+    assert 1 < np.abs(found.signal[there].astype(int) - signal[there]).max() <= 3
 
 
 def test_groups_of_a_general_waveform_are_joined_and_codes_of_both_schemes_known(tmp_path: Path) -> None:

@@ -139,13 +139,27 @@ def test_the_command_prints_writes_and_tells_with_its_status(short_run: Path, fi
     assert command(["report", str(tmp_path / "none"), str(files / "wfdb")]) == 2
 
 
+def test_view_draws_a_file_and_tells_what_is_measured_on_it(files: Path, tmp_path: Path, drafted: Drafted,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "a.png"
+    assert command(["view", str(files / "dicom.dcm"), "--out", str(page), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    same = next(one for one in drafted.drafts if one.file.endswith("dicom.dcm")).measurements
+    assert same is not None and told["measurements"]["qt_ms"] == same.qt_ms and page.read_bytes()[:4] == b"\x89PNG"
+    assert command(["view", str(files / "dicom.dcm"), "--start", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "from 4 s of recording" in said and "split" not in said
+    assert command(["view", str(files / "bad.xml")]) == 2
+    assert command(["view", str(files / "wfdb"), "--start", "99"]) == 2
+
+
 @pytest.fixture(scope="module")
 def tables_run(tables: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a few steps on tables."""
     from emgecg_cli.core.training.run import train
 
     path = tmp_path_factory.mktemp("runs") / "tables"
-    train(tables[1], path, short())
+    train(tables[1], path, short(steps=1, stage1_steps=1))
     return path
 
 

@@ -107,8 +107,19 @@ def write_dicom(folder: Path, signal: np.ndarray, fs: int, groups: int = 1, sche
     return folder / "dicom.dcm"
 
 
-def write_scp(folder: Path, signal: np.ndarray, fs: int) -> Path:
-    """Sections 0, 1, 3 and 6, not compressed, one microvolt a step."""
+def huffman(values: np.ndarray) -> bytes:
+    """Whole numbers in the default code of SCP-ECG: 0, then 10s of ones for what is small, else 8 or 16 bits."""
+    def code(value: int) -> str:
+        if abs(value) <= 8:
+            return "0" if not value else "1" * abs(value) + "0" + ("0" if value > 0 else "1")
+        return f"1111111110{value & 0xFF:08b}" if -128 <= value < 128 else f"1111111111{value & 0xFFFF:016b}"
+
+    bits = "".join(code(int(value)) for value in values)
+    return int(bits + "1" * (-len(bits) % 8), 2).to_bytes(-(-len(bits) // 8), "big")
+
+
+def write_scp(folder: Path, signal: np.ndarray, fs: int, compressed: bool = False) -> Path:
+    """Sections 0, 1, 3 and 6, one microvolt a step; `compressed` as second differences in Huffman's code."""
     def section(number: int, body: bytes) -> bytes:
         body += b"\0" * (len(body) % 2)
         head = struct.pack("<HIBB6x", number, len(body) + 16, 20, 20)
@@ -118,11 +129,15 @@ def write_scp(folder: Path, signal: np.ndarray, fs: int) -> Path:
     person = b"".join(struct.pack("<BH", tag, len(value)) + value
                       for tag, value in ((2, PATIENT.encode() + b"\0"), (8, b"\2"), (4, struct.pack("<HB", 51, 1))))
     leads = b"".join(struct.pack("<IIB", 1, length, SCP_CODES[lead]) for lead in LEADS)
-    samples = b"".join(row.astype("<i2").tobytes() for row in signal)
-    rhythm = struct.pack("<HHBB", 1000, 1_000_000 // fs, 0, 0) + struct.pack("<H", 2 * length) * len(LEADS) + samples
+    parts = [row.astype("<i2").tobytes() for row in signal]
+    if compressed:
+        parts = [huffman(np.concatenate([row[:2], np.diff(row.astype(np.int64), 2)])) for row in signal]
+    rhythm = struct.pack("<HHBB", 1000, 1_000_000 // fs, 2 if compressed else 0, 0) + b"".join(
+        struct.pack("<H", len(part)) for part in parts) + b"".join(parts)
     made = {1: section(1, person + struct.pack("<BH", 255, 0)),
             3: section(3, struct.pack("<BB", len(LEADS), 0x04 | len(LEADS) << 3 & 0xFF) + leads),
-            6: section(6, rhythm)}
+            6: section(6, rhythm)} | ({2: section(2, struct.pack("<H", 19999))} if compressed else {})
+    made = dict(sorted(made.items()))
     at = 6 + 16 + 10 * 12
     entries = [(0, 16 + 10 * 12, 7)]
     for number in range(1, 12):
