@@ -43,5 +43,6 @@ ENCODERS = {
     "ecg-coca": Encoder(_ENCODERS + "ecg_coca:ecg_coca", fs=500, scale=_MILLIVOLT, tokens=101),
     "ecg-coca-tiny": Encoder(_ENCODERS + "ecg_coca:ecg_coca_tiny", fs=100, scale=_MILLIVOLT, tokens=41),
     "clip": Encoder(_ENCODERS + "clip:clip_vision", reads="image", tokens=576),
+    "page-tiny": Encoder(_ENCODERS + "page_cnn:page_tiny", reads="image", batch_norm=True),
     "emg-alignment": Encoder(_ENCODERS + "emg_alignment:EmgAlignment", reads="values", tokens=2),
 }

@@ -32,6 +32,7 @@ from emgecg_cli.core.manifest import read_manifest
 __all__ = ["RECIPES", "default_recipe", "parse_options", "resolve_pretrain_config", "resolve_train_config", "to_write"]
 
 Config = TypeVar("Config", TrainConfig, PretrainConfig)
+LEAST_OF_TILES = 64  # pixels an inch
 SHARDED = ("fsdp", "zero2", "zero3")
 # What a run that goes on from another does not take over from it: how that one was trained.
 FROM_RUN: dict[str, Any] = {
@@ -270,6 +271,9 @@ def _check_pairs(config: TrainConfig, asked: _Asked) -> None:
     if config.projector in names.SHARED_PROJECTORS and reads_values(config):
         refuse(f"--projector {config.projector} with encoder {config.encoder}: the embeddings of values are as wide as "
                "words already", "give another --projector", "projector", "encoder")
+    if config.image_mode == "anyres" and config.image_dpi < LEAST_OF_TILES:
+        refuse(f"--image-mode anyres with --image-dpi {config.image_dpi}: its tiles would be larger than the page",
+               f"give --image-dpi {LEAST_OF_TILES} or more, or --image-mode pad", "image_mode", "image_dpi")
     if config.freeze_encoder and not reads_values_alone(config):
         if "clip" in names.encoders_of(config.encoder).values() and config.image_tower == "tiny":
             refuse("--freeze-encoder with --image-tower tiny: nothing would ever train its new weights",

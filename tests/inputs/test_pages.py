@@ -208,6 +208,7 @@ def test_settings_of_images_are_refused_where_nothing_reads_them() -> None:
             (dict(encoder="ecg-coca", signal_tokens=8), "--signal-tokens has no effect"),
             (dict(encoder="ecg-coca,clip", encoder_weights="w", freeze_encoder=True), "nothing would ever train its"),
             (dict(encoder="resnet18,emg-alignment", projector="shared-gelu"), "as wide as words already"),
+            (dict(encoder="clip", image_mode="anyres", image_dpi=40), "larger than the page"),
             (dict(encoder="clip", image_distortion="nosie"), "did you mean 'noise'")):
         with pytest.raises(MedReportError, match=message):
             resolve_train_config("meit-paper", backbone="x", fusion="splice", **given)

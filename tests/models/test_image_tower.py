@@ -13,6 +13,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.builders import build_report_model
 from emgecg_cli.core.models.encoders.clip import ClipVision, clip_vision
+from emgecg_cli.core.models.encoders.page_cnn import page_tiny
 from emgecg_cli.core.models.image_tower import load_image_weights, open_image_tower
 
 SMALL: dict[str, Any] = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2,
@@ -88,6 +89,23 @@ def test_a_tower_gives_the_patches_of_the_last_layer_but_one(tmp_path: Path, who
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(MedReportError, match=r"not the configuration of a CLIP .*'llama'"):
         open_image_tower(str(tmp_path))
+
+
+def test_a_small_network_reads_a_page_in_bands_from_top_to_bottom() -> None:
+    torch.manual_seed(0)
+    encoder = page_tiny().eval()
+    page = torch.zeros(2, 3, 96, 128)
+    lower = page.clone()
+    lower[..., 80:, :] = torch.randn(3, 16, 128)
+    with torch.no_grad():
+        bands = encoder(page, 6)
+        assert bands.shape == (2, 6, encoder.width) and encoder(page).shape == (2, 1, encoder.width)
+        moved = (encoder(lower, 6) - bands).norm(dim=-1)[0]
+        tiles = torch.randn(2, 3, 3, 32, 32)
+        torch.testing.assert_close(encoder(tiles, 6)[:, :2], encoder(tiles[:, 0], 2))
+    assert moved.argmax() == 5 and moved[:3].max() == 0
+    encoder.train()(page, 6).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
 def test_towers_that_are_not_there_are_refused_in_the_words_of_the_option() -> None:
