@@ -36,14 +36,16 @@ def view_file(path: Path, start: float = 0.0, stated: Stated = NOTHING, seconds:
 
 
 def _view(path: Path, start: float, stated: Stated, seconds: float) -> Viewed:
-    found = read_recording(os.path.dirname(path) or ".", str(path), stated)
+    place = os.path.realpath(path)  # who names a link means what it leads to
+    found = read_recording(os.path.dirname(place), place, stated)
     leads, fs = found.leads, found.leads.fs
     length = leads.signal.shape[1]
     if start * fs >= length:
         raise MedReportError(f"{path} has no second {start:g}", f"it is {float(length / fs):g} s long")
     first = round(start * fs)
     window = leads.signal[:, first:min(length, first + ceil(seconds * fs))]
-    rate = fs if isinstance(fs, int) and RATES[0] <= fs <= RATES[1] else OTHER_RATE
+    keeps = isinstance(fs, int) and RATES[0] <= fs <= RATES[1] and (seconds * fs).is_integer()
+    rate = int(fs) if keeps else OTHER_RATE
     ref = RecordRef(path.name, path.name, path.name, "test", {}, unreported=True)
     recording = Recording(ref, window, fs, None, codes=list(found.codes), age=found.age, sex=found.sex,
                           limb_leads_follow=found.has_two_limb_leads, **leads.facts())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import random
@@ -288,3 +289,16 @@ def test_an_archive_of_many_zeros_is_not_unpacked(tmp_path: Path, monkeypatch: p
     path = write_npz(tmp_path, np.zeros((12, 200_000), np.int16), FS)
     monkeypatch.setattr("emgecg_cli.core.datasets.formats.numpy_arrays.LARGEST_FILE", 1 << 20)
     assert refusal(path).reason == "file too large"
+
+
+def test_xli_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """Codes that repeat one byte, each a byte longer than the last: the longest string there is, over and over."""
+    codes = [0, *range(256, 1022), *([1021] * 12_000)]
+    bits = "".join(f"{code:010b}" for code in codes)
+    chunk = int(bits + "0" * (-len(bits) % 8), 2).to_bytes(-(-len(bits) // 8), "big")
+    packed = base64.b64encode(len(chunk).to_bytes(4, "little") + b"\0\0\0\0" + chunk).decode()
+    text = write_sierra(tmp_path, twelve_leads(3, FS)[:, :500], FS).read_bytes().decode("utf-16")
+    text = re.sub(r'(<parsedwaveforms[^>]*)compressflag="False"([^>]*>)[^<]*',
+                  lambda found: f'{found[1]}compressflag="True" compression="XLI"{found[2]}{packed}', text)
+    path = put(tmp_path / "x.xml", text.encode("utf-16"))
+    assert path.stat().st_size < 50_000 and refusal(path).reason == "file too large"

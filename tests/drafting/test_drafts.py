@@ -17,6 +17,7 @@ from emgecg_cli.commands.app import run as command
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.datasets.formats.recording_files import Stated
 from emgecg_cli.core.drafting import NOT_A_DIAGNOSIS, Asked, Draft, Drafted, draft_reports
+from emgecg_cli.core.drafting.asked import Refused, Target, recordings_asked
 from emgecg_cli.core.drafting.draft import draft_of_file, paragraphs
 from emgecg_cli.core.drafting.page import drafts_page
 from emgecg_cli.core.drafting.pdf import drafts_pdf
@@ -176,3 +177,15 @@ def test_tables_are_drafted_beside_the_ranges_the_run_was_trained_with(tables_ru
     assert page == drafts_page(draft_reports(tables_run, asked, tmp_path / "kept")) and b"<table class=values>" in page
     with pytest.raises(MedReportError):
         draft_reports(tables_run, replace(asked, references=tmp_path / "none.json"))
+
+
+def test_a_link_that_is_named_is_read_and_one_that_leads_out_of_a_folder_is_not(files: Path,
+                                                                              tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    link = tmp_path / "inbox" / "a.csv"
+    link.symlink_to(files / "csv.csv")
+    assert view_file(link).dataset == "CSV"
+    found = list(recordings_asked([link, tmp_path / "inbox"], STATED))
+    assert isinstance(found[0], Target) and len(found) == 1  # the same name, asked for twice
+    (refused,) = recordings_asked([tmp_path / "inbox"], STATED)
+    assert isinstance(refused, Refused) and refused.why.startswith("path outside root")

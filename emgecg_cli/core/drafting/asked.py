@@ -57,14 +57,17 @@ def recordings_asked(named: Sequence[Path], stated: Stated) -> Iterator[Target |
             name = file.as_posix()
             if name not in seen:
                 seen.add(name)
-                yield _recording(file, name, stated)
+                yield _recording(file, name, stated, path if path.is_dir() else None)
 
 
-def _recording(file: Path, name: str, stated: Stated) -> Target | Refused:
-    root = os.path.dirname(file) or "."
+def _recording(file: Path, name: str, stated: Stated, folder: Path | None) -> Target | Refused:
+    """A file, which below a folder must not be a link that leads out of it; one that is named may lie anywhere."""
     header = Path(f"{file}.hea")
-    place = str(header if not file.exists() and header.is_file() else file)
+    place = os.path.realpath(header if not file.exists() and header.is_file() else file)
+    root = os.path.dirname(place)
     try:
+        if folder is not None and not Path(place).is_relative_to(folder.resolve()):
+            raise RecordError("path outside root", f"{file.name} is a link to outside")
         opened = open_recording(root, place, stated)
         digest = hashlib.sha256(opened.content)
         if opened.path.endswith(".hea"):  # which says nothing of the samples

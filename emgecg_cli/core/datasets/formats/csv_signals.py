@@ -24,6 +24,7 @@ from emgecg_cli.core.signals.resampling import Rate
 
 SEPARATORS = ("\t", ";", ",", " ")
 MISSING_CELLS = {"", "nan", "na", "n/a", "null", "none", "-", "--"}
+LARGEST_TABLE = 2 ** 26  # bytes; its cells take ten times as much while they are read
 LARGEST_GAP = 20  # a table of times may have so many samples between its first and last for each that it has
 _SAID = re.compile(r"[#%]\s*([\w .]{1,40}?)\s*[:=]\s*(.{1,80})")
 _RATE = ("fs", "sampling rate", "sampling frequency", "sample rate", "rate", "frequency")
@@ -96,6 +97,9 @@ def _is_number(cell: str) -> bool:
 
 
 def _read(file: RecordingFile) -> FileRecording:
+    if len(file.content) > LARGEST_TABLE:
+        raise RecordError("file too large", f"{file.name} holds {len(file.content)} bytes of text, {LARGEST_TABLE} are "
+                                            "allowed: save it as EDF, WFDB or NumPy")
     table = _table(file)
     columns = _columns(file, table)
     times = next((i for i, name in enumerate(table.names) if _TIME.fullmatch(name.strip())), None)
