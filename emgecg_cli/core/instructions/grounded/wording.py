@@ -37,8 +37,8 @@ QRS = (
     "{length} ms", "Lead {lead} has a QRS amplitude of {height} mV and a QRS duration of {length} ms",
     "The QRS complex in {lead} measures {height} mV and {length} ms",
 )
-NOISY = ("The quality of the tracing leaves little that can be measured in the single leads.",
-         "In the single leads the tracing is too poor for measurements of waves and intervals.")
+NOISY = ("Waves and intervals of the single leads cannot be measured well enough to quote them.",
+         "In the single leads no wave or interval is clear enough for a value.")
 ST_LEVEL = ("an ST level of {level} mV", "the ST segment at {level} mV", "ST at {level} mV")
 T_WAVE = {
     "upright": ("an upright T wave of {height} mV", "a T wave that rises to {height} mV",
