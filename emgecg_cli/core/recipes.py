@@ -117,7 +117,9 @@ def resolve_pretrain_config(*, file: Path | None = None, **given: Any) -> Pretra
 def to_write(config: TrainConfig | PretrainConfig) -> dict[str, Any]:
     """The settings that resolve to this config again, alone in a file: all that a result depends on, but for those not
     set, and those that neither count beside the others nor differ from the recipe."""
-    base = _base(config.recipe) if isinstance(config, TrainConfig) else PretrainConfig()
+    base: Any = _base(config.recipe) if isinstance(config, TrainConfig) else PretrainConfig()
+    if isinstance(config, TrainConfig) and config.objective == GRPO:
+        base = replace(base, **FROM_RUN)
     settings = described(type(config))
 
     def counts(key: str) -> bool:
