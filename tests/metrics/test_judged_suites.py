@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_server import texts_in
+from api_server import KEY, ApiServer
+from judge_server import completion, in_form, texts_in
 
+from emgecg_cli.commands.app import run
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.score import Scores, score_predictions
@@ -134,3 +137,25 @@ def test_a_report_of_8_7_and_10_scores_83() -> None:
     assert found.value("ecgbench-report-mean").value == pytest.approx((30 + 100 + 100) / 3, abs=0.01)
     with pytest.raises(MedReportError, match="for another task: arena"):
         judged("ecgbench-report", [Client()], task="arena")
+
+
+def test_the_suite_on_loopback_pays_an_answer_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    texts = ["Left bundle branch block, rate 70 in lead II.", "Atrial fibrillation with a rapid response.",
+             "First degree AV block, PR 240 ms.", "Inferior infarction with Q waves.", "Normal variant tracing."]
+    items_of = [{"id": i, "Model_generated": texts[i], "GPT4o_generated": text} for i, text in enumerate(texts)]
+    (tmp_path / "merged.json").write_text(json.dumps(items_of))
+    with ApiServer(otherwise=lambda prompt: completion(json.dumps(in_form(prompt)))) as server:
+        def score(scoring: str) -> dict[str, float]:
+            assert run(["score", str(tmp_path / "merged.json"), "--suite", "ecg-grounding", "--scoring", scoring,
+                        "--judge", "m", "--base-url", server.base_url, "--price-in", "1", "--price-out", "1",
+                        "--field", "record_id=id,prediction=Model_generated,reference=GPT4o_generated",
+                        "--out", str(tmp_path / "s.json"), "--json"]) == 0
+            said = capsys.readouterr()
+            assert "token" in said.err
+            return {one["name"]: one["value"] for one in json.loads(said.out)["systems"][0]["values"]}
+
+        strict, asked = score("strict"), len(server.requests)
+        assert strict["ecg-grounding-DiagnosisAccuracy"] == 100 and strict["ecg-grounding-failed"] == 0
+        assert score("gem-v2")["ecg-grounding-AnalysisRelevance"] == 2 and len(server.requests) == asked
