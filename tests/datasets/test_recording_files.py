@@ -110,8 +110,9 @@ def test_compressed_scp_and_coarse_steps_of_a_cart_are_read(tmp_path: Path) -> N
     assert 1 < np.abs(found.signal[there].astype(int) - signal[there]).max() <= 3
 
 
-def test_groups_of_a_general_waveform_are_joined_and_codes_of_both_schemes_known(tmp_path: Path) -> None:
+def test_groups_of_a_general_waveform_are_joined_and_padding_is_missing(tmp_path: Path) -> None:
     signal = twelve_leads(3, FS)
+    signal[4:, 20:30] = MISSING
     assert np.array_equal(read(write_dicom(tmp_path, signal, FS, groups=4, scheme="MDC")).leads.signal, signal)
 
 

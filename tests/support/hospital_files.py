@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ptbxl_fixture import write_record
 
-from emgecg_cli.core.signals.leads import LEADS
+from emgecg_cli.core.signals.leads import LEADS, MISSING
 
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 SCP_CODES = {"I": 1, "II": 2, "III": 61, "aVR": 62, "aVL": 63, "aVF": 64, **{f"V{i}": i + 2 for i in range(1, 7)}}
@@ -95,12 +95,14 @@ def write_dicom(folder: Path, signal: np.ndarray, fs: int, groups: int = 1, sche
             code = SCP_CODES[LEADS[row]]
             one.ChannelSourceSequence = coded(f"5.6.3-9-{code}" if scheme == "SCPECG" else f"2:{code}", scheme,
                                               f"Lead {LEADS[row]}")
-            one.ChannelSensitivity, one.ChannelSensitivityCorrectionFactor, one.ChannelBaseline = 2.0, 0.5, 0.0
+            one.ChannelSensitivity, one.ChannelSensitivityCorrectionFactor, one.ChannelBaseline = 1.0, 0.5, 10.0
             one.ChannelSensitivityUnitsSequence = coded("uV", "UCUM", "microvolt")
             one.ChannelSampleSkew, one.WaveformBitsStored = 0.0, 16
             definitions.append(one)
         group.ChannelDefinitionSequence = Sequence(definitions)
-        group.WaveformData = np.ascontiguousarray(signal[rows].T).astype("<i2").tobytes()
+        stored = np.where(signal[rows].T == MISSING, MISSING, 2 * (signal[rows].T - 10))
+        group.WaveformPaddingValue = b"\x00\x80"
+        group.WaveformData = np.ascontiguousarray(stored).astype("<i2").tobytes()
         made.append(group)
     data.WaveformSequence = Sequence(made)
     data.save_as(folder / "dicom.dcm", enforce_file_format=True)
