@@ -14,7 +14,7 @@ from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.models.preprocessing import Preprocessing
 from emgecg_cli.core.models.text_tower import Words, open_text_tower, save_text_tower
 from emgecg_cli.core.store import Store
-from emgecg_cli.core.training.coca import CaptionedRecords, Coca, captioned, make_coca
+from emgecg_cli.core.training.coca import LARGEST_SCALE, CaptionedRecords, Coca, captioned, make_coca
 
 LATENT = "proj"  # of an encoder that is compared with texts: (width, latent)
 
@@ -45,7 +45,8 @@ def save_texts(out: Path, objective: Coca, weights: Mapping[str, Tensor], words:
     """Write the text tower beside the encoder, from the whole weights of the objective by name; returns the files."""
     bert = {name.removeprefix("text.bert."): tensor for name, tensor in weights.items()
             if name.startswith("text.bert.")}
-    return save_text_tower(out, objective.text.bert, bert, weights["text.proj.weight"], weights["logit_scale"], words)
+    scale = weights["logit_scale"].clamp(0.0, LARGEST_SCALE)  # after the last step too
+    return save_text_tower(out, objective.text.bert, bert, weights["text.proj.weight"], scale, words)
 
 
 def groups_of(objective: Coca, decay: float) -> list[dict[str, object]]:
