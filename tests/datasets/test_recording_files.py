@@ -78,8 +78,8 @@ def test_every_format_gives_the_samples_of_the_original_whatever_the_file_is_cal
 
 
 def test_real_recordings_are_the_same_in_every_format(shared_data: Path, tmp_path: Path) -> None:
-    """PTB-XL's and LUDB's; eight leads measure the same to a millisecond. The axis of LUDB's does not: what it stores as
-    aVF is 0.15 mV off, within the QRS complex, what follows from I and II."""
+    """PTB-XL's and LUDB's; eight leads measure the same to a millisecond. The axis of LUDB's does not: within the QRS
+    complex what it stores as aVF is up to 0.15 mV off what follows from I and II."""
     for header in ("ptb-xl/records500/00000/00002_hr.hea", "ludb/data/1.hea"):
         original = read(shared_data / header).leads
         signal, measured = np.asarray(original.signal), measure(np.asarray(original.signal), FS)
