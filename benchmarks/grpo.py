@@ -1,7 +1,7 @@
 """Whether training by reward raises the evidence score of held-out patients, and what it does to the findings.
 
-    python benchmarks/grpo.py [--folder FOLDER] [--smallest] [--records 2000] [--epochs 6] [--steps 150]
-                              [--batch-size 16] [--samples 8] [--learning-rate 1e-4] [--kl 0.1] [--seed 0]
+    python benchmarks/grpo.py [--folder FOLDER] [--smallest] [--records 2000] [--epochs 10] [--steps 120]
+                              [--batch-size 12] [--samples 8] [--learning-rate 1e-4] [--kl 0.1] [--seed 0]
 
 A simulated cohort, a run of the backbone that is built from sizes, and `train --objective grpo --from` that run; both
 write the reports of the test split, which are scored against the recordings and the truth of the simulation. The
@@ -82,9 +82,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--smallest", action="store_true")
-    for name, default in (("records", 2000), ("steps", 150), ("batch-size", 16), ("samples", 8), ("seed", 0)):
+    for name, default in (("records", 2000), ("steps", 120), ("batch-size", 12), ("samples", 8), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name, rate in (("epochs", 6.0), ("learning-rate", 1e-4), ("kl", 0.1)):
+    for name, rate in (("epochs", 10.0), ("learning-rate", 1e-4), ("kl", 0.1)):
         parser.add_argument(f"--{name}", type=float, default=rate)
     asked = parser.parse_args()
     if asked.smallest:
