@@ -11,6 +11,7 @@ from emgecg_cli.core.artifacts import InstructionRow
 from emgecg_cli.core.config import InstructionDefaults
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.instructions import table_prompts
+from emgecg_cli.core.instructions.beside_tables import with_tables
 from emgecg_cli.core.instructions.conversations import CONVERSATIONS, Conversations
 from emgecg_cli.core.instructions.pool import SEED_PROMPTS, draw
 from emgecg_cli.core.instructions.validate import check_prompt, normalise
@@ -200,7 +201,7 @@ class DrawnWithTables:
         """See `Form`; `progress` counts prompts."""
         assert asked.tables is not None
         pool, rows = DrawnPrompts().make(store, asked)
-        return pool, _with_tables(rows, store, asked.tables, asked)
+        return pool, with_tables(rows, store, asked.tables, asked.references, asked.language, asked.layout)
 
     def n_values(self, row: InstructionRow) -> int:
         """See `Form`."""
@@ -260,36 +261,6 @@ def _signal_rows(store: Store, prompts: list[str], seed: int) -> Iterator[Instru
     for record_id, report in zip(records["record_id"], records["report"], strict=True):
         prompt_id = prompt_id_of(record_id, len(prompts), seed)
         yield InstructionRow(record_id, prompt_id, _messages(prompts[prompt_id], report))
-
-
-def _with_tables(rows: Iterable[InstructionRow], store: Store, tables: Store,
-                 asked: Asked) -> Iterator[InstructionRow]:
-    """Each row with the tables of its record; raises MedReportError for a record that is another person's there."""
-    index_of = {name: number for number, name in enumerate(tables.column("record_id"))}
-    for number, row in enumerate(rows):
-        index = index_of.get(row.record_id)
-        if index is not None:
-            one, other = store.row(number), tables.row(index)
-            if one.subject_id != other.subject_id:
-                raise MedReportError(f"{tables.path}, record '{row.record_id}': of patient {other.subject_id}, in "
-                                     f"{store.path} of {one.subject_id}", "prepare both with the same ids of patients")
-            row = replace(row, messages=_behind(row, _tables_of(tables, index, one.language, asked)))
-        yield row
-
-
-def _tables_of(tables: Store, index: int, language: str, asked: Asked) -> list[dict[str, Any]]:
-    stored = tables.case(index)
-    if stored.case is None:
-        raise MedReportError(f"{tables.path}, record '{tables.row(index).record_id}': in the form for language models, "
-                             "whose prompt cannot stand behind another", "give a store of tables as they were measured")
-    words = language if asked.language == "record" else asked.language
-    words = words if words in ("en", "zh") else "en"
-    return table_prompts.tables_of(stored.case, asked.references, words, asked.layout)
-
-
-def _behind(row: InstructionRow, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    first, *rest = row.messages
-    return [{**first, "content": [*first["content"], *parts]}, *rest]
 
 
 def _messages(prompt: str, report: str | None) -> list[dict[str, Any]]:
