@@ -36,10 +36,12 @@ def write_wfdb(root: Path, *records: str) -> Path:
     return root
 
 
-def wfdb(folder: Path) -> Source:
-    write_wfdb(folder / "set", "a", "b", "deep/c", "d", "e", "unlisted")
-    (folder / "r.csv").write_text("record,report\na,Sinus.\nb,Sinus.\ndeep/c,Sinus.\nd,Sinus.\ne, \n")
-    return without("wfdb", folder / "set", reports=folder / "r.csv")
+def with_csv(dataset: str) -> Callable[[Path], Source]:
+    def build(folder: Path) -> Source:
+        write_wfdb(folder / "set", "a", "b", "deep/c", "d", "e", "unlisted")
+        (folder / "r.csv").write_text("record,report\na,Sinus.\nb,Sinus.\ndeep/c,Sinus.\nd,Sinus.\ne, \n")
+        return without(dataset, folder / "set", reports=folder / "r.csv")
+    return build
 
 
 def ptb_xl(folder: Path) -> Source:
@@ -94,7 +96,8 @@ def etm(folder: Path) -> Source:
 
 
 BUILD: dict[str, Callable[[Path], Source]] = {
-    "wfdb": wfdb, "ptb-xl": ptb_xl, "mimic-iv-ecg": mimic, "cpsc2018": challenge("cpsc2018", "A000"),
+    "wfdb": with_csv("wfdb"), "files": with_csv("files"), "ptb-xl": ptb_xl, "mimic-iv-ecg": mimic,
+    "cpsc2018": challenge("cpsc2018", "A000"),
     "chapman-ningbo": challenge("chapman-ningbo", "JS0000"), "georgia": challenge("georgia", "E0000"),
     "code15": code15, "ludb": ludb, "etm": etm}
 
@@ -115,8 +118,9 @@ def test_every_source_that_can_lack_reports_keeps_such_recordings(dataset: str, 
 @pytest.mark.parametrize("dataset", BUILD)
 def test_without_the_option_they_are_set_aside_as_before(dataset: str, tmp_path: Path) -> None:
     source = BUILD[dataset](tmp_path / "root")
-    reports = {"reports": tmp_path / "root" / "r.csv"} if dataset == "wfdb" else {}
-    root = tmp_path / "root" / "set" if dataset == "wfdb" else tmp_path / "root"
+    listed = dataset in ("wfdb", "files")
+    reports = {"reports": tmp_path / "root" / "r.csv"} if listed else {}
+    root = tmp_path / "root" / "set" if listed else tmp_path / "root"
     result = prepare(open_dataset(dataset, 0, root=root, **reports), tmp_path / "store")
     assert len(open_store(tmp_path / "store")) == KEPT and "without_report" not in result.manifest.counts
     assert "no_reports" not in result.manifest.arguments and source.dataset == dataset
