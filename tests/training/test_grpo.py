@@ -127,11 +127,13 @@ def test_what_cannot_be_asked(inputs: tuple[Path, Path], short_run: Path, tmp_pa
 
 @pytest.mark.long
 def test_the_reward_rises_while_it_trains(tmp_path: Path) -> None:
-    """On a small scale; `benchmarks/grpo.py` as it stands holds the scores of held-out patients beside each other."""
+    """On a small scale and faster than is good for held-out patients, whom `benchmarks/grpo.py` as it stands measures.
+    """
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "grpo.py"
-    smaller = ["--records", "600", "--epochs", "5", "--steps", "40", "--samples", "6"]
+    smaller = ["--records", "600", "--epochs", "5", "--steps", "40", "--samples", "6", "--learning-rate", "5e-4",
+               "--kl", "0.01"]
     done = subprocess.run([sys.executable, str(script), "--folder", str(tmp_path), *smaller], env=surroundings(),
                           capture_output=True, text=True, timeout=1500)
     assert done.returncode in (0, 1), done.stdout + done.stderr  # 1: the interval of so few records holds 0
     told = [json.loads(line)["reward"] for line in (tmp_path / "grpo/metrics.jsonl").read_text().splitlines()]
-    assert len(told) == 40 and sum(told[-12:]) > sum(told[:12])
+    assert len(told) == 40 and sum(told[-16:]) > sum(told[:16])
