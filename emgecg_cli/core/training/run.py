@@ -29,7 +29,7 @@ from emgecg_cli.core.manifest import (
 )
 from emgecg_cli.core.models.tuning import PartRow
 from emgecg_cli.core.store import Store, open_store
-from emgecg_cli.core.training.assembly import Assembled, assemble, has_batch_norm
+from emgecg_cli.core.training.assembly import Assembled, assemble, frozen_weights, has_batch_norm
 from emgecg_cli.core.training.augment import parse_augmentations
 from emgecg_cli.core.training.before import drowned, losses_with_and_without
 from emgecg_cli.core.training.checkpoint import CHECKPOINTS, telling_where
@@ -130,6 +130,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     with explained(config):
         if not rewarded:
             _train_stages(parallel, made, out, config, watch)
+            made = replace(made, frozen=frozen_weights(parallel, made.model))  # as the stages left them
         prepared, optimizer = parallel.prepare(made.objective, optimizer_maker(config))
         if not rewarded:
             probe(parallel, prepared, records, partial(lengths_about, records.rendered, made.shown), config)
