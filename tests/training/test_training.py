@@ -110,14 +110,14 @@ def test_options_without_effect_are_refused() -> None:
 def test_augmentations_keep_what_a_report_says() -> None:
     signal = torch.randn(4, 12, 200)
     drawn = generators(range(4), torch.device("cpu"))
-    rolled = roll(signal, drawn)
+    rolled = roll(signal, drawn, 100.0)
     for before, after in zip(signal, rolled, strict=True):
         shifts = [s for s in range(200) if torch.equal(before.roll(-s, 1), after)]
         assert len(shifts) == 1  # the same shift in all leads
     assert not torch.equal(rolled, signal)
-    factors = gain(signal, drawn) / signal
+    factors = gain(signal, drawn, 100.0) / signal
     assert factors.flatten(1).std(1).max() < 1e-5 and ((factors > 0.949) & (factors < 1.051)).all()
-    assert (noise(signal, drawn) - signal).std(dim=(1, 2)).max() < 0.11
+    assert (noise(signal, drawn, 100.0) - signal).std(dim=(1, 2)).max() < 0.11  # 10 microvolts
     assert parse_augmentations("none") == [] and parse_augmentations("gain, roll") == [gain, roll]
     with pytest.raises(MedReportError, match="rol"):
         parse_augmentations("rol")
