@@ -5,6 +5,7 @@ Settings of `accelerate config` that are no setting of ours, as how FSDP wraps, 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
@@ -54,6 +55,7 @@ def open_accelerator(kind: str, precision: str, accumulation: int, max_grad_norm
         raise MedReportError(f"process {local} of this machine has no device: there are {torch.cuda.device_count()}",
                              "start as many processes as there are devices")
     leave_accelerator_state()
+    _KEPT.clear()
     with _environment(kind), talking_on_stderr(kind):
         sharded = _fsdp(precision) if kind == "fsdp" else None
         zero = _zero(kind, precision, accumulation, max_grad_norm) if kind in ZERO else None
@@ -74,14 +76,21 @@ def open_accelerator(kind: str, precision: str, accumulation: int, max_grad_norm
     # where a model has buffers.
     if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING"):
         os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
-    _never_freed(torch.distributed.group.WORLD if torch.distributed.is_initialized() else None)
+    if torch.distributed.is_initialized():
+        _KEPT.append(torch.distributed.group.WORLD)
     return accelerator
 
 
-def _never_freed(group: object) -> None:
-    """Keep a group of processes until this process ends. Freeing it joins Gloo's threads and holds the interpreter's
-    lock meanwhile; a thread that is still putting away the last collective wants that lock, and neither goes on."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+# Freeing a group of processes joins Gloo's threads and holds the interpreter's lock meanwhile; a thread that is still
+# putting away the last collective wants that lock, and neither goes on. So a group outlives its training, whose last
+# references go right after a collective: until the next one opens, which needs its port, or for good.
+_KEPT: list[object] = []
+
+
+@atexit.register
+def _keep_for_good() -> None:
+    for group in _KEPT:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
 
 
 def leave_accelerator_state() -> None:
