@@ -25,7 +25,8 @@ def demo(records: RecordsOpt = DemoDefaults.records, steps: StepsOpt = DemoDefau
     if as_json:
         console.print_json(result)
         return
-    shown = headlines()
+    there = {value.name for system in result.scores.systems for value in system.values if value.value is not None}
+    shown = {name: meaning for name, meaning in headlines().items() if name in there}
     console.table(["reports written from", *shown],
                   [[system.name, *(_cell(system, name) for name in shown)] for system in result.scores.systems],
                   title=f"{result.scores.n} reports of held-out patients")
