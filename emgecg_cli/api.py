@@ -81,13 +81,13 @@ def measure(signal: np.ndarray, fs: int) -> Measurements:
     import numpy as np
 
     from emgecg_cli.core.signals.delineation import measure as measured
+    from emgecg_cli.core.signals.leads import to_int16_uv
 
     given = np.asarray(signal)
     if given.ndim != 2 or given.shape[0] != 12:
         raise MedReportError(f"a signal of shape {given.shape}", "give (12, L): leads I II III aVR aVL aVF V1 to V6")
     if np.issubdtype(given.dtype, np.floating):
-        microvolts = np.clip(np.round(np.nan_to_num(given * 1000.0, nan=-32768.0)), -32768, 32767)
-        given = np.where(np.isnan(given), -32768, np.maximum(microvolts, -32767))
+        given, _ = to_int16_uv(given * 1000.0)
     return measured(given.astype(np.int16), int(fs))
 
 
@@ -109,18 +109,19 @@ def build_instructions(store: Store | PathLike, out: PathLike | None = None, *, 
 
 def train(instructions: Instructions | PathLike, out: PathLike | None = None, *, store: Store | PathLike | None = None,
           progress: Progress | None = None, **settings: Any) -> TrainResult:
-    """Train a model in this process (default `runs/BACKBONE-INSTRUCTIONS`), or go on with one that was interrupted.
+    """Train a model in this process (default `runs/BACKBONE-INSTRUCTIONS`, rewarded `runs/RUN-grpo`), or go on with one
+    that was interrupted.
 
     `settings` are options of the command: `backbone`, `recipe`, `encoder`, `fusion`, `steps`, … and `file`, a
     `config.yaml` of another run.
     """
+    from emgecg_cli.core.config.train import usual_run_name
     from emgecg_cli.core.recipes import resolve_train_config
     from emgecg_cli.core.training.run import train as trained
 
     config, place = resolve_train_config(**settings), _place(instructions)
-    name = f"{Path(names.split_revision(config.backbone)[0]).name}-{place.resolve().name}"
-    return trained(place, _path(out) or Path(RUNS) / name, config, store_path=_place(store) if store else None,
-                   progress=progress)
+    return trained(place, _path(out) or Path(RUNS) / usual_run_name(config, place), config,
+                   store_path=_place(store) if store else None, progress=progress)
 
 
 def generate(run: TrainResult | PathLike, out: PathLike | None = None, *, store: Store | PathLike | None = None,

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import polars
 import pytest
 
 import emgecg_cli as mr
+from emgecg_cli.core.config import TrainConfig
+from emgecg_cli.core.config.train import usual_run_name
 from emgecg_cli.core.store import open_store
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/python.md"
@@ -89,3 +92,10 @@ def test_millivolts_with_gaps_are_measured_as_microvolts(inputs: tuple[Path, Pat
     signal[3, 10:20] = -32768
     volts = np.where(signal == -32768, np.nan, signal / 1000.0)
     assert mr.measure(volts, store.fs) == mr.measure(signal, store.fs)
+
+
+def test_a_run_has_the_same_name_from_python_and_from_the_command_line() -> None:
+    """A rewarded run never the name of the one it starts from."""
+    plain = TrainConfig(backbone="org/model@v1")
+    assert usual_run_name(plain, Path("instructions/ptb-xl")) == "model-ptb-xl"
+    assert usual_run_name(replace(plain, objective="grpo", from_run="runs/a"), Path("instructions/ptb-xl")) == "a-grpo"

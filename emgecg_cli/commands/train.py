@@ -13,8 +13,7 @@ from emgecg_cli.commands.options import InstructionsArg, JsonOpt, OutOpt, StoreO
 from emgecg_cli.commands.settings import ConfigOpt, takes_settings
 from emgecg_cli.core import launch
 from emgecg_cli.core.config import RUNS, TrainConfig
-from emgecg_cli.core.config.train import MACHINE
-from emgecg_cli.core.names import split_revision
+from emgecg_cli.core.config.train import MACHINE, usual_run_name
 from emgecg_cli.core.pages.training import training_lines
 from emgecg_cli.core.recipes import parse_options, resolve_train_config
 
@@ -29,9 +28,7 @@ def train(instructions: InstructionsArg = None, store: StoreOpt = None, config: 
     given["template_options"] = parse_options(given["template_options"] or []) or None
     settings = resolve_train_config(file=config, **given)
     instructions = instructions or find_one("instructions")
-    name = f"{Path(settings.from_run).resolve().name}-{settings.objective}" if settings.from_run else \
-        f"{Path(split_revision(settings.backbone)[0]).name}-{instructions.resolve().name}"
-    path = out or Path(RUNS) / name
+    path = out or Path(RUNS) / usual_run_name(settings, instructions)
     run_in_group(num_processes)
     from emgecg_cli.core.models.backbones import slow_here
     from emgecg_cli.core.training.run import train as train_run

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from emgecg_cli.core import names
-from emgecg_cli.core.artifacts import RecordRow
+from emgecg_cli.core.artifacts import SPLITS, RecordRow
 from emgecg_cli.core.claims import claim, sweep
 from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
@@ -43,7 +43,6 @@ from emgecg_cli.core.store import Engine, Store, open_store
 
 ROWS = "pages.jsonl"
 _IN_A_FOLDER = 1000
-_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def draw_store(store_path: Path, out: Path, settings: SheetSettings, *, split: s
         return SheetResult(out, _finished_before(out, arguments, inputs), True)
     indices = [int(i) for i in store.indices(split)]
     if not indices:
-        raise MedReportError(f"{store_path}: no record of split '{split}'", f"splits are {', '.join(_SPLITS)}")
+        raise MedReportError(f"{store_path}: no record of split '{split}'", f"splits are {', '.join(SPLITS)}")
     rows = [SheetRow(record_id, of, file) for record_id, of, file in zip(
         store.column("record_id").gather(indices), store.column("split").gather(indices), _files(store, indices),
         strict=True)]

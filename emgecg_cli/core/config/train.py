@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core import names
@@ -276,3 +277,10 @@ class TrainConfig:
     track: str = setting("none", LOGS, "Send losses also to tensorboard (files in the run) or wandb (the network).",
                          free=True, noun="tracker", known=("tensorboard", "wandb"), several=True,
                          hints=("none", "tensorboard", "wandb", "tensorboard,wandb"))
+
+
+def usual_run_name(config: TrainConfig, instructions: Path) -> str:
+    """The name of the folder that a run is written to if none is given."""
+    if config.from_run:
+        return f"{Path(config.from_run).resolve().name}-{config.objective}"
+    return f"{Path(names.split_revision(config.backbone)[0]).name}-{instructions.resolve().name}"

@@ -81,12 +81,7 @@ class RecordEvidence:
     @cached_property
     def beats(self) -> BeatTable | None:
         """What is measured on each beat of the signal; None without one, and at a rate at which nothing can be."""
-        from emgecg_cli.core.signals.delineation import FS_RANGE
-        from emgecg_cli.core.signals.delineation.per_beat import measure_beats
-
-        if self.signal is None or not FS_RANGE[0] <= self.row.fs <= FS_RANGE[1]:
-            return None
-        return measure_beats(self.signal, self.row.fs)
+        return _table_of(self.signal, self.row.fs)
 
     def _measured(self) -> tuple[Measurements, LeadWaves | None] | None:
         """Measurements and waves of the signal, made once; None without a signal."""
@@ -105,13 +100,16 @@ class RecordEvidence:
 def _beats_of(store: Store, index: int, length: int, fs: int) -> Mapping[str, Any]:
     """The table of beats of a record by lead, of the samples that are shown; nothing at a rate at which nothing can be
     measured. The samples are read again, so that nobody keeps those of a whole store."""
+    signal = store.drawing(index)
+    table = _table_of(None if signal is None else signal[:, :length], fs)
+    return {} if table is None else dict(table.to_json()["leads"])
+
+
+def _table_of(signal: np.ndarray | None, fs: int) -> BeatTable | None:
     from emgecg_cli.core.signals.delineation import FS_RANGE
     from emgecg_cli.core.signals.delineation.per_beat import measure_beats
 
-    signal = store.drawing(index)
-    if signal is None or not FS_RANGE[0] <= fs <= FS_RANGE[1]:
-        return {}
-    return dict(measure_beats(signal[:, :length], fs).to_json()["leads"])
+    return None if signal is None or not FS_RANGE[0] <= fs <= FS_RANGE[1] else measure_beats(signal, fs)
 
 
 class Evidence:

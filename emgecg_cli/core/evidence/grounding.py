@@ -135,5 +135,4 @@ def _item(claim: _Own) -> str:
 
 def _key(claim: _Own) -> tuple[object, ...]:
     """What makes two claims the same, whatever they are called."""
-    what = claim.kind if isinstance(claim, Claim) else f"{claim.wave} wave"
-    return what, claim.low, claim.high, tuple(claim.leads)
+    return _item(claim), claim.low, claim.high, tuple(claim.leads)

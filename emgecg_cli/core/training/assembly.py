@@ -44,9 +44,8 @@ class Assembled:
     """All that a training needs: what the model is shown, the model, its records and losses, the order of batches.
 
     `subjects` are whom it is trained on, as hashes; `first` the drawn tables of stage 1, and `alignment` the loss that
-    names words, each None without; `token_lengths` the measured lengths of signal tokens, None where they are fixed.
-    `frozen` are the weights of towers and fusion that do not train, in the process that writes the run; `sizes` those
-    of encoders that are not built as the table says.
+    names words, each None without; `token_lengths` the measured lengths of signal tokens, None where they are fixed;
+    `sizes` those of encoders that are not built as the table says.
     """
 
     subjects: set[str]
@@ -63,7 +62,6 @@ class Assembled:
     validation: Validation | None
     objective: Objective | GrpoObjective
     plan: BatchPlan
-    frozen: dict[str, Tensor]
     sizes: Sizes
 
 
@@ -100,11 +98,12 @@ def assemble(parallel: Parallel, machine: dict[str, Any], store: Store, instruct
     plan = BatchPlan(records.rendered.lengths, whole.batch_size, config.seed, parallel.world,
                      smallest=2 if has_batch_norm(config) else 1)
     return Assembled(subjects, shown, first, model, tokenizer, turn, trains, records, targets, token_lengths, alignment,
-                     validation, objective, plan, frozen_weights(parallel, model), sizes)
+                     validation, objective, plan, sizes)
 
 
 def frozen_weights(parallel: Parallel, model: ReportModel) -> dict[str, Tensor]:
-    """What does not train of a model's own weights: where weights will be sharded, copies from before."""
+    """What does not train of a model's own weights, in the process that writes the run: where weights will be sharded,
+    copies from before."""
     if not parallel.is_main:
         return {}
     held = {name: parameter.detach() for name, parameter in model.named_parameters() if not parameter.requires_grad}

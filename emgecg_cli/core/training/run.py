@@ -130,7 +130,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
     with explained(config):
         if not rewarded:
             _train_stages(parallel, made, out, config, watch)
-            made = replace(made, frozen=frozen_weights(parallel, made.model))  # as the stages left them
+        frozen = frozen_weights(parallel, made.model)  # as the stages left them, before anything is sharded
         prepared, optimizer = parallel.prepare(made.objective, optimizer_maker(config))
         if not rewarded:
             probe(parallel, prepared, records, partial(lengths_about, records.rendered, made.shown), config)
@@ -143,7 +143,7 @@ def _train(parallel: Parallel, claimed: Claim, inputs: dict[str, dict[str, str]]
               "longest_report_tokens": records.rendered.longest[2]}
     weights, _ = parallel.state(prepared, None)
     if parallel.is_main:
-        write_run(out, made, weights, loop, config, machine=machine, inputs=inputs, counts=counts,
+        write_run(out, made, weights, frozen, loop, config, machine=machine, inputs=inputs, counts=counts,
                   open_choice=chosen is not None)
     parallel.barrier()
     return TrainResult(out, config, made.trains, loop, counts, loop.kept, loop.validation)

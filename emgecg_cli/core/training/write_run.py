@@ -27,13 +27,13 @@ from emgecg_cli.core.training.loop import LoopResult
 from emgecg_cli.core.training.validation import VALIDATION_FILE
 
 
-def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], loop: LoopResult, config: TrainConfig, *,
-              machine: Mapping[str, Any], inputs: dict[str, dict[str, str]], counts: dict[str, int],
-              open_choice: bool) -> None:
-    """Write a trained run. `weights` are those of the objective by name, whole; with `open_choice` its config.yaml
-    leaves open what supervises the encoder."""
+def write_run(out: Path, made: Assembled, weights: Mapping[str, Tensor], frozen: Mapping[str, Tensor],
+              loop: LoopResult, config: TrainConfig, *, machine: Mapping[str, Any], inputs: dict[str, dict[str, str]],
+              counts: dict[str, int], open_choice: bool) -> None:
+    """Write a trained run. `weights` are those of the objective by name, whole, and `frozen` those of the model that
+    did not train; with `open_choice` its config.yaml leaves open what supervises the encoder."""
     trained = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
-    saved = save_run_files(out, made.model, made.tokenizer, config.tuning, made.subjects, made.frozen | trained)
+    saved = save_run_files(out, made.model, made.tokenizer, config.tuning, made.subjects, {**frozen, **trained})
     evaluated = made.validation is not None and bool(made.validation.evaluations)
     if not evaluated:
         (out / VALIDATION_FILE).unlink(missing_ok=True)  # of a tracker that was there when it began

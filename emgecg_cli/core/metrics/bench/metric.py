@@ -43,7 +43,7 @@ class EcgBenchTasks:
     @classmethod
     def restored(cls, columns: Sequence[str], sums: np.ndarray) -> Self:
         """The labels from the names of the statistics."""
-        return cls(None, [name.removesuffix(" hit") for name in columns if name.endswith(" hit")])
+        return cls(None, labels_of(columns))
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs a closed task, and of ECG-QA the questions."""
@@ -51,7 +51,7 @@ class EcgBenchTasks:
 
     def columns(self) -> tuple[str, ...]:
         """Of each label how often it is said and true, said, true, neither; answers right, unread, and all."""
-        return (*(f"{label} {cell}" for label in self._labels for cell in _CELLS), *_ENDS)
+        return columns_of(self._labels)
 
     def segment_statistics(self, hypotheses: Sequence[str], references: Sequence[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:
@@ -87,6 +87,16 @@ class EcgBenchTasks:
     def signature(self) -> str:
         """The task, and how answers are read."""
         return f"task:{self._task or '-'}|labels:whole words|letters:by place|unread:wrong|AUC:of yes and no|version:1"
+
+
+def columns_of(labels: Sequence[str]) -> tuple[str, ...]:
+    """The names of the statistics of a task with these labels, or none."""
+    return (*(f"{label} {cell}" for label in labels for cell in _CELLS), *_ENDS)
+
+
+def labels_of(columns: Sequence[str]) -> list[str]:
+    """The labels in the names of statistics."""
+    return [name.removesuffix(" hit") for name in columns if name.endswith(" hit")]
 
 
 def why_not(task: str | None, rows: Sequence[PredictionRow]) -> str | None:

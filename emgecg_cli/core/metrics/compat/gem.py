@@ -13,7 +13,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.bench.answers import options_of
-from emgecg_cli.core.metrics.bench.metric import counts, values, why_not
+from emgecg_cli.core.metrics.bench.metric import columns_of, counts, labels_of, values, why_not
 from emgecg_cli.core.metrics.bench.tasks import TASKS, BenchTask, task_of
 
 SEED = 42
@@ -39,7 +39,7 @@ class GemTasks:
     @classmethod
     def restored(cls, columns: Sequence[str], sums: np.ndarray) -> Self:
         """The labels from the names of the statistics."""
-        return cls(None, [name.removesuffix(" hit") for name in columns if name.endswith(" hit")])
+        return cls(None, labels_of(columns))
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs a closed task."""
@@ -47,8 +47,7 @@ class GemTasks:
 
     def columns(self) -> tuple[str, ...]:
         """As of the metric it stands beside."""
-        return (*(f"{label} {cell}" for label in self._labels for cell in ("hit", "false", "missed", "rejected")),
-                "right", "unparsable", "answers")
+        return columns_of(self._labels)
 
     def segment_statistics(self, hypotheses: Sequence[str], references: Sequence[str],
                            rows: Sequence[PredictionRow]) -> np.ndarray:

@@ -19,7 +19,7 @@ from emgecg_cli.core.models.report_model import ReportModel
 from emgecg_cli.core.models.run_files import load_run
 from emgecg_cli.core.models.tuning import ADAPTED, TUNINGS, embeddings, table_of_what_trains
 from emgecg_cli.core.store import Store
-from emgecg_cli.core.training.assembly import Assembled, frozen_weights, parts_of, shown_inputs
+from emgecg_cli.core.training.assembly import Assembled, parts_of, shown_inputs
 from emgecg_cli.core.training.batches import BatchPlan
 from emgecg_cli.core.training.grpo.objective import GrpoObjective
 from emgecg_cli.core.training.grpo.rewards import Reward, lengths_of
@@ -72,7 +72,7 @@ def assemble_grpo(parallel: Parallel, machine: dict[str, Any], store: Store, ins
                      repeats=config.grpo_inner_steps, accumulation=config.gradient_accumulation)
     return Assembled(subjects, shown, None, model, tokenizer, turn, table_of_what_trains(parts_of(model, config)),
                      records, targets, manifest.details["model"].get("token_lengths"), None, None, objective, plan,
-                     frozen_weights(parallel, model), sizes)
+                     sizes)
 
 
 def _train_as_before(run: Path, model: ReportModel, config: TrainConfig) -> None:
