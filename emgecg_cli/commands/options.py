@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -85,6 +85,14 @@ RephraserOpt = Annotated[str, typer.Option("--rephraser", metavar="NAME", autoco
 MetricsOpt = Annotated[list[str] | None, typer.Option(
     "--metric", metavar="NAME", autocompletion=complete("metric"), show_default=False,
     help=f"A metric to compute, may be repeated, in place of a profile: {', '.join(names.choices('metric'))}.")]
+
+
+def refuse_all_but(context: typer.Context, taken: Collection[str], beside: str) -> None:
+    """Refuse every parameter that was typed and is not among the `taken`, as it has no effect `beside` an option."""
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if source is not None and source.name == "COMMANDLINE" and one.name not in taken and beside not in one.opts:
+            raise MedReportError(f"{one.opts[0]} has no effect on {beside}", "leave it out")
 
 
 @dataclass(frozen=True)

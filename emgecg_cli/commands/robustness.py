@@ -64,11 +64,13 @@ def robustness(run: RunArg = None, store: StoreOpt = None, instructions: Instruc
         console.note(f"wrote {(folder / written).as_posix()}")
 
 
-def score_curve(sources: Sequence[str], out: Path | None, page: Path | None, as_json: bool, **settings: Any) -> None:
-    """Score the files of a curve together and write it; what `score --curve` does."""
+def score_curve(sources: Sequence[str], out: Path | None, page: Path | None, *, form: str, **settings: Any) -> None:
+    """Score the files of a curve together and write it; what `score --curve` does. `form` is "table" or "json"."""
     from emgecg_cli.core.evaluation.curve import curves_of
     from emgecg_cli.core.evaluation.curve_files import check_targets, write_curves
 
+    if form not in ("table", "json"):
+        raise MedReportError(f"--curve is not written as {form}", "leave --format out, or give --format json")
     if "-" in sources:
         raise MedReportError("--curve reads files: a stream does not say what was done to its recordings",
                              "give the files that generate wrote")
@@ -78,7 +80,7 @@ def score_curve(sources: Sequence[str], out: Path | None, page: Path | None, as_
     with console.progress("score", unit="metrics"):
         found = curves_of(paths, **settings)
         write_curves(target, found, paths, settings, page)
-    show_curves(found, as_json)
+    show_curves(found, form == "json")
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")

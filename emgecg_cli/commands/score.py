@@ -6,17 +6,30 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from emgecg_cli.commands import console, endpoint_options
-from emgecg_cli.commands.options import JsonOpt, MetricsOpt, OutOpt, SeedOpt, SystemsArg, find_one, words
+from emgecg_cli.commands.options import (
+    JsonOpt,
+    MetricsOpt,
+    OutOpt,
+    SeedOpt,
+    SystemsArg,
+    find_one,
+    refuse_all_but,
+    words,
+)
+from emgecg_cli.commands.robustness import score_curve
 from emgecg_cli.commands.scores_shown import show_scores
 from emgecg_cli.core.config import SCORES, STORES, ScoreDefaults
 from emgecg_cli.core.config.profiles import COMPAT, PROFILES, SCORE_FORMATS, SUITES, suite_of
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.names import METRIC_SETTINGS
+
+if TYPE_CHECKING:
+    from emgecg_cli.core.metrics.judged.panel import Panel
 
 StoreOpt = Annotated[Path | None, typer.Option("--store", metavar="STORE", show_default=False,
                                                help="The store predictions are held against, whose train reports make "
@@ -77,6 +90,7 @@ ExamplesOpt = Annotated[int | None, typer.Option("--examples", min=0, max=1000, 
                                                  help="Records on that page, half of them the worst. "
                                                       f"[{ScoreDefaults.examples}]")]
 JUDGE_CACHE = ".judge.jsonl"  # beside the scores
+CURVE_TAKES = ("predictions", "metric", "segmentation", "resamples", "seed", "page", "out", "form", "as_json")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -99,9 +113,9 @@ def _parameter(metric: str, name: str) -> str:
 
 
 @_takes_metric_settings
-def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt = None, common: CommonOpt = False,
-          metric: MetricsOpt = None, profile: ProfileOpt = None, suite: SuiteOpt = None, task: TaskOpt = None,
-          compat: CompatOpt = None, store: StoreOpt = None,
+def score(context: typer.Context, predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt = None,
+          common: CommonOpt = False, metric: MetricsOpt = None, profile: ProfileOpt = None, suite: SuiteOpt = None,
+          task: TaskOpt = None, compat: CompatOpt = None, store: StoreOpt = None,
           train_store: TrainStoreOpt = None, baseline_encoder: EncoderOpt = None, foreign: ForeignOpt = False,
           language: LanguageOpt = None, segmentation: SegmentationOpt = None, section: SectionOpt = "all",
           resamples: ResamplesOpt = ScoreDefaults.resamples,
@@ -116,64 +130,67 @@ def score(predictions: SystemsArg = None, name: NameOpt = None, field: FieldOpt 
 
     Several files are compared with the first by paired tests.
     """
-    from emgecg_cli.core.evaluation.files import score_file
-    from emgecg_cli.core.evaluation.systems import names_of
-    from emgecg_cli.core.predictions import parse_fields
-
     shown = _format(form, as_json)
-
     if examples is not None and page is None:
         raise MedReportError("--examples has no effect without --page", "add --page FILE.html")
-    settings = _metric_settings(of_metrics)
-    sets = {"--metric": metric, "--profile": profile, "--suite": suite}
-    chosen = [option for option, value in sets.items() if value]
-    if len(chosen) > 1:
-        raise MedReportError(f"{' and '.join(chosen)} are {'both' if len(chosen) == 2 else 'all'} given",
-                             "leave all but one out; --compat goes with each")
-    of_metrics = {**({"profile": profile} if profile else {}), **({"compat": compat} if compat else {})}
+    settings, chosen = _metric_settings(of_metrics), _metric_set(metric, profile, suite, compat)
     if curve:
-        idle = {"--name": name, "--field": field, "--common": common, "--store": store, "--foreign": foreign,
-                "--language": language, "--section": section != "all", "--examples": examples is not None,
-                "--format": shown not in ("table", "json"), "--profile": profile, "--compat": compat, "--judge": judge,
-                "--suite": suite, "--task": task,
-                "--base-url": base_url, "--train-store": train_store, "--baseline-encoder": baseline_encoder,
-                "--requests-at-once": requests_at_once, "--price-in": price_in, "--price-out": price_out,
-                "--randomisations": randomisations != ScoreDefaults.randomisations, **_given(settings)}
-        if wrong := next((option for option, value in idle.items() if value), None):
-            raise MedReportError(f"{wrong} has no effect on --curve", "leave it out")
-        from emgecg_cli.commands.robustness import score_curve
-
-        score_curve(predictions or [], out, page, shown == "json", metrics=metric, resamples=resamples, seed=seed,
+        refuse_all_but(context, CURVE_TAKES, "--curve")
+        score_curve(predictions or [], out, page, form=shown, metrics=metric, resamples=resamples, seed=seed,
                     segmentation=segmentation)
         return
     sources = predictions or [find_one("predictions").as_posix()]
-    names = names_of(sources, name or [])
-    target = out or _target(sources)
-    piped = "-" in sources
-    if piped and sys.stdin is None:
-        raise MedReportError("stdin is closed", "pipe predictions into it")
-    if sources.count("-") > 1:
-        raise MedReportError("stdin is given twice", "give one system on stdin, the others as files")
+    systems, target = _systems(sources, name or []), out or _target(sources)
     cache = (target.parent if target else Path(SCORES)) / JUDGE_CACHE
     judges = endpoint_options.panel(judge, base_url, cache, requests_at_once, price_in, price_out)
-    files = [sys.stdin if source == "-" else Path(source) for source in sources]
-    likely = _only_store() if piped and store is None else None
+    _score_and_show(systems, target, page, shown, baseline_encoder, store_path=store, foreign=foreign, judge=judges,
+                    likely_store=_only_store() if "-" in sources and store is None else None, train_store=train_store,
+                    fields=field or [], common=common, randomisations=randomisations, task=task, settings=settings,
+                    examples=ScoreDefaults.examples if examples is None else examples,
+                    seed=seed, resamples=resamples, language=language, segmentation=segmentation, section=section,
+                    **chosen)
+
+
+def _score_and_show(systems: Any, target: Path | None, page: Path | None, shown: str, baseline_encoder: Path | None, *,
+                    judge: Panel | None, fields: Sequence[str], **settings: Any) -> None:
+    """The one call of the core, and what is shown of it."""
+    from emgecg_cli.core.evaluation.files import score_file
+    from emgecg_cli.core.predictions import parse_fields
+
     with console.progress("score", unit="metrics") as progress:
-        encode = _encoder(baseline_encoder, progress)
-        scores = score_file(files[0] if len(files) == 1 and not name else dict(zip(names, files, strict=True)), target,
-                            store_path=store, likely_store=likely, foreign=foreign, page=page, progress=progress,
-                            train_store=train_store, encode=encode,
-                            fields=parse_fields(field or []), common=common, randomisations=randomisations,
-                            examples=ScoreDefaults.examples if examples is None else examples,
-                            metrics=suite_of(suite) if suite else metric, task=task, settings=settings,
-                            seed=seed, resamples=resamples, language=language,
-                            segmentation=segmentation, section=section, judge=judges, **of_metrics)
+        scores = score_file(systems, target, page=page, judge=judge, fields=parse_fields(fields), progress=progress,
+                            encode=_encoder(baseline_encoder, progress), **settings)
     _show(scores, shown)
-    for one in judges.judges if judges else ():
+    for one in judge.judges if judge else ():
         endpoint_options.say_spent(one.client)
     for written in (target, page):
         if written:
             console.note(f"wrote {written.as_posix()}")
+
+
+def _metric_set(metric: Sequence[str] | None, profile: str | None, suite: str | None,
+                compat: Sequence[str] | None) -> dict[str, Any]:
+    """What decides which metrics are computed, of which one alone may be given beside --compat."""
+    sets = {"--metric": metric, "--profile": profile, "--suite": suite}
+    given = [option for option, value in sets.items() if value]
+    if len(given) > 1:
+        raise MedReportError(f"{' and '.join(given)} are {'both' if len(given) == 2 else 'all'} given",
+                             "leave all but one out; --compat goes with each")
+    return {"metrics": suite_of(suite) if suite else metric, **({"profile": profile} if profile else {}),
+            **({"compat": compat} if compat else {})}
+
+
+def _systems(sources: Sequence[str], named: Sequence[str]) -> Any:
+    """The only file or stream, or several by the names that systems are called."""
+    from emgecg_cli.core.evaluation.systems import names_of
+
+    names = names_of(sources, named)
+    if "-" in sources and sys.stdin is None:
+        raise MedReportError("stdin is closed", "pipe predictions into it")
+    if sources.count("-") > 1:
+        raise MedReportError("stdin is given twice", "give one system on stdin, the others as files")
+    files = [sys.stdin if source == "-" else Path(source) for source in sources]
+    return files[0] if len(files) == 1 and not named else dict(zip(names, files, strict=True))
 
 
 def _encoder(folder: Path | None, progress: Callable[..., None]) -> Any:
@@ -225,12 +242,6 @@ def _metric_settings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                                      f"{other.called(metric, beside)}",
                                      f"add {other.called(metric, beside)} {other.metavar}")
     return found
-
-
-def _given(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
-    """The settings of metrics as options, and whether each was given."""
-    return {METRIC_SETTINGS[metric][name].called(metric, name): value is not None for metric, own in settings.items()
-            for name, value in own.items()}
 
 
 def _only_store() -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from emgecg_cli.commands.app import run
 from emgecg_cli.core.artifacts import PredictionRow, write_rows
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.curve import curves_of, mean_over
+from emgecg_cli.core.evaluation.curve_files import read_curves
 from emgecg_cli.core.manifest import Manifest, file_hashes, input_of, read_manifest, write_manifest
 from emgecg_cli.core.perturbations import perturb_store
 from emgecg_cli.core.store import Store, open_store
@@ -105,5 +107,30 @@ def test_the_command_writes_values_and_a_page(files: dict[str, Path], tmp_path: 
     manifest = read_manifest(out, "curves")
     assert len(manifest.inputs) == len(files) and not verify_artefact(out).damaged
     capsys.readouterr()
-    assert run([*line, "--common"]) == 2 and "--common has no effect on --curve" in capsys.readouterr().err
+    for idle in (["--common"], ["--section", "all"], ["--judge", "a"], ["--idf", "refs"]):
+        assert run([*line, *idle]) == 2 and f"{idle[0]} has no effect on --curve" in capsys.readouterr().err
+    assert run([*line, "--format", "latex"]) == 2 and "--curve is not written as latex" in capsys.readouterr().err
     assert run(["score", "--curve", str(files["0"]), "--out", str(files["real"])]) == 2
+
+
+def test_the_page_of_scores_draws_the_curves_that_the_predictions_are_a_point_of(files: dict[str, Path],
+                                                                                 tmp_path: Path) -> None:
+    page, fast = tmp_path / "s.html", ["--metric", "rouge", "--resamples", "50"]
+    score = ["score", str(files["real"]), *fast, "--out", str(tmp_path / "s.json"), "--page", str(page),
+             "--examples", "1"]
+    assert run(score) == 0 and "Robustness" not in page.read_text()
+    for name, own in (("part", list(files)[:4]), ("all", list(files))):  # the first has no point that the second lacks
+        assert run(["score", "--curve", *(str(files[one]) for one in own), *fast, "--out",
+                    str(tmp_path / f"{name}.json"), "--page", str(tmp_path / "c.html")]) == 0
+    assert run(score) == 0
+    text = page.read_text()
+    drawn = re.findall(r"<h2>Robustness: gaussian</h2>.*?</section>", text, re.S)
+    assert len(drawn) == 1 and drawn[0] in (tmp_path / "c.html").read_text().replace("</p>", f" From {tmp_path.name}"
+                                                                                             "/all.json.</p>")
+    assert "polygon" in drawn[0] and ", area 0." in drawn[0] and "none:" in drawn[0]
+    values = json.loads((tmp_path / "all.json").read_text())
+    assert asdict(read_curves(tmp_path / "all.json")) == values
+    again = predicted(tmp_path / "real.jsonl", open_store(files["real"].parents[1] / "stores/clean"), 0.5)
+    assert run(["score", str(again), *score[2:]]) == 0 and "Robustness" not in page.read_text()
+    (tmp_path / "all.json").write_text(json.dumps(values | {"n": 1}))
+    assert run(score) == 2

@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.claims import claim, mark_path
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.compute import Interval
-from emgecg_cli.core.evaluation.curve import FALLING, Curve, Curves
+from emgecg_cli.core.evaluation.curve import Curve, Curves, Point
+from emgecg_cli.core.evaluation.page.curves import curves_page
 from emgecg_cli.core.files import write_atomically
-from emgecg_cli.core.manifest import Manifest, file_hashes, input_of, is_finished, read_manifest, write_manifest
-from emgecg_cli.core.pages import POLICY, document
-from emgecg_cli.core.pages.line_chart import Spot, line_chart
+from emgecg_cli.core.manifest import (
+    Manifest,
+    check_files,
+    file_hashes,
+    hashes_of,
+    input_of,
+    is_finished,
+    manifest_hash,
+    read_manifest,
+    write_manifest,
+)
+from emgecg_cli.core.pages import POLICY
 
 KIND = "curves"
+OF_STUDY = "curves.json"  # in the folder of a robustness study, whose predictions lie one folder deeper
 
 
 def check_targets(out: Path, page: Path | None) -> None:
@@ -48,55 +58,41 @@ def write_curves(out: Path, found: Curves, files: Sequence[Path], arguments: Map
                                      inputs, {"files": file_hashes(out.parent, [out.name])}))
         claimed.finish()
     if page:
-        write_atomically(page, page_of(found).encode("utf-8", "backslashreplace"))
+        write_atomically(page, curves_page(found).encode("utf-8", "backslashreplace"))
 
 
-def page_of(found: Curves) -> str:
-    """A page with a chart of each headline score along each perturbation, and the numbers below."""
-    lines = ", ".join(escape(one) for one in found.no_signal) or "none was given"
-    parts = [f"<p>{found.n} records of {found.patients} patients of {escape(found.store)}, scored against the "
-             "recordings as they were before anything was done to them. Bands are 95 % intervals by patient; dashed "
-             f"lines are the recordings as they are, and what is left without a signal ({lines}).</p>"]
-    for curve in found.curves:
-        charts = "".join(_chart(curve, name, found) for name in found.headline if _drawable(curve, name))
-        parts.append(f"<section><h2>{escape(curve.kind)}</h2><div class=charts>{charts}</div>{_numbers(curve, found)}"
-                     "</section>")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
-    return document("medreport: scores against the level of a perturbation",
-                    "\n".join(parts) + (f"<ul class=notes>{notes}</ul>" if notes else ""))
+def curves_with(predictions: Sequence[Path], folders: Sequence[Path]) -> dict[str, Curves]:
+    """The curves that have one of these predictions as a point, by folder and name of their files: those that lie in
+    `folders`, and of the robustness study that wrote the predictions. Predictions written anew since are no point.
+
+    Raises MedReportError for such a file that was changed after it was written.
+    """
+    wanted = {manifest_hash(path) for path in predictions if is_finished(path)}
+    there = [path for folder in folders for path in folder.glob("*.json")]
+    there += [path.resolve().parent.parent / OF_STUDY for path in predictions]
+    points = {path: {*hashes_of(manifest.inputs).values()} for path in sorted({one.resolve() for one in there})
+              if is_finished(path) for manifest in [read_manifest(path, None)] if manifest.kind == KIND}
+    kept: list[Path] = []
+    for path in sorted(points, key=lambda path: -len(points[path])):
+        if points[path] & wanted and not any(points[path] <= points[other] for other in kept):
+            kept.append(path)
+    return {f"{path.parent.name}/{path.name}": read_curves(path) for path in kept}
 
 
-def _drawable(curve: Curve, name: str) -> bool:
-    return all(name in point.values and point.values[name].value is not None for point in curve.points)
+def read_curves(path: Path) -> Curves:
+    """The curves of a file that `write_curves` finished; raises MedReportError for another, or a changed one."""
+    check_files(path, read_manifest(path, KIND, made_by="score --curve"))
+    found = json.loads(path.read_bytes())
+    curves = [Curve(**one | {"points": [_point(point) for point in one["points"]], "areas": _intervals(one["areas"]),
+                             "above": {signal: _intervals(own) for signal, own in one["above"].items()}})
+              for one in found["curves"]]
+    return Curves(**found | {"clean": found["clean"] and _point(found["clean"]), "curves": curves,
+                             "no_signal": {signal: _point(point) for signal, point in found["no_signal"].items()}})
 
 
-def _chart(curve: Curve, name: str, found: Curves) -> str:
-    sign = -1.0 if curve.level_name in FALLING else 1.0
-    spots = [Spot(f"{point.level:g}", sign * float(point.level or 0), float(one.value or 0), one.ci_low, one.ci_high)
-             for point in curve.points for one in [point.values[name]]]
-    known = {"as recorded": found.clean} | {f"{signal}:": point for signal, point in found.no_signal.items()}
-    lines = [(label, value) for label, point in known.items()
-             if point and name in point.values and (value := point.values[name].value) is not None]
-    area = curve.areas.get(name)
-    title = name + (f", area {area.value:.3f}" if area and area.value is not None else "")
-    return line_chart(title, spots, lines, f"{curve.level_name}, more severe to the right")
+def _point(values: Mapping[str, Any]) -> Point:
+    return Point(**{**values, "values": _intervals(values["values"])})
 
 
-def _numbers(curve: Curve, found: Curves) -> str:
-    """Each headline score at each level, its area, and by how much that is above the lines without a signal."""
-    head = ["score", *(f"{curve.level_name} {point.level:g}" for point in curve.points), "area",
-            *(f"above {signal}" for signal in curve.above)]
-    rows = []
-    for name in found.headline:
-        cells = [point.values.get(name) for point in curve.points] + [curve.areas.get(name)]
-        cells += [own.get(name) for own in curve.above.values()]
-        rows.append(f"<tr><th scope=row>{escape(name)}</th>{''.join(_cell(cell) for cell in cells)}</tr>")
-    columns = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
-    return f"<div class=scroll><table><thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-
-
-def _cell(value: Interval | None) -> str:
-    if value is None or value.value is None:
-        return "<td class=none>–</td>"
-    interval = "" if value.ci_low is None else f"<small>{value.ci_low:.3f} to {value.ci_high:.3f}</small>"
-    return f"<td>{value.value:.3f}{interval}</td>"
+def _intervals(values: Mapping[str, Any]) -> dict[str, Interval]:
+    return {name: Interval(**one) for name, one in values.items()}

@@ -10,9 +10,11 @@ from typing import IO, Any
 
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.claims import mark_path
-from emgecg_cli.core.config import ALL_SPLITS
+from emgecg_cli.core.config import ALL_SPLITS, SCORES
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.about import about_of, joined_about
+from emgecg_cli.core.evaluation.curve import Curves
+from emgecg_cli.core.evaluation.curve_files import curves_with
 from emgecg_cli.core.evaluation.inputs import completed, open_store_for, store_of
 from emgecg_cli.core.evaluation.page import page_examples, write_page
 from emgecg_cli.core.evaluation.page.charts import differences, run_of
@@ -104,7 +106,10 @@ def score_file(predictions: Source | Mapping[str, Source], out: Path | None, *, 
                      details={ENDPOINT: took} if judge and (took := judge.took()) else {})
     drawn = next(iter(shown.values()))
     if page and drawn:
-        _write_page(page, drawn, same.rows, scored, scores, {name: one.file for name, one in read.items()}, examples)
+        written = {name: one.file for name, one in read.items()}
+        places = [Path(SCORES), *([out.parent] if out else [])]
+        _write_page(page, drawn, same.rows, scored, scores, written, examples,
+                    curves_with([one for one in written.values() if one], places))
     return scores
 
 
@@ -116,8 +121,8 @@ def _of_task(predictions: Predictions, task: str | None) -> Predictions:
 
 
 def _write_page(page: Path, store: Store, rows: Mapping[str, Sequence[PredictionRow]], scored: Scored, scores: Scores,
-                written: Mapping[str, Path | None], count: int) -> None:
-    """The page of some scores, with the curves of the runs that predictions were `written` by."""
+                written: Mapping[str, Path | None], count: int, robustness: Mapping[str, Curves]) -> None:
+    """The page of some scores, with the losses of the runs that predictions were `written` by."""
     systems = list(rows)
     baselines = [system.name for system in scores.systems if system.name not in rows]
     shown = page_examples(store, rows, count, seed=scores.seed,
@@ -125,7 +130,7 @@ def _write_page(page: Path, store: Store, rows: Mapping[str, Sequence[Prediction
     runs = dict.fromkeys(run for name in systems if (run := run_of(written[name])) is not None)
     write_page(page, examples=shown, scores=asdict(scores),
                differences=differences(scored.computed, systems[0], baselines),
-               curves={f"Training of {run.name}": training_charts(run) for run in runs})
+               robustness=robustness, training={f"Training of {run.name}": training_charts(run) for run in runs})
 
 
 @dataclass

@@ -96,6 +96,6 @@ def _score(folder: Path, store_path: Path, predictions: dict[str, Path], seed: i
     examples = {name: rows[name] for name in list(rows)[:2]}
     write_page(page, examples=page_examples(store, examples, DemoDefaults.examples), scores=asdict(scores),
                differences=differences(next(iter(scored.values())).computed, MODEL, [one.name for one in baselines]),
-               curves={"Training": training_charts(run)} if (run := run_of(predictions[real])) else {},
+               training={"Training": training_charts(run)} if (run := run_of(predictions[real])) else {},
                title="medreport demo: a simulated cohort")
     return DemoResult(scores, scores_path, page)

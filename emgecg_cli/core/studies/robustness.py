@@ -15,6 +15,7 @@ from typing import Any
 from emgecg_cli.core.config import ALL_SPLITS, GenerateConfig
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evaluation.curve import Curves, curves_of
+from emgecg_cli.core.evaluation.curve_files import OF_STUDY as CURVES
 from emgecg_cli.core.evaluation.curve_files import check_targets, write_curves
 from emgecg_cli.core.generation import Places, generate_reports
 from emgecg_cli.core.generation.run import open_task
@@ -22,7 +23,7 @@ from emgecg_cli.core.manifest import input_path, read_manifest
 from emgecg_cli.core.perturbations import RECORDS, level_name, perturb_store
 from emgecg_cli.core.store import Engine, open_store
 
-CURVES, PAGE = "curves.json", "curves.html"
+PAGE = "curves.html"
 WITHOUT = {"none": "the text alone", "shuffled": "another patient's"}
 Stage = Callable[[str], AbstractContextManager[Any]]
 

@@ -13,8 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from emgecg_cli.core.evaluation.curve import Curves
 from emgecg_cli.core.evaluation.page.browser import browser
 from emgecg_cli.core.evaluation.page.charts import Difference, difference_charts, item_charts
+from emgecg_cli.core.evaluation.page.curves import curve_sections
 from emgecg_cli.core.evaluation.page.examples import Examples, PageExample, Shown, page_examples
 from emgecg_cli.core.evaluation.page.reading import BY_SENTENCE
 from emgecg_cli.core.evaluation.page.values import head_of, scores_of, signatures_of, tables_of
@@ -25,21 +27,25 @@ __all__ = ["Examples", "PageExample", "Shown", "page_examples", "write_page"]
 
 
 def write_page(path: Path, *, examples: Examples | Sequence[PageExample], scores: Mapping[str, Any],
-               differences: Sequence[Difference] = (), curves: Mapping[str, Sequence[str]] | None = None,
+               differences: Sequence[Difference] = (), robustness: Mapping[str, Curves] | None = None,
+               training: Mapping[str, Sequence[str]] | None = None,
                title: str = "medreport: scores and reports") -> None:
     """Write the page, atomically; the same input gives the same bytes.
 
     `scores` is what `scores.json` holds: `systems`, each a `name` and `values` of `name`, `value` (None: could not be
     computed), `ci_low`, `ci_high`, `signature`, `n`, `lower_is_better`; `tables`; `about`, what was scored; `caveats`
-    and `notes`, lists of sentences. `differences` are those of the model from its baselines, `curves` charts by the
-    heading they stand under. A plain list of examples is read by sentences.
+    and `notes`, lists of sentences. `differences` are those of the model from its baselines, `robustness` curves
+    by the files they are from, `training` charts by the heading they stand under. A plain list of examples is read by
+    sentences.
     """
     if not isinstance(examples, Examples):
         examples = Examples(list(examples), len(examples), BY_SENTENCE)
     tables = [table for table in scores.get("tables") or [] if table["rows"]]
-    drawn = {"The model minus its baselines": difference_charts(differences), **(curves or {})}
-    body = "\n".join([head_of(scores), scores_of(scores), *(_charts(name, found) for name, found in drawn.items()),
-                      tables_of(scores, item_charts(tables)), browser(examples), signatures_of(scores)])
+    drawn = [_charts("The model minus its baselines", difference_charts(differences)),
+             *(curve_sections(found, source) for source, found in (robustness or {}).items()),
+             *(_charts(name, found) for name, found in (training or {}).items())]
+    body = "\n".join([head_of(scores), scores_of(scores), *drawn, tables_of(scores, item_charts(tables)),
+                      browser(examples), signatures_of(scores)])
     script = kept_text("score_page.js") if examples.shown else ""
     page = document(title, body, script=script, style=kept_text("score_page.css"))
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
