@@ -15,28 +15,38 @@ _ASCII_WORD = re.compile("[a-z]+")
 # Words that tell the three apart in ECG reports; what German and English share (normal, abnormal, block) is left out.
 _WORDS = {language: frozenset(words.split()) for language, words in {
     "de": """
-        aber ableitungen abnorm abnorme abnormes achse akut alt alter angehoben auf auszuschliessen
-        auszuschließen bei bericht bestimmbare das der die ein ekg erregungsrückbildungsstörung extrasystolen flach
-        flattern für fuer grad grenzbefund hebung im infarkt ischämie ischaemie kein keine lagetyp
-        leitungsstörung leitungsstoerung linksbelastung linkshypertrophie linksschenkelblock linkstyp llt mit
-        mögl möglich moeglich nach nicht niederspannung normales oder ohne periphere rechtsschenkelblock
-        rechtstyp rhythmus schwierig senkung sinusbradykardie sinusrhythmus sinustachykardie sonst spannung
-        steiltyp und unbest unbestätigter ueberdrehter überdrehter unspezifisches unspezifische verdacht
-        verlängerung vorhofflimmern wahrscheinlich zustand arrhythmie bradykardie tachykardie pathologisch
-        myokardschaden inferiorer anteriorer lateraler anteroseptaler""",
+        aber ableitungen abnorm abnorme abnormes achse akut alt alter angehoben auf auszuschliessen auszuschließen bei
+        bericht bestimmbare das der die ein ekg erregungsrückbildungsstörung extrasystolen flach flattern für fuer grad
+        grenzbefund hebung im infarkt ischämie ischaemie kein keine lagetyp leitungsstörung leitungsstoerung
+        linksbelastung linkshypertrophie linksschenkelblock linkstyp llt mit mögl möglich moeglich nach nicht
+        niederspannung normales oder ohne periphere rechtsschenkelblock rechtstyp rhythmus schwierig senkung
+        sinusbradykardie sinusrhythmus sinustachykardie sonst spannung steiltyp und unbest unbestätigter ueberdrehter
+        überdrehter unspezifisches unspezifische verdacht verlängerung vorhofflimmern wahrscheinlich zustand arrhythmie
+        bradykardie tachykardie pathologisch myokardschaden inferiorer anteriorer lateraler anteroseptaler
+        ausgeschlossen ersten zweiten dritten grades extrasystolie fehlt fraglich fragliche fraglicher fragliches
+        grenzwertig grenzwertige grenzwertiger grenzwertiges inkompletter inkompletten kompletter kompletten totaler
+        möglicher mögliche möglicherweise negativierung negativierungen unspezifischer unwahrscheinlich vermutlich
+        weder zacke zacken drittgradiger einen einer eventuell hwi ist lahb lsb nachweisbar rsb sind vhf vwi wurde zu""",
     "en": """
         abnormality age an and are arrhythmia atrial axis be beat beats block borderline bradycardia branch but
         bundle cannot changes chest consider consistent contraction deviation due ecg enlargement fibrillation
         findings flat flutter heart high hypertrophy incomplete infarction inferior interval inverted is
-        ischaemia ischemia lead leads left limb low may no non of old or otherwise pacemaker possible premature
-        probable prolonged rate report rhythm right segment segments sinus specific suggest suggesting
+        history ischaemia ischemia lead leads left limb low may no non of old or otherwise pacemaker possible premature
+        probable previous prolonged rate report rhythm right segment segments sinus specific suggest suggesting
         tachycardia the this to trace tracing only requested unconfirmed ventricular voltage wave waves with""",
     "sv": """
         avvikande axel axelställning bedömning ej ekg ektopi ektopisk elställning för förändring förändringar
         förmaksflimmer förmaksfladder förmaks grenblock hjärtfrekvens hypertrofi höger inga ischemi kammar kan
-        lågvoltage med möjlig normalt och ospecifik ospecifika patologisk patologiskt sannolik
-        sannolikt sinusbradykardi sinusrytm sinustakykardi som såsom takykardi bradykardi
-        uttalad bör övervägas myokardskada vid vänster vänsterkammarhypertrofi ålder är""",
+        lågvoltage med möjlig normalt och ospecifik ospecifika patologisk patologiskt sannolik sannolikt
+        sinusbradykardi sinusrytm sinustakykardi som såsom takykardi bradykardi uttalad bör övervägas myokardskada vid
+        vänster vänsterkammarhypertrofi ålder är akut anamnes andra digitaliseffekt digitalispåverkan eller elaxel
+        enstaka eventuell eventuellt extraslag extrasystoli extrasystolier fascikelblock extrasystoler flacka flimmer
+        framväggsinfarkt från främre första graden komplett föreligger förlängd gammal genomgången hållpunkter
+        högergrenblock höjning höjningar icke inferiort infarkt ingen inget inkomplett inte inverterade känt lateralt
+        låg låga längre misstanke misstänks misstänkt möjligen möjliga möjligt negativa nu osannolik osannolikt osäkert
+        ospecifikt pacemakerrytm partiellt på rytm sannolika ses sänkning sänkningar talar tecken tidigare till totalt
+        tredje trolig troligen troligt tveksam tveksamt uteslutas uteslutet utan varken våg vågor vänstergrenblock
+        vänstersidigt""",
 }.items()}
 
 

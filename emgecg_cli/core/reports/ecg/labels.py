@@ -65,7 +65,9 @@ def _in_its_language(report: str) -> dict[str, Status] | None:
     language = detect_language(report)
     if language != UNDETERMINED:
         return label(report, language) if language in LANGUAGES else None
-    return max((label(report, each) for each in LANGUAGES), key=len)
+    # In two languages that find as many, doubt and denial tell which one the words are of.
+    return max((label(report, each) for each in LANGUAGES),
+               key=lambda found: (len(found), sum(status != Status.PRESENT for status in found.values())))
 
 
 def _written_out(folded: str, rules: Rules) -> str:
