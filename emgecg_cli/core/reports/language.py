@@ -26,7 +26,7 @@ _WORDS = {language: frozenset(words.split()) for language, words in {
         ausgeschlossen ersten zweiten dritten grades extrasystolie fehlt fraglich fragliche fraglicher fragliches
         grenzwertig grenzwertige grenzwertiger grenzwertiges inkompletter inkompletten kompletter kompletten totaler
         möglicher mögliche möglicherweise negativierung negativierungen unspezifischer unwahrscheinlich vermutlich
-        weder zacke zacken drittgradiger einen einer eventuell hwi ist lahb lsb nachweisbar rsb sind vhf vwi wurde zu""",
+        weder zacke zacken drittgradiger einen einer eventuell hwi ist lahb lsb nachweisbar rsb sind vhf vwi wurde""",
     "en": """
         abnormality age an and are arrhythmia atrial axis be beat beats block borderline bradycardia branch but
         bundle cannot changes chest consider consistent contraction deviation due ecg enlargement fibrillation
