@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +138,7 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
     from emgecg_cli.core.store import Engine, prepare_store
     from emgecg_cli.core.translation import translated
 
-    names.check("dataset", dataset)
+    _check_dataset(dataset)
     names.check("engine", engine)
     out = out or Path(STORES) / dataset
     config = PrepareConfig(fs=fs, seconds=seconds, window=window, clean=clean, min_words=min_words, split=split,
@@ -167,9 +169,9 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
         told: dict[str, Any] = {"references": details["references"]} if "references" in details else {}
         told |= {"verified": found[0]} if found else {}
         console.print_json({"path": result.path, "counts": result.manifest.counts} | told)
-        _say_faults(result.path.as_posix(), result.manifest.counts, details.get("tables", {}))
+        _say_faults(result.path.as_posix(), result.manifest.counts, details)
     else:
-        _render(result.path, result.manifest.counts, details.get("references"), details.get("tables", {}))
+        _render(result.path, result.manifest.counts, details)
         if found:
             show(found)
     most_lost = _say_what_was_set_aside(result.path, result.manifest.counts, no_reports)
@@ -180,6 +182,16 @@ def prepare(dataset: DatasetArg, root: RootOpt = None, download: DownloadOpt = F
         console.next_step("build-instructions", result.path)
     if most_lost or any(one.damaged for one in found):
         raise typer.Exit(1)
+
+
+def _check_dataset(dataset: str) -> None:
+    """Refuse an unknown data set; for a folder in its place, say how a folder is read."""
+    if dataset not in names.choices("dataset") and Path(dataset).is_dir():
+        root = shlex.quote(dataset)
+        raise MedReportError(f"{dataset}: a folder, where the name of a data set is needed",
+                             f"`medreport prepare files --root {root} --reports CSV` reads a folder of recordings, "
+                             f"`medreport prepare etm --root {root}` one of EMG tables; see `medreport prepare --help`")
+    names.check("dataset", dataset)
 
 
 def _find_root(dataset: str, root: Path | None, download: bool, mirror: str | None, fs: int) -> Path | None:
@@ -230,10 +242,14 @@ def _dialect(told: dict[str, str]) -> str:
     return "; ".join([*parts, *([told["note"]] if "note" in told else [])])
 
 
-def _say_faults(place: str, counts: dict[str, Any], tables: dict[str, Any]) -> None:
+def _say_faults(place: str, counts: dict[str, Any], details: Mapping[str, Any]) -> None:
     """How CSVs were read, what is wrong with tables that were kept, and which columns and signals were not used."""
-    for file, told in tables.items():
+    from emgecg_cli.core.datasets.report_rows import UNREAD
+
+    for file, told in details.get("tables", {}).items():
         (console.warn if "note" in told else console.note)(f"{file}: {_dialect(told)}")
+    for file, said in details.get(UNREAD, {}).items():
+        console.warn(f"{file}: columns not used: {', '.join(said['columns'])} (known are {', '.join(said['known'])})")
     for reason, number in counts.get("flagged", {}).items():
         console.warn(f"{number} flagged: {reason}; see {place}/card.md")
     for what in ("columns", "signals"):
@@ -242,12 +258,12 @@ def _say_faults(place: str, counts: dict[str, Any], tables: dict[str, Any]) -> N
             console.warn(f"{what} not used: {', '.join(unused[:UNUSED_SHOWN])}{more}; see {place}/card.md")
 
 
-def _render(path: Path, counts: dict[str, Any], references: dict[str, Any] | None, tables: dict[str, Any]) -> None:
-    place = path.as_posix()
+def _render(path: Path, counts: dict[str, Any], details: Mapping[str, Any]) -> None:
+    place, references = path.as_posix(), details.get("references")
     console.table(["store", "records", "patients", "train", "val", "test", "set aside"],
                   [[place, *(counts[key] for key in ("records", "subjects", "train", "val", "test")),
                     sum(counts["quarantined"].values())]])
-    _say_faults(place, counts, tables)
+    _say_faults(place, counts, details)
     if references:
         nerves = references.get("nerves")
         more = f", and {nerves['values']} values of single nerves of {nerves['examinations']} others" if nerves else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from emgecg_cli.commands.options import (
     FileUnitsOpt,
     JsonOpt,
     MovedOpt,
+    find_one,
 )
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.pages.printable import one_line
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
 
 PAGES = (".html", ".pdf")
 
-RunArg = Annotated[Path, typer.Argument(metavar="RUN", show_default=False, help="A run of train.")]
-FilesArg = Annotated[list[Path], typer.Argument(
-    metavar="FILE…", show_default=False,
-    help="Recordings, or folders of them, in any format of docs/files.md; EMG tables for a run on tables.")]
+NamedArg = Annotated[list[Path], typer.Argument(
+    metavar="[RUN] FILE…", show_default=False,
+    help="A run of train, the only one under runs/ if not given; then recordings, or folders of them, in any format of "
+         "docs/files.md, or EMG tables for a run on tables.")]
 OutOpt = Annotated[Path | None, typer.Option(
     "--out", "-o", metavar="FILE.html|FILE.pdf", show_default=False,
     help="Write a page of all drafts. They are kept beside it: run again, only new recordings are written.")]
@@ -43,7 +45,7 @@ NewOpt = Annotated[int | None, typer.Option(
     help="The longest draft; the longest report of training and an eighth more if not given.")]
 
 
-def report(run: RunArg, files: FilesArg, out: OutOpt = None, references: ReferencesOpt = None,
+def report(named: NamedArg, out: OutOpt = None, references: ReferencesOpt = None,
            mapping: MappingOpt = None, max_new_tokens: NewOpt = None, file_fs: FileFsOpt = None,
            file_units: FileUnitsOpt = None, file_leads: FileLeadsOpt = None, backbone: MovedOpt = None,
            allow_download: DownloadOpt = False, as_json: JsonOpt = False) -> None:
@@ -56,6 +58,7 @@ def report(run: RunArg, files: FilesArg, out: OutOpt = None, references: Referen
     from emgecg_cli.core.drafting import Asked, draft_reports
     from emgecg_cli.core.files import write_atomically
 
+    run, files = _run_and_files(named)
     asked = Asked(files, stated_by(file_fs, file_units, file_leads), mapping, references, backbone, allow_download,
                   max_new_tokens)
     kept = out.with_name(f".{out.name}.drafts.jsonl") if out else None
@@ -64,7 +67,7 @@ def report(run: RunArg, files: FilesArg, out: OutOpt = None, references: Referen
     if out:
         write_atomically(out, _page(drafted, out.suffix.lower()))
         again = len(drafted.drafts) - drafted.written
-        console.note(f"wrote {out.as_posix()}: {len(drafted.drafts)} drafts"
+        console.note(f"wrote {out.as_posix()}: {len(drafted.drafts)} draft{'' if len(drafted.drafts) == 1 else 's'}"
                      + (f", {again} of them kept from before" if again else ""))
     if as_json:
         console.print_json({"run": drafted.run, "reports": [one.told() for one in drafted.drafts],
@@ -76,6 +79,16 @@ def report(run: RunArg, files: FilesArg, out: OutOpt = None, references: Referen
         console.warn(f"not read: {refused.file}: {refused.why}")
     if drafted.refused:
         raise typer.Exit(1)
+
+
+def _run_and_files(named: Sequence[Path]) -> tuple[Path, Sequence[Path]]:
+    """The run, which is the first that is named, unless that is a file or all there is and no run."""
+    from emgecg_cli.core.manifest import is_finished
+
+    first = named[0]
+    if first.is_file() or (len(named) == 1 and not is_finished(first)):
+        return find_one("run"), named
+    return first, named[1:]
 
 
 def _page(drafted: Drafted, suffix: str) -> bytes:

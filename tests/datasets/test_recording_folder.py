@@ -11,6 +11,7 @@ from ptbxl_fixture import twelve_leads, write_record
 from sources import listed, read_all, reasons
 from store_helpers import hashes, prepare
 
+from emgecg_cli.commands.app import run
 from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.signals.leads import LEADS
@@ -98,3 +99,19 @@ def test_what_files_do_not_say_is_stated_and_decides_the_store(tmp_path: Path) -
             open_dataset("files", 0, root=path.parent, no_reports=True, **wrong)
     with pytest.raises(MedReportError, match="--reports"):
         open_dataset("files", 0, root=path.parent)
+
+
+def test_a_newcomer_is_told_what_is_missing_and_what_is_not_used(tmp_path: Path,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    root, table = tmp_path / "root", tmp_path / "mine.csv"
+    root.mkdir()
+    WRITERS["npy"](root, twelve_leads(3, FS), FS)
+    table.write_text("File;report;Patient;age\nnpy.npy;Sinus.;P1;40\n")
+    words = ["prepare", "files", "--root", str(root), "--reports", str(table), "--split", "100/0/0", "--workers", "1"]
+    assert run([*words, "--out", str(tmp_path / "store")]) == 2
+    assert "no record could be read (no standard leads: 1); the first: npy.npy (" in capsys.readouterr().err
+    assert run([*words, "--file-fs", "500", "--file-units", "uV", "--file-leads", "standard",
+                "--out", str(tmp_path / "store")]) == 0
+    assert "mine.csv: columns not used: Patient (known are file, report, subject_id," in capsys.readouterr().err
+    assert run(["prepare", str(root)]) == 2
+    assert f"prepare files --root {root} --reports CSV" in capsys.readouterr().err

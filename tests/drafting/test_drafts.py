@@ -124,7 +124,8 @@ def pages(drafted: Drafted) -> int:
 
 
 def test_the_command_prints_writes_and_tells_with_its_status(short_run: Path, files: Path, tmp_path: Path,
-                                                             capsys: pytest.CaptureFixture[str]) -> None:
+                                                             capsys: pytest.CaptureFixture[str],
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["report", str(short_run), str(files / "wfdb"), "--max-new-tokens", "12"]
     assert command(words) == 0
     out = capsys.readouterr().out
@@ -138,6 +139,15 @@ def test_the_command_prints_writes_and_tells_with_its_status(short_run: Path, fi
     assert NOT_A_DIAGNOSIS in page.read_text() and "<svg" in page.read_text()
     assert command([*words, "--out", str(tmp_path / "a.txt")]) == 2
     assert command(["report", str(tmp_path / "none"), str(files / "wfdb")]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert command(["report", str(files / "edf.edf"), "gone.csv", "--json"]) == 2
+    assert "no run under runs/" in capsys.readouterr().err
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/mine").symlink_to(short_run)
+    assert command(["report", str(files / "edf.edf"), "gone.csv", "--json", "--max-new-tokens", "2"]) == 1
+    said = capsys.readouterr()
+    assert "using runs/mine" in said.err and "gone.csv: no such file" in said.err
+    assert [one["file"] for one in json.loads(said.out)["reports"]] == [str(files / "edf.edf")]
 
 
 def test_view_draws_a_file_and_tells_what_is_measured_on_it(files: Path, tmp_path: Path, drafted: Drafted,

@@ -28,7 +28,14 @@ from emgecg_cli.core.datasets.formats.recording_files import (
     stated_by,
 )
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
-from emgecg_cli.core.datasets.report_rows import NOTHING_SAID, NUMBERS, OPTIONAL, check_cells, details_of
+from emgecg_cli.core.datasets.report_rows import (
+    NOTHING_SAID,
+    NUMBERS,
+    OPTIONAL,
+    check_cells,
+    details_of,
+    unread_columns,
+)
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.person import is_missing
 
@@ -74,6 +81,7 @@ def open_source(root: Path, reports: Path | None = None, no_reports: bool = Fals
     needed, optional = ((heading,), ("report", *OPTIONAL)) if no_reports else ((heading, "report"), OPTIONAL)
     scan_columns(reports, needed, optional, NUMBERS)
     details |= {"reports_sha256": file_hash(reports), **table_details(reports, numbers=NUMBERS)}
+    details |= unread_columns(reports, (*needed, *optional))
     rows = partial(_list, str(root), reports, needed, optional, file_names(files), stated, no_reports)
     return Source("files", rows, read, arguments, details, population)
 

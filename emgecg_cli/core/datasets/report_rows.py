@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from emgecg_cli.core.artifacts import SPLITS
+from emgecg_cli.core.datasets.formats.csv_tables import column_names
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
+from emgecg_cli.core.delimited.headings import SHOWN, plain_heading
 from emgecg_cli.core.person import read_sex, read_years
 
+UNREAD = "unread_columns"  # of a source's details: what of its CSV was not used, which decides nothing
 OPTIONAL = ("subject_id", "split", "language", "codes", "age", "sex")
 NUMBERS = ("age",)
 # of a recording that no row is about
 NOTHING_SAID: Mapping[str, Any] = {"report": None, "language": None, "age": None, "sex": None, "codes": []}
+
+
+def unread_columns(path: Path, columns: Sequence[str]) -> dict[str, Any]:
+    """For the details of a source: the headings of its CSV that are none of the `columns`, which would be of use; a
+    patient's id under another name than `subject_id` is one. Empty where there is none."""
+    known = {plain_heading(name) for name in columns}
+    left = [name for name in column_names(path, columns) if plain_heading(name) and plain_heading(name) not in known]
+    return {UNREAD: {path.name: {"columns": left[:SHOWN], "known": list(columns)}}} if left else {}
 
 
 def check_cells(row: Mapping[str, str]) -> None:

@@ -20,7 +20,14 @@ from emgecg_cli.core.datasets.formats.wfdb_headers import RecordError, find_reco
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
 from emgecg_cli.core.datasets.header_comments import age_of, codes_of, read_comments, sex_of
 from emgecg_cli.core.datasets.record_names import RecordNames, match_names, spelled, unlisted
-from emgecg_cli.core.datasets.report_rows import NOTHING_SAID, NUMBERS, OPTIONAL, check_cells, details_of
+from emgecg_cli.core.datasets.report_rows import (
+    NOTHING_SAID,
+    NUMBERS,
+    OPTIONAL,
+    check_cells,
+    details_of,
+    unread_columns,
+)
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.manifest import json_hash
 
@@ -65,7 +72,8 @@ def open_source(root: Path, reports: Path | None = None, no_reports: bool = Fals
     rows = partial(_list, reports, needed, optional, names, rest)
     # with no_reports headers are listed too, and what they say of segments
     listing = rows if no_reports else Listing(rows, [details, json_hash(names.elsewhere)])
-    return Source("wfdb", listing, partial(_read, str(root)), arguments, details, population=population)
+    return Source("wfdb", listing, partial(_read, str(root)), arguments,
+                  details | unread_columns(reports, (*needed, *optional)), population=population)
 
 
 def _no_header(root: Path) -> MedReportError:

@@ -65,6 +65,8 @@ def _recording(file: Path, name: str, stated: Stated, folder: Path | None) -> Ta
     header = Path(f"{file}.hea")
     place = os.path.realpath(header if not file.exists() and header.is_file() else file)
     root = os.path.dirname(place)
+    if not os.path.exists(place):
+        return Refused(name, "no such file")
     try:
         if folder is not None and not Path(place).is_relative_to(folder.resolve()):
             raise RecordError("path outside root", f"{file.name} is a link to outside")

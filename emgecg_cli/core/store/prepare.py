@@ -15,6 +15,7 @@ from emgecg_cli.core.artifacts import SPLITS, QuarantineRow
 from emgecg_cli.core.config import CLEANING, PrepareConfig
 from emgecg_cli.core.datasets import Read, RecordRef, Source
 from emgecg_cli.core.datasets.formats.wfdb_files import RecordError
+from emgecg_cli.core.datasets.report_rows import UNREAD
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.files import write_atomically
 from emgecg_cli.core.manifest import ENDPOINT, Manifest
@@ -92,7 +93,7 @@ class _Plan:
 
     def identity(self, listed: Listed) -> dict[str, Any]:
         return {"command": f"prepare {self.source.dataset}", "arguments": self.arguments(listed),
-                "details": {key: value for key, value in self.source.details.items() if key != ENDPOINT},
+                "details": {key: value for key, value in self.source.details.items() if key not in (ENDPOINT, UNREAD)},
                 "index": listed.hash}
 
     def starts(self, listed: Listed) -> range:

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars
 
-from emgecg_cli.core.artifacts import WITHOUT_REPORT, QuarantineRow, to_json
+from emgecg_cli.core.artifacts import WITHOUT_REPORT, QuarantineRow, parse_rows, to_json
 from emgecg_cli.core.claims import claim, difference, sweep
 from emgecg_cli.core.engines import run_tasks
 from emgecg_cli.core.errors import MedReportError
@@ -220,6 +220,10 @@ def _finish(out: Path, folder: Path, n_shards: int, kind: Kind, written: Written
 def _nothing_kept(out: Path, quarantined: Counter[str], no_reports: bool) -> MedReportError:
     why = ", ".join(f"{reason}: {n}" for reason, n in quarantined.most_common(3)) or "the source is empty"
     hint = f"the reason for each is in {out / QUARANTINE}" if quarantined else "check the source"
+    if quarantined:
+        with (out / QUARANTINE).open(encoding="utf-8") as stream:
+            first = next(parse_rows(stream, QuarantineRow, QUARANTINE))
+        why += f"); the first: {first.record_id} ({first.detail}"
     if WITHOUT_REPORT & {*quarantined} and not no_reports:
         hint += "; --no-reports keeps recordings that have none"
     return MedReportError(f"no record could be read ({why})", hint)
