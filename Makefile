@@ -46,6 +46,7 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pretrained_reading.py --only recipe
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/certify_rule.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/grpo.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/modalities.py
 
 # hours; it may be stopped and started again
 emg-reading: .venv/ready

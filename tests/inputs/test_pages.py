@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from made_runs import make_folder
 from pipeline import short_config
 from torch import Tensor
@@ -167,6 +168,16 @@ def test_a_visit_leaves_out_what_a_record_without_it_lacks(shown: Inputs, made: 
     batch = records.collate([records.visit(2, epoch) for epoch in found.values()])
     objective = Objective(model, torch.zeros(0), weight=1.0, end=(), eos_weight=1.0)
     assert objective(*network_input(batch, CPU, 0, 0), Totals(totals.tokens, 3)).total.isfinite()
+    # each tower is asked for the targets of the records that show it
+    asked = Objective(model, torch.tensor([0.3, 0.6]), weight=1.0, end=(), eos_weight=1.0)
+    batch = replace(batch, targets=torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
+    inputs, there = network_input(batch, CPU, 0, 0)
+    seen = model.see(inputs, there.present)
+    each = {name: F.binary_cross_entropy_with_logits(asked.heads[name](seen.features[name]), batch.targets,
+                                                     reduction="none").mean(1) for name in ("ecg", "image")}
+    lacking = {name: order for order, name in enumerate(found)}
+    expected = sum(losses.sum() - losses[lacking[name]] for name, losses in each.items()) / 3
+    torch.testing.assert_close(asked(inputs, there, Totals(totals.tokens, 3)).parts["encoder"], expected)
     # where a killed run goes on, it asks for the same visits
     plan = BatchPlan(np.ones(10), 4, 0)
     whole = list(VisitSampler(BatchSampler(plan, 0, 9)))

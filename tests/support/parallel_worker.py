@@ -73,7 +73,7 @@ class ReportObjective(nn.Module):
         logits, seen = self.model({"ecg": signal}, ids, mask)
         labels = torch.where(mask.bool() & (ids >= 0), ids, -100)[:, 1:]
         report = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels.flatten(), reduction="sum") / tokens
-        encoder = (self.head(seen.features.float()).squeeze(-1) - signal.mean((1, 2))).square().sum() / rows
+        encoder = (self.head(seen.features["ecg"].float()).squeeze(-1) - signal.mean((1, 2))).square().sum() / rows
         return Share(report + encoder, {"report": report.detach()})
 
 

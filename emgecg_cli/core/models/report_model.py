@@ -24,7 +24,7 @@ class ReportModel(nn.Module):
 
     `forward` takes `inputs` by name, (B, …) as the towers' preprocessing gives them, or None for text alone. `present`
     (B) says of an input which records have it; an input that is not named there all have. It returns the backbone's
-    output and the features (B, E) of the tower `supervised`, which a training loop may supervise directly.
+    output and the features (B, E) of the towers `supervised`, which a training loop may supervise directly.
     """
 
     def __init__(self, towers: Mapping[str, nn.Module], backbone: nn.Module, fusion: Fusion,
@@ -49,8 +49,8 @@ class ReportModel(nn.Module):
             name: prepare for tower in self.towers for name, prepare in self.towers[tower].beside.items()}
 
     @property
-    def supervised(self) -> str | None:
-        """The input whose tower gives features; None for values alone."""
+    def supervised(self) -> tuple[str, ...]:
+        """The inputs whose towers give features: none of values alone."""
         return self.towers.supervised
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,18 +30,18 @@ class Seen:
 @dataclass(frozen=True)
 class Joined:
     """The signal tokens of all towers side by side (B, N, dim), which are real (B, N) or None for all, how many each
-    tower gave, and the features (B, E) that may be supervised."""
+    tower gave, and by input the features (B, E) that may be supervised."""
 
     tokens: Tensor | None
     valid: Tensor | None
     parts: tuple[int, ...]
-    features: Tensor | None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def repeated(self, times: int) -> Joined:
         """Each record so many times in a row."""
-        tokens, valid, features = (one if one is None else one.repeat_interleave(times, 0)
-                                   for one in (self.tokens, self.valid, self.features))
-        return Joined(tokens, valid, self.parts, features)
+        tokens, valid = (one if one is None else one.repeat_interleave(times, 0) for one in (self.tokens, self.valid))
+        return Joined(tokens, valid, self.parts,
+                      {name: one.repeat_interleave(times, 0) for name, one in self.features.items()})
 
 
 class Tower(nn.Module):
@@ -169,10 +169,9 @@ class Towers(nn.Module):
         return len(self.names)
 
     @property
-    def supervised(self) -> str | None:
-        """The input whose tower gives features: recordings before others, None for values alone."""
-        found = [name for name in self if not isinstance(self[name], ValuesTower)]
-        return "ecg" if "ecg" in found else next(iter(found), None)
+    def supervised(self) -> tuple[str, ...]:
+        """The inputs whose towers give features: all but values."""
+        return tuple(name for name in self if not isinstance(self[name], ValuesTower))
 
     def forward(self, inputs: Inputs | None, present: Inputs | None = None) -> Joined:
         """What the towers make of the inputs there are; see `ReportModel`."""
@@ -182,8 +181,8 @@ class Towers(nn.Module):
             seen[name] = self[name](there[name], (present or {}).get(name), **beside)
         parts = tuple(seen[name].tokens.shape[1] if name in seen else 0 for name in self)
         if not seen:
-            return Joined(None, None, parts, None)
-        features = seen[self.supervised].features if self.supervised in seen else None
+            return Joined(None, None, parts)
+        features = {name: one.features for name, one in seen.items() if one.features is not None}
         if len(seen) == 1:
             (one,) = seen.values()
             return Joined(self._projected(one.tokens), one.valid, parts, features)

@@ -33,7 +33,7 @@ class Losses:
 
 
 class Objective(nn.Module):
-    """The model with the linear head that supervises its features; the head is not part of a finished run.
+    """The model with a linear head for each tower that supervises its features; heads are not part of a finished run.
 
     `shares` (K) are the shares of training records that hold each target, none without an encoder loss; `weight` is
     that loss's. `alignment` asks signal tokens for the words of the report, with a weight of `word_weight`. `end` are
@@ -45,11 +45,8 @@ class Objective(nn.Module):
                  alignment: WordAlignment | None = None, word_weight: float = 0.0) -> None:
         super().__init__()
         self.model = model
-        self.head: nn.Linear | None = None
-        if len(shares):
-            self.head = nn.Linear(model.towers[model.supervised].encoder.width, len(shares))  # type: ignore[index]
-            # Rare targets start as rare: AdamW would move a bias there by one learning rate a step.
-            self.head.bias.data.copy_(torch.logit(shares, eps=0.01))
+        self.heads = nn.ModuleDict({name: _head(model.towers[name].encoder.width, shares)
+                                    for name in model.supervised} if len(shares) else {})
         self.weight = weight
         self.end = tuple(end)
         self.eos_weight = eos_weight
@@ -68,8 +65,9 @@ class Objective(nn.Module):
         tokens, seen = self._token_losses(inputs, batch, answers)
         total = report = (tokens * torch.where(ends_in(answers, self.end), self.eos_weight, 1.0)).sum() / totals.tokens
         parts = {"report": report.detach()}
-        if self.head is not None and seen.features is not None:
-            encoder = self._encoder_loss(seen.features, batch) / totals.records
+        asked = [self._encoder_loss(name, seen.features[name], batch) for name in self.heads if name in seen.features]
+        if asked:
+            encoder = torch.stack(asked).sum() / totals.records
             total, parts["encoder"] = total + self.weight * encoder, encoder.detach()
         if self.alignment is not None and seen.tokens is not None:
             words = self.alignment(seen.tokens, batch.labels, seen.valid) / totals.records
@@ -91,13 +89,19 @@ class Objective(nn.Module):
             each = losses_in_chunks(self.output, states[0][:, :-1].flatten(0, 1), labels)
         return each.view_as(answers), seen
 
-    def _encoder_loss(self, features: Tensor, batch: Batch) -> Tensor:
-        """The mean loss a target, summed over the records of a batch."""
-        assert self.head is not None
-        there = batch.present.get(str(self.model.supervised))  # a record without that input supervises nothing
-        summed = F.binary_cross_entropy_with_logits(self.head(features.float()), batch.targets, reduction="sum",
+    def _encoder_loss(self, name: str, features: Tensor, batch: Batch) -> Tensor:
+        """The mean loss a target of one tower's features, summed over the records of a batch."""
+        there = batch.present.get(name)  # a record without that input supervises nothing
+        summed = F.binary_cross_entropy_with_logits(self.heads[name](features.float()), batch.targets, reduction="sum",
                                                     weight=None if there is None else there[:, None].float())
         return summed / batch.targets.shape[1]
+
+
+def _head(width: int, shares: Tensor) -> nn.Linear:
+    head = nn.Linear(width, len(shares))
+    # Rare targets start as rare: AdamW would move a bias there by one learning rate a step.
+    head.bias.data.copy_(torch.logit(shares, eps=0.01))
+    return head
 
 
 def token_losses(logits: Tensor, labels: Tensor) -> Tensor:
