@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import random
 import re
 import time
 from pathlib import Path
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.reports.ecg import labels
 from emgecg_cli.core.reports.ecg.coding import coded_in_ptb_xl
 from emgecg_cli.core.reports.ecg.labels import Status, codes, label, label_all
 from emgecg_cli.core.reports.ecg.prefilter import pieces
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES, read_rules, rules_of
 from emgecg_cli.core.reports.ecg.statements import SUPERCLASSES, statements, superclasses_of
-from emgecg_cli.core.reports.ecg.text import fold, sentences
+from emgecg_cli.core.reports.ecg.text import fold, passages, sentences
 from emgecg_cli.core.reports.language import detect_language
 
 SENTENCES = Path(__file__).parent / "ecg_sentences"
@@ -220,3 +222,19 @@ def test_agreement_with_the_codes_of_ptb_xl(shared_data, language, said, coded):
     for which, least in ((0, said), (1, coded)):
         true = sum(len(pair[which] & pair[2]) for pair in pairs)
         assert 2 * true / sum(len(pair[which]) + len(pair[2]) for pair in pairs) >= least
+
+
+_PARTS = ("sinus rhythm. ", "prob. ischemia. ", "AV block. ", "AV-Block I. Grades. ", "1. grad AV block. ", "(LVH. ",
+          "?) ", "(?)) ", "possible LVH? ", "no LVH, ischemia or ", "infarct. ", "Überleitung. ", "z. n. infarkt. ",
+          "verd. auf infarkt. ", "EDIT: ", "foo. edit: LVH. ", "\n", "\n- LVH. ", "in\u00adfarkt. ", "un(s)pez. ",
+          "vorhofflimmern. ", "; LVH: ", "low voltage (limb leads). ", "supra\u00adventr. ", "\u212a. ", "normal ecg. ")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_report_in_passages_says_what_it_says_as_a_whole(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    texts = ["".join(rng.choices(_PARTS, k=rng.randrange(1, 8))) for _ in range(1500)]
+    found = [label(text, language) for text in texts]
+    assert sum(len(passages(text, rules_of(language).shortened)) > 1 for text in texts) > 300
+    monkeypatch.setattr(labels, "passages", lambda text, shortened: [text])
+    assert found == [label(text, language) for text in texts]

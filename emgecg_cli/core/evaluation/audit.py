@@ -18,7 +18,15 @@ from emgecg_cli.core.metrics.text.tokens import (
     primary_language,
 )
 from emgecg_cli.core.reports.language import UNDETERMINED
-from emgecg_cli.core.reports.scripts import JAPANESE, LANGUAGE_OF, LATIN, SPACELESS, count_words, script_of
+from emgecg_cli.core.reports.scripts import (
+    JAPANESE,
+    LANGUAGE_OF,
+    LATIN,
+    SPACELESS,
+    count_words,
+    script_beyond_latin_1,
+    script_of,
+)
 
 _HAN = "Han"
 _CHAT_TAG = re.compile(r"<\|[A-Za-z_]+\|>|</?s>|\[/?INST\]|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>|```")
@@ -72,7 +80,7 @@ def _with(row: PredictionRow, **values: Any) -> PredictionRow:
 
 def _check_script(row: PredictionRow) -> None:
     """Refuse a reference in a script in which the tokenizers of its language find no words; raises MedReportError."""
-    script, said = script_of(row.reference), str(row.language)
+    script, said = script_of(row.reference or ""), str(row.language)
     where = f"record {row.record_id}: its reference is in"
     if script in SPACELESS and not lacks_blanks(said, "") and lacks_blanks(LANGUAGE_OF[script], ""):
         own = LANGUAGE_OF[script]
@@ -120,20 +128,29 @@ def _language(tag: str | None, reference: str, japanese: bool) -> str:
 def _is_japanese(references: Sequence[str]) -> bool:
     """Whether reports in Chinese characters are Japanese: single ones may do without kana, all of them never do."""
     joined = "".join(text for text in references if script_of(text) in (JAPANESE, _HAN))
-    return script_of.__wrapped__(joined) == JAPANESE
+    return joined != "" and script_beyond_latin_1.__wrapped__(joined) == JAPANESE
 
 
-def summarise(predictions: Sequence[str], references: Sequence[str]) -> TextSummary:
-    """Count what is empty, repeated or leaked. Words are cut at blanks; without blanks a character is one."""
-    tags = Counter(tag for text in predictions for tag in set(_CHAT_TAG.findall(text)))
+def summarise(predictions: Sequence[str], mean_words_reference: float) -> TextSummary:
+    """Count what is empty, repeated or leaked, beside the `mean_words` of the references."""
+    counts = Counter(predictions)
+    tags: Counter[str] = Counter()
+    for text, n in counts.items():
+        for tag in set(_CHAT_TAG.findall(text)):
+            tags[tag] += n
     return TextSummary(
         n=len(predictions),
-        empty=sum(not text.strip() for text in predictions),
-        different=len(set(predictions)),
-        mean_words=round(sum(count_words(text) for text in predictions) / len(predictions), 4),
-        mean_words_reference=round(sum(count_words(text) for text in references) / len(references), 4),
+        empty=sum(n for text, n in counts.items() if not text.strip()),
+        different=len(counts),
+        mean_words=mean_words(predictions),
+        mean_words_reference=mean_words_reference,
         chat_tags=dict(sorted(tags.items())),
     )
+
+
+def mean_words(texts: Sequence[str]) -> float:
+    """Words of a text on average. They are cut at blanks; without blanks a character is one."""
+    return round(sum(n * count_words(text) for text, n in Counter(texts).items()) / len(texts), 4)
 
 
 def text_notes(rows: Sequence[PredictionRow], summary: TextSummary) -> list[str]:
@@ -174,4 +191,5 @@ def language_notes(rows: Sequence[PredictionRow], checked: Sequence[PredictionRo
 def _taken_as(row: PredictionRow) -> str:
     if row.language != UNDETERMINED:
         return language_name(str(row.language))
-    return f"one written in {script_of(row.reference) or 'no'} script"
+    script = script_of(row.reference or "")
+    return f"one written in {script or 'no'} script"

@@ -80,7 +80,7 @@ def _scripts(rows: Sequence[PredictionRow]) -> list[str]:
     wrong: Counter[tuple[str, str]] = Counter()
     unlike: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        written, true = script_of(row.prediction), script_of(row.reference)
+        written, true = script_of(row.prediction), script_of(row.reference or "")
         if written and true and written != true and not (row.language == "ja" and {written, true} == {"Han", JAPANESE}):
             wrong[written, true] += 1
         language = str(row.language)
@@ -97,7 +97,7 @@ def _languages(rows: Sequence[PredictionRow]) -> list[str]:
     """Predictions whose words are of another language than their reference's, both in Latin script."""
     wrong: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        if script_of(row.prediction) == LATIN == script_of(row.reference):
+        if script_of(row.prediction) == LATIN == script_of(row.reference or ""):
             written, true = likely_language(row.prediction), likely_language(row.reference or "")
             if UNDETERMINED not in (written, true) and written != true:
                 wrong[written, true] += 1

@@ -17,6 +17,7 @@ from emgecg_cli.core.evaluation.audit import (
     check_rows,
     check_tokens,
     language_notes,
+    mean_words,
     summarise,
     text_notes,
 )
@@ -177,8 +178,8 @@ def _scores(systems: Mapping[str, Sequence[PredictionRow]], hypotheses: Mapping[
             seed: int, resamples: int) -> Scores:
     """The scores, without notes."""
     rows = next(iter(systems.values()))
-    references = [row.reference or "" for row in rows]
-    found = [System(name, computed.values[name], summarise(texts, references)) for name, texts in hypotheses.items()]
+    words = mean_words([row.reference or "" for row in rows])
+    found = [System(name, computed.values[name], summarise(texts, words)) for name, texts in hypotheses.items()]
     clusters, clustered_by = clusters_of(rows)
     caveats = said_by({name: caveats_of(own) for name, own in systems.items()})
     return Scores(len(rows), languages_of(rows), seed, resamples, clustered_by, len(set(clusters)), 0, found, [],

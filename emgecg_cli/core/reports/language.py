@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from emgecg_cli.core.reports.scripts import LANGUAGE_OF, LATIN, same_letters, script_of, word
@@ -77,11 +77,13 @@ _MORE_WORDS = {language: frozenset(words.split()) for language, words in {
 }.items()}
 
 
-# A word -> the languages it tells of
-_TELLING = {one: tuple(language for language, known in _WORDS.items() if one in known)
-            for one in frozenset().union(*_WORDS.values())}
-_MORE = {one: tuple(language for language, known in _MORE_WORDS.items() if one in known)
-         for one in frozenset().union(*_MORE_WORDS.values())}
+# The votes of a text for all languages are the fields of one integer, so that those of its words are added at once.
+_FIELD = 32
+_PLACE = {language: _FIELD * number for number, language in enumerate((*_WORDS, *_MORE_WORDS))}
+_VOTES: dict[str, int] = {}
+for _language, _own in (*_WORDS.items(), *_MORE_WORDS.items()):
+    for _one in _own:
+        _VOTES[_one] = _VOTES.get(_one, 0) + (1 << _PLACE[_language])
 
 
 def detect_language(text: str) -> str:
@@ -107,22 +109,37 @@ def _guesses(text: str) -> tuple[str, str]:
     if script not in (LATIN, None):
         own = LANGUAGE_OF.get(str(script), UNDETERMINED)
         return own, own
-    words = _words(text)
-    telling = _votes(words, _TELLING)
+    return _told(sum(map(_votes, text.lower().split())), script == LATIN)
+
+
+@lru_cache(maxsize=1 << 16)
+def _told(votes: int, latin: bool) -> tuple[str, str]:
+    """The two guesses by the votes of all words; the second one asks for a text in Latin script."""
+    telling, more = _counted(votes, _WORDS), _counted(votes, _MORE_WORDS) if latin else {}
     detected = _leading(telling)
-    more = _votes(words, _MORE).most_common(2) if script == LATIN and not _MORE.keys().isdisjoint(words) else []
-    if more and more[0][1] > max((1, *telling.values(), *(n for _, n in more[1:]))):
-        return detected, more[0][0]
-    return detected, detected
+    best = max(more, key=lambda language: more[language], default=detected)
+    others = [n for language, n in (telling | more).items() if language != best]
+    return detected, best if more and more[best] > max((1, *others)) else detected
 
 
-def _words(text: str) -> list[str]:
-    """Words in lower case, without the digits in and around them."""
-    text = text.lower()
-    if text.isascii():
-        return _ASCII_WORD.findall(text)
+@lru_cache(maxsize=1 << 16)
+def _votes(chunk: str) -> int:
+    """The votes of what stands between two blanks, in lower case."""
+    return sum(_VOTES.get(one, 0) for one in _words(chunk))
+
+
+def _counted(votes: int, languages: Iterable[str]) -> dict[str, int]:
+    """How many words tell of each of the languages, of those that any tells of."""
+    found = {language: votes >> _PLACE[language] & (1 << _FIELD) - 1 for language in languages}
+    return {language: n for language, n in found.items() if n}
+
+
+def _words(chunk: str) -> list[str]:
+    """The words of a text in lower case, without the digits in and around them."""
+    if chunk.isascii():
+        return _ASCII_WORD.findall(chunk)
     words: list[str] = []
-    for run in word().findall(text):
+    for run in word().findall(chunk):
         if run.isalpha():
             words.append(run)
         else:
@@ -130,16 +147,7 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _votes(words: list[str], telling: dict[str, tuple[str, ...]]) -> Counter[str]:
-    """How many of the words tell of each language."""
-    votes: dict[str, int] = {}
-    for one in filter(telling.__contains__, words):
-        for language in telling[one]:
-            votes[language] = votes.get(language, 0) + 1
-    return Counter(votes)
-
-
-def _leading(votes: Counter[str]) -> str:
+def _leading(votes: Mapping[str, int]) -> str:
     """The language of most words; one that is tied with English goes first."""
     best = max(votes.values(), default=0)
     leading = [language for language, n in votes.items() if n == best]

@@ -35,6 +35,8 @@ LANGUAGE_OF = {script: language for script, (_, language) in _WITHOUT_BLANKS.ite
 # A text is in a script without blanks if so much of it is; with so much kana among its characters it is Japanese.
 _SHARE, _KANA = 0.3, 0.05
 _AFTER_LATIN_1 = "\u0100"
+_BEYOND_LATIN_1 = re.compile("[^\x00-\xff]")
+_LATIN_1_LETTER = re.compile("[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff]")
 _GREEK_WORD = re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]{2,}")
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -65,15 +67,20 @@ def is_letter(character: str) -> bool:
     return unicodedata.category(character)[0] in "LM"
 
 
-@lru_cache(maxsize=1 << 16)
 def script_of(text: str) -> str | None:
     """The script a text is written in ("Latin", "Han", "Japanese", "Thai", "Cyrillic", …); None without letters.
 
     One without blanks between words counts from 30 % of the characters on, since reports in it are full of Latin
     abbreviations and numbers; else the script of most letters. Single Greek letters are symbols (µV, δ wave).
     """
-    if text.isascii() or max(text) < _AFTER_LATIN_1:
-        return LATIN if any(letter.isalpha() and letter not in "µªº" for letter in text) else None
+    if text.isascii() or not _BEYOND_LATIN_1.search(text):
+        return LATIN if _LATIN_1_LETTER.search(text) else None
+    return script_beyond_latin_1(text)
+
+
+@lru_cache(maxsize=1 << 16)
+def script_beyond_latin_1(text: str) -> str | None:
+    """`script_of` a text that Latin-1 does not suffice for."""
     written = Counter(character for character in text if not character.isspace())
     letters: Counter[str] = Counter()
     for character, count in written.items():

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from itertools import islice
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Reader:
     language of its row."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], np.ndarray] = {}
+        self._row: dict[tuple[str, str], int] = {}
+        self._strengths = np.zeros((0, len(ITEMS)), np.int8)   # of the texts by number
 
     def labels(self, text: str, language: str) -> dict[str, Status]:
         """Code -> status; empty where nothing is stated, or the language has no rules."""
@@ -39,10 +41,12 @@ class Reader:
 
     def matrix(self, texts: Sequence[str], languages: Sequence[str]) -> np.ndarray:
         """The strength of every statement and superclass in each text, int8 (n, 76)."""
-        keys = list(zip(texts, languages, strict=True))
-        for key in set(keys) - self._rows.keys():
-            self._rows[key] = _strengths(self.labels(*key))
-        return np.stack([self._rows[key] for key in keys]) if keys else np.zeros((0, len(ITEMS)), np.int8)
+        known, old = self._row, len(self._row)
+        rows = [known.setdefault(key, len(known)) for key in zip(texts, languages, strict=True)]
+        if len(known) > old:
+            new = _strengths([self.labels(*key) for key in islice(known, old, None)])
+            self._strengths = np.concatenate([self._strengths, new])
+        return self._strengths[rows]
 
     def coded(self, texts: Sequence[str], rows: Sequence[PredictionRow]) -> np.ndarray:
         """The codes that the data set of each row gives, as a rule, to a report that says this, bool (n, 71): all that
@@ -98,13 +102,17 @@ def rules_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def _strengths(labels: Mapping[str, Status]) -> np.ndarray:
-    found = np.zeros(len(ITEMS), np.int8)
-    for code, status in labels.items():
-        found[_PLACE[code]] = _STRENGTH[status]
-        if (superclass := statements()[code].superclass) is not None:
-            at = len(CODES) + SUPERCLASSES.index(superclass)
-            found[at] = max(found[at], _STRENGTH[status])
+def _strengths(read: Sequence[Mapping[str, Status]]) -> np.ndarray:
+    """The strengths of n texts, int8 (n, 76)."""
+    found = np.zeros((len(read), len(ITEMS)), np.int8)
+    row = np.repeat(np.arange(len(read)), [len(labels) for labels in read])
+    place = np.fromiter((_PLACE[code] for labels in read for code in labels), np.int64, len(row))
+    strength = np.fromiter((_STRENGTH[status] for labels in read for status in labels.values()), np.int8, len(row))
+    found[row, place] = strength
+    superclass = np.array([len(CODES) + SUPERCLASSES.index(one.superclass) if one.superclass else -1
+                           for one in statements().values()])[place]
+    classed = superclass >= 0
+    np.maximum.at(found, (row[classed], superclass[classed]), strength[classed])
     return found
 
 

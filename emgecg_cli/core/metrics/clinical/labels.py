@@ -97,7 +97,7 @@ class Labels:
         parts = [of_reports, of_items.reshape(len(rows), -1)]
         if self._code_support is not None:
             parts.append(self._against_codes(hypotheses, references, rows))
-        return np.concatenate(parts, axis=1).astype(np.uint8)
+        return np.concatenate(parts, axis=1).view(np.uint8)
 
     def _against_codes(self, hypotheses: Sequence[str], references: Sequence[str],
                        rows: Sequence[PredictionRow]) -> np.ndarray:

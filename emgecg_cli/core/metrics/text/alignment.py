@@ -13,15 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emgecg_cli.core.metrics.text.sorting import stable_order
+
 
 @dataclass(frozen=True)
 class Side:
     """Words of one side of P pairs: pair, position in the text and number of the word, all (W,), by pair and position.
-    """
+    `behind` says how many equal words stand behind each in its text, if that is known."""
 
     pair: np.ndarray
     position: np.ndarray
     word: np.ndarray
+    behind: np.ndarray | None = None
 
     def at(self, chosen: np.ndarray) -> Side:
         """Some of the words."""
@@ -33,11 +36,13 @@ class Side:
 
     def equal_behind(self) -> np.ndarray:
         """How many equal words stand behind each in its text, (W,)."""
+        if self.behind is not None:
+            return self.behind
         behind = np.empty(len(self.word), dtype=np.int64)
         if not len(behind):
             return behind
         key = self.pair * (self.word.max() + 1) + self.word
-        order = np.argsort(key[::-1], kind="stable")  # of equal ones the last first
+        order = stable_order(key[::-1])  # of equal ones the last first
         keys = key[::-1][order]
         first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
         runs = np.diff(np.concatenate([first, [len(keys)]]))
@@ -60,11 +65,21 @@ def match_equal(left: Side, right: Side) -> tuple[Matches, Side, Side]:
     behind = left.equal_behind(), right.equal_behind()
     deep = 1 + max(behind[0].max(initial=0), behind[1].max(initial=0))
     keys = [(side.pair * words + side.word) * deep + rank for side, rank in zip((left, right), behind, strict=True)]
-    _, at_left, at_right = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
+    at_left, at_right = _equal_keys(*keys)
     free_left, free_right = np.ones(len(left.word), bool), np.ones(len(right.word), bool)
     free_left[at_left], free_right[at_right] = False, False
     found = Matches(left.pair[at_left], left.position[at_left], right.position[at_right])
     return found, left.at(free_left), right.at(free_right)
+
+
+def _equal_keys(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the keys that both have stand in either, in ascending order of the key; none is there twice."""
+    orders = stable_order(left), stable_order(right)
+    wanted, known = left[orders[0]], right[orders[1]]
+    at = np.searchsorted(known, wanted)
+    found = at < len(known)
+    found[found] = known[at[found]] == wanted[found]
+    return orders[0][found], orders[1][at[found]]
 
 
 def match_synonyms(left: Side, right: Side, names: Sequence[str],
@@ -96,7 +111,7 @@ def count_chunks(stages: Sequence[Matches], pairs: int) -> tuple[np.ndarray, np.
     """How many matches each pair has, and how many chunks of matches that are neighbours on both sides, (P,)."""
     pair, left, right = (np.concatenate([getattr(stage, name) for stage in stages])
                          for name in ("pair", "hypothesis", "reference"))
-    order = np.lexsort((left, pair))
+    order = stable_order(pair * (1 + left.max(initial=0)) + left)
     pair, left, right = pair[order], left[order], right[order]
     goes_on = (np.diff(pair) == 0) & (np.diff(left) == 1) & (np.diff(right) == 1)
     begins = np.concatenate([[True], ~goes_on])[:len(pair)]

@@ -18,7 +18,7 @@ import numpy as np
 from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.alignment import Side, count_chunks, match_equal, match_synonyms
-from emgecg_cli.core.metrics.text.ngrams import tokenize_all, unique_pairs
+from emgecg_cli.core.metrics.text.ngrams import number_tokens, tokenize_all, unique_pairs
 from emgecg_cli.core.metrics.text.segmentation import tokens_of
 from emgecg_cli.core.metrics.text.tokens import Tokens, language_label, primary_language, treebank_words
 from emgecg_cli.core.metrics.text.wordnet import synonyms
@@ -58,12 +58,14 @@ class Meteor:
         scores = np.zeros(len(references))
         for is_english in (True, False):
             at = np.flatnonzero(english == is_english)
+            if not len(at):
+                continue
             pairs = unique_pairs([hypotheses[i] for i in at], [references[i] for i in at])
             words = _number(tokenize_all(pairs.texts, self.tokens.tokenize))
             values = [_scores(words, pairs.hypothesis[start:start + PAIRS_AT_ONCE],
                               pairs.reference[start:start + PAIRS_AT_ONCE], is_english)
                       for start in range(0, len(pairs.hypothesis), PAIRS_AT_ONCE)]
-            scores[at] = np.concatenate([np.zeros(0), *values])[pairs.pair]
+            scores[at] = np.concatenate(values)[pairs.pair]
         return np.stack([scores, np.ones_like(scores)], axis=1)
 
     def aggregate(self, sums: np.ndarray) -> dict[str, np.ndarray]:
@@ -82,11 +84,12 @@ class Meteor:
 @dataclass(frozen=True)
 class Words:
     """The words of D texts one after the other, by number (W,); text d has `start[d]:start[d + 1]`, (D + 1,), and
-    `names` are the words by number."""
+    `names` are the words by number. `behind` (W,) says how many equal words of the text stand behind each."""
 
     number: np.ndarray
     start: np.ndarray
     names: list[str]
+    behind: np.ndarray
 
     def stems(self) -> tuple[np.ndarray, list[str]]:
         """The number of the stem of each different word, and the stems by number."""
@@ -99,14 +102,15 @@ class Words:
         lengths = self.start[texts + 1] - self.start[texts]
         pair = np.repeat(np.arange(len(texts)), lengths)
         position = np.arange(len(pair)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return Side(pair, position, self.number[self.start[texts][pair] + position])
+        at = self.start[texts][pair] + position
+        return Side(pair, position, self.number[at], self.behind[at])
 
 
 def _number(documents: Sequence[Sequence[str]]) -> Words:
-    known: dict[str, int] = {}
-    numbers = [known.setdefault(token, len(known)) for document in documents for token in document]
+    numbers, names = number_tokens(documents)
     start = np.concatenate([[0], np.cumsum([len(document) for document in documents])]).astype(np.int64)
-    return Words(np.array(numbers, dtype=np.int64), start, list(known))
+    text = np.repeat(np.arange(len(documents)), np.diff(start))
+    return Words(numbers, start, names, Side(text, np.arange(len(text)), numbers).equal_behind())
 
 
 def _scores(words: Words, hypothesis: np.ndarray, reference: np.ndarray, english: bool) -> np.ndarray:

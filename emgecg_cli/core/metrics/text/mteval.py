@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 
 
 def mteval_tokens(text: str) -> list[str]:
     """Tokens of a text without blanks behind it, equal to `BLEU(tokenize="13a").tokenizer(text).split()`."""
     if "\n" in text or "&" in text or "<skipped>" in text:
         return _sacrebleu()(text).split()
-    tokens: list[str] = []
-    for chunk in text.split():
-        tokens += (chunk,) if chunk.isalnum() else _chunk(chunk)
-    return tokens
+    return [*chain.from_iterable(map(_chunk, text.split()))]
 
 
 @lru_cache(maxsize=1 << 18)
 def _chunk(chunk: str) -> tuple[str, ...]:
-    return tuple(_sacrebleu()(chunk).split())
+    return (chunk,) if chunk.isalnum() else tuple(_sacrebleu()(chunk).split())
 
 
 @lru_cache(maxsize=1)

@@ -6,12 +6,15 @@ distinct (document, n-gram) entries.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, count
 
 import numpy as np
 
+from emgecg_cli.core.metrics.text.sorting import dense_numbers
 from emgecg_cli.core.metrics.text.tokens import Tokenizer
 
 
@@ -31,6 +34,11 @@ class Pairs:
 
 def unique_pairs(hypotheses: Sequence[str], references: Sequence[str]) -> Pairs:
     """Find the different texts and pairs; the order is that of first appearance."""
+    return _unique_pairs(tuple(hypotheses), tuple(references))
+
+
+@lru_cache(maxsize=1)  # the metrics of one set ask one after the other
+def _unique_pairs(hypotheses: tuple[str, ...], references: tuple[str, ...]) -> Pairs:
     texts: dict[str, int] = {}
     pairs: dict[tuple[int, int], int] = {}
     rows = np.empty(len(references), dtype=np.int64)
@@ -74,12 +82,18 @@ def _cut(tokenize: Tokenizer, text: str) -> tuple[str, ...]:
     return tuple(tokenize(text))
 
 
+def number_tokens(documents: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
+    """The tokens of all documents, one after the other, as numbers (W,), and the token of each number; they are
+    numbered as they appear."""
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    tokens = np.fromiter(map(numbers.__getitem__, chain.from_iterable(documents)), np.int64, sum(map(len, documents)))
+    return tokens, list(numbers)
+
+
 def count_ngrams(documents: Sequence[Sequence[str]], max_order: int) -> list[NgramCounts]:
     """Counts of the n-grams of D tokenised documents, one entry per order 1..max_order."""
     lengths = np.array([len(document) for document in documents], dtype=np.int64)
-    vocabulary: dict[str, int] = {}
-    tokens = np.array([vocabulary.setdefault(token, len(vocabulary)) for document in documents for token in document],
-                      dtype=np.int64)
+    tokens, vocabulary = number_tokens(documents)
     owner = np.repeat(np.arange(len(documents)), lengths)
     ends = np.cumsum(lengths)
     remaining = ends[owner] - np.arange(len(tokens))
@@ -88,8 +102,8 @@ def count_ngrams(documents: Sequence[Sequence[str]], max_order: int) -> list[Ngr
         if order > 1:
             # An n-gram is its (n-1)-gram and its last token; ids are made dense again, so the product cannot overflow.
             at = np.flatnonzero(remaining >= order)
-            different, dense = np.unique(ids[at] * len(vocabulary) + tokens[at + order - 1], return_inverse=True)
-            ids, n_ids = np.zeros(len(tokens), dtype=np.int64), len(different)
+            dense, n_ids = dense_numbers(ids[at] * len(vocabulary) + tokens[at + order - 1])
+            ids = np.zeros(len(tokens), dtype=np.int64)
             ids[at] = dense
         else:
             at = np.arange(len(tokens))
@@ -98,10 +112,10 @@ def count_ngrams(documents: Sequence[Sequence[str]], max_order: int) -> list[Ngr
 
 
 def _count(owner: np.ndarray, ids: np.ndarray, n_ids: int, n_documents: int) -> NgramCounts:
-    keys, count = np.unique(owner * max(n_ids, 1) + ids, return_counts=True)
+    keys, counted = np.unique(owner * max(n_ids, 1) + ids, return_counts=True)
     document, ngram = np.divmod(keys, max(n_ids, 1))
     start = np.concatenate([[0], np.cumsum(np.bincount(document, minlength=n_documents))]).astype(np.int64)
-    return NgramCounts(start, ngram, count.astype(np.int64), n_ids)
+    return NgramCounts(start, ngram, counted.astype(np.int64), n_ids)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import groupby
 from typing import Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.metrics import Declared, Given
 from emgecg_cli.core.metrics.text.ngrams import clipped_matches, count_ngrams, tokenize_all, unique_pairs
 from emgecg_cli.core.metrics.text.segmentation import tokens_of
+from emgecg_cli.core.metrics.text.sorting import stable_order
 from emgecg_cli.core.metrics.text.tokens import Tokens, ascii_words, language_label, unicode_words
 
 
@@ -52,9 +54,7 @@ class Rouge:
             matches = clipped_matches(order, pairs.hypothesis, pairs.reference)
             columns.append(f_measure(matches, totals[pairs.hypothesis], totals[pairs.reference]))
         lengths = np.array([len(document) for document in documents], dtype=np.int64)
-        common = np.array([common_subsequence(documents[h], documents[r])
-                           for h, r in zip(pairs.hypothesis.tolist(), pairs.reference.tolist(), strict=True)],
-                          dtype=np.int64)
+        common = common_subsequences(documents, pairs.hypothesis, pairs.reference)
         columns.append(f_measure(common, lengths[pairs.hypothesis], lengths[pairs.reference]))
         columns.append(np.ones(len(common)))
         return np.stack(columns, axis=1)[pairs.pair]
@@ -77,19 +77,40 @@ def f_measure(matches: np.ndarray, hypothesis: np.ndarray, reference: np.ndarray
     return np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)
 
 
+def common_subsequences(documents: Sequence[Sequence[str]], hypothesis: np.ndarray, reference: np.ndarray
+                        ) -> np.ndarray:
+    """Length of the longest common subsequence of P pairs of documents, given as (P,) indices, (P,)."""
+    order = stable_order(reference)
+    found = np.zeros(len(order), dtype=np.int64)
+    lengths = []
+    for own, others in groupby(order.tolist(), key=reference.tolist().__getitem__):
+        positions = _positions(documents[own])
+        lengths += [_common(positions, len(documents[own]), documents[hypothesis[at]]) for at in others]
+    found[order] = lengths
+    return found
+
+
 def common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest common subsequence, by the bit-parallel recurrence of Hyyrö (2004).
+    """Length of the longest common subsequence of two texts."""
+    return _common(_positions(left), len(left), right)
+
+
+def _positions(tokens: Sequence[str]) -> dict[str, int]:
+    """Where each token stands, as the bits of an integer."""
+    found: dict[str, int] = {}
+    for index, token in enumerate(tokens):
+        found[token] = found.get(token, 0) | 1 << index
+    return found
+
+
+def _common(positions: Mapping[str, int], length: int, other: Sequence[str]) -> int:
+    """The bit-parallel recurrence of Hyyrö (2004), for a text of this length with its tokens at these positions.
 
     One integer holds a whole column of the table, so that long texts need neither recursion nor a table.
     """
-    if not left or not right:
-        return 0
-    positions: dict[str, int] = {}
-    for index, token in enumerate(left):
-        positions[token] = positions.get(token, 0) | 1 << index
-    full = (1 << len(left)) - 1
+    full = (1 << length) - 1
     column = full
-    for token in right:
-        hits = column & positions.get(token, 0)
-        column = (column + hits | column - hits) & full
-    return len(left) - column.bit_count()
+    for known in filter(None, map(positions.get, other)):
+        hits = column & known
+        column = column + hits | column - hits   # what is carried beyond the text never comes back
+    return length - (column & full).bit_count()

@@ -6,12 +6,13 @@ Every tokenizer here is pure; callers tokenise each different text once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from emgecg_cli.core.metrics.text.mteval import mteval_tokens
-from emgecg_cli.core.metrics.text.treebank import treebank_tokens
+from emgecg_cli.core.metrics.text.treebank import amid, at_the_end, read_apart, treebank_tokens
 from emgecg_cli.core.reports.scripts import LANGUAGE_OF, SPACELESS, same_letters, script_of, word
 
 Tokenizer = Callable[[str], Sequence[str]]
@@ -138,5 +139,18 @@ def _is_abbreviated(before: str) -> bool:
 
 def treebank_words(text: str) -> list[str]:
     """Lower-cased Treebank tokens of NLTK's `word_tokenize`, sentences cut by `split_sentences`."""
+    chunks = text.split()
+    if chunks and read_apart(text, chunks):
+        return [*chain.from_iterable(map(_chunk_within, chunks[:-1])), *_lowered(at_the_end(chunks[-1]))]
     tokens = [token for sentence in split_sentences(text) for token in treebank_tokens(sentence)]
-    return tokens if text == text.lower() else [token.lower() for token in tokens]
+    return [*_lowered(tokens)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _chunk_within(chunk: str) -> tuple[str, ...]:
+    """The lower-cased tokens of a chunk that has others behind it; a sentence may end with it."""
+    return _lowered(at_the_end(chunk) if len(split_sentences(f"{chunk} x")) > 1 else amid(chunk))
+
+
+def _lowered(tokens: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(str.lower, tokens))

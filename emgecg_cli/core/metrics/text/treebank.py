@@ -8,8 +8,9 @@ sentences are those of their chunks, and chunks repeat far more often than sente
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 
 # Quotation marks, and the separators that are blanks for `str.split` and not for NLTK's expressions.
 _CONTEXT = re.compile("['\"`«»“”‘’„\x1c-\x1f]")
@@ -18,20 +19,24 @@ _CONTEXT = re.compile("['\"`«»“”‘’„\x1c-\x1f]")
 def treebank_tokens(sentence: str) -> list[str]:
     """Tokens of one sentence, equal to `NLTKWordTokenizer().tokenize(sentence)`."""
     chunks = sentence.split()
-    if _CONTEXT.search(sentence) or (chunks and not chunks[-1].strip("])}>")):
+    if not read_apart(sentence, chunks):
         return list(_whole(sentence))
-    tokens = [token for chunk in chunks[:-1] for token in _amid(chunk)]
-    return [*tokens, *_at_the_end(chunks[-1])] if chunks else []
+    return [*chain.from_iterable(map(amid, chunks[:-1])), *at_the_end(chunks[-1])] if chunks else []
+
+
+def read_apart(text: str, chunks: Sequence[str]) -> bool:
+    """Whether the tokens of a text are those of its chunks."""
+    return not _CONTEXT.search(text) and (not chunks or chunks[-1].strip("])}>") != "")
 
 
 @lru_cache(maxsize=1 << 16)
-def _amid(chunk: str) -> tuple[str, ...]:
+def amid(chunk: str) -> tuple[str, ...]:
     """Tokens of a chunk that has others on both sides."""
     return tuple(_nltk()(f"x {chunk} x")[1:-1])
 
 
 @lru_cache(maxsize=1 << 16)
-def _at_the_end(chunk: str) -> tuple[str, ...]:
+def at_the_end(chunk: str) -> tuple[str, ...]:
     """Tokens of the last chunk of a sentence."""
     return tuple(_nltk()(f"x {chunk}")[1:])
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES, Rules, rules_of
 from emgecg_cli.core.reports.ecg.scope import Place, weigh
 from emgecg_cli.core.reports.ecg.statements import statements
-from emgecg_cli.core.reports.ecg.text import fold, sentences
+from emgecg_cli.core.reports.ecg.text import fold, passages, sentences
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 
 
@@ -30,13 +30,10 @@ def label(report: str, language: str) -> dict[str, Status]:
     Where several sentences differ, present goes before possible and possible before absent. What is told of the past
     only ("previously atrial flutter") is not stated. Raises MedReportError for a language without rules.
     """
-    rules = rules_of(language)
     found: dict[str, Status] = {}
-    for sentence in sentences(_written_out(fold(report), rules)):
-        for code, status in _of_sentence(sentence, language):
-            if code not in found or _STRENGTH[status] > _STRENGTH[found[code]]:
-                found[code] = status
-    return {code: found[code] for code in statements() if code in found}
+    for passage in passages(report, rules_of(language).shortened):
+        _strengthen(found, _of_passage(passage, language))
+    return {code: found[code] for code in sorted(found, key=_order().__getitem__)}
 
 
 def label_all(reports: Iterable[str], language: str | None = None) -> list[dict[str, Status] | None]:
@@ -75,6 +72,26 @@ def _written_out(folded: str, rules: Rules) -> str:
         return folded
     return " ".join(rules.abbreviations.sub(
         lambda found: f" {rules.written_out[found[0].replace(' ', '')]} ", folded).split())
+
+
+@lru_cache(maxsize=1)
+def _order() -> dict[str, int]:
+    return {code: number for number, code in enumerate(statements())}
+
+
+def _strengthen(found: dict[str, Status], said: Iterable[tuple[str, Status]]) -> None:
+    """Add what is said; of a statement that is there already the stronger status stays."""
+    for code, status in said:
+        if code not in found or _STRENGTH[status] > _STRENGTH[found[code]]:
+            found[code] = status
+
+
+@lru_cache(maxsize=1 << 17)
+def _of_passage(passage: str, language: str) -> Sequence[tuple[str, Status]]:
+    found: dict[str, Status] = {}
+    for sentence in sentences(_written_out(fold(passage), rules_of(language))):
+        _strengthen(found, _of_sentence(sentence, language))
+    return tuple(found.items())
 
 
 @lru_cache(maxsize=1 << 17)

@@ -50,12 +50,15 @@ class Rules:
     patterns: list[tuple[Rule, re.Pattern[str], str]] = field(init=False)   # with the status that the words give
     sieve: Sieve = field(init=False)
     cue_sieve: Sieve = field(init=False)
+    shortened: frozenset[str] = field(init=False)   # words with a full stop that ends no sentence
 
     def __post_init__(self) -> None:
         self.patterns = [(rule, pattern, status) for rule in self.rules for pattern, status in
                          ((rule.said, "present"), (rule.doubtful, "possible"), (rule.denied, "absent")) if pattern]
         self.sieve = Sieve(pattern for _, pattern, _ in self.patterns)
         self.cue_sieve = Sieve(self.cues[kind] for kind in REACHING)
+        self.shortened = frozenset(part.split()[-1] for key in self.written_out for part in key.split(".")[:-1]
+                                   if part.strip())
 
 
 @lru_cache(maxsize=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from emgecg_cli.core.reports.scripts import same_letters
 
@@ -24,8 +24,31 @@ _REVIEW = re.compile(r"(?s)\bedit:.*")
 _LINE = re.compile(r"\s*\n\s*(?=[A-ZÄÖÜÅ(]|\d+[.)]\s|[-*\u2022]\s)|\n\s*\n")
 _MARK = re.compile(r"\s*([,;:/+&|])\s*")
 _END = re.compile(r"(?:[.!;|](?=\s|$)|:(?=\s*$))+")
+# A full stop behind a plain word; a shorter one may be a number (AV block I. grade).
+_STOP = re.compile(r"(?<![^\s,;:/-])([A-Za-z]{4,})\. +")
+_FAR = re.compile(r"[^\x00-\x09\x0b-\xac\xae-\xff]")   # lines, and what `same_letters` joins, reach beyond a sentence
 _LONGEST = 150   # words; the longest report of PTB-XL has fewer
 _NOT_CONTENT = re.compile(r"[^\w\s,;:./+&|!<>=%']+")
+
+
+def passages(text: str, shortened: Collection[str]) -> list[str]:
+    """A text cut behind full stops, where its sentences are the same as those of the passages, each folded by itself:
+    so that each is read once, as reports are made of few. Words of `shortened` (folded) are abbreviations."""
+    if ". " not in text or _FAR.search(text) or "edit:" in text.lower():
+        return [text]
+    found, start = [], 0
+    for stop in _STOP.finditer(text):
+        if stop[1].lower() not in shortened:
+            found.append(text[start:stop.end()])
+            start = stop.end()
+    found.append(text[start:])
+    return [text] if "(" in text and any(map(_only_closes, found)) else found
+
+
+def _only_closes(passage: str) -> bool:
+    """Whether a bracket closes in a passage and none opens; a question mark in brackets is none."""
+    plain = passage.replace("(?)", "")
+    return ")" in plain and "(" not in plain
 
 
 def fold(text: str) -> str:
