@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -57,11 +58,35 @@ def test_claims_of_a_sentence(language: str, text: str, expected: set[Claim]) ->
     assert set(read_claims(text, language)) == expected
 
 
+def shorthand(claim: Claim) -> str:
+    """A claim as `ecg_facts.txt` writes it."""
+    if claim.kind in ("p", "regular"):
+        return f"{'p' if claim.kind == 'p' else 'reg'}{claim.low:g}"
+    leads = ",".join(claim.leads)
+    if claim.low == claim.high:
+        return f"{claim.kind}={claim.low:g}" + (f"@{leads}" if leads else "")
+    ends = (-180, 180) if claim.kind == "axis" else (-inf, inf)
+    beyond = "<" if claim.low == ends[0] else ">" if claim.high == ends[1] else "~"
+    return f"{claim.kind}{beyond}{leads}"
+
+
+@pytest.mark.parametrize("language", ["en", "de", "sv"])
+def test_sentences_written_by_hand(language: str) -> None:
+    wrong = []
+    for line in (Path(__file__).parent / "ecg_facts.txt").read_text(encoding="utf-8").splitlines()[2:]:
+        expected, own, text = (part.strip() for part in f" {line}".split("| ", 2))
+        found = {shorthand(claim) for claim in read_claims(text, own)} if own == language else set(expected.split())
+        if found != set(expected.split()):
+            wrong.append((text, expected, sorted(found)))
+    assert not wrong
+
+
 def test_the_rate_that_is_stated_first() -> None:
     assert stated_rate(read_claims("Sinus tachycardia. Heart rate 120. Rate 90 later.")) == 120
     assert stated_rate(read_claims("Sinus tachycardia.")) is None is stated_rate(read_claims("rate above 100"))
 
 
 def test_hostile_texts_are_read_in_time() -> None:
-    for text in ("rate " * 20_000, "st elevation " * 3000, "qt/" * 20_000, "1" * 50_000, "rate = (" * 5000 + "70"):
+    for text in ("rate " * 20_000, "st elevation " * 3000, "qt/" * 20_000, "1" * 50_000, "rate = (" * 5000 + "70",
+                 "pq tid" + "tid" * 5000, "qrs normal" + "normal" * 5000, "compared with " * 5000, "qt normal " * 5000):
         read_claims(text, "en")

@@ -28,12 +28,12 @@ _WORDS = {language: frozenset(words.split()) for language, words in {
         möglicher mögliche möglicherweise negativierung negativierungen unspezifischer unwahrscheinlich vermutlich
         weder zacke zacken drittgradiger einen einer eventuell hwi ist lahb lsb nachweisbar rsb sind vhf vwi wurde""",
     "en": """
-        abnormality age an and are arrhythmia atrial axis be beat beats block borderline bradycardia branch but
+        abnormality age an and are arrhythmia atrial axis be beat beats borderline bradycardia branch but
         bundle cannot changes chest consider consistent contraction deviation due ecg enlargement fibrillation
-        findings flat flutter heart high hypertrophy incomplete infarction inferior interval inverted is
+        findings flat flutter heart high hypertrophy incomplete infarction interval inverted is
         history ischaemia ischemia lead leads left limb low may no non of old or otherwise pacemaker possible premature
         probable previous prolonged rate report rhythm right segment segments sinus specific suggest suggesting
-        tachycardia the this to trace tracing only requested unconfirmed ventricular voltage wave waves with""",
+        tachycardia the this to trace tracing only requested unconfirmed ventricular wave waves with""",
     "sv": """
         avvikande axel axelställning bedömning ej ekg ektopi ektopisk elställning för förändring förändringar
         förmaksflimmer förmaksfladder förmaks grenblock hjärtfrekvens hypertrofi höger inga ischemi kammar kan

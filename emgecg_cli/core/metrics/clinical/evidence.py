@@ -134,7 +134,7 @@ class EvidenceScore:
         """What the values depend on."""
         near = ",".join(f"{wave} {TOLERANCE[wave]:g}" for wave in ("p", "r", "t", "st", "qrs"))
         return (f"truth:measured, not poor|criteria:{len(diagnoses())} diagnoses|tolerance mV:{near}|score:mean F1 of "
-                "texts|average:micro|zero-division:0|version:1")
+                "texts|average:micro|zero-division:0|version:2")
 
     def _of(self, record_id: str) -> Waveform | None:
         """What a record's text is held against; None where there is no recording."""

@@ -128,7 +128,7 @@ class Facts:
         """What the values depend on: how near a number, and a limit that is put in words, must be."""
         near = ",".join(f"{kind} {TOLERANCE[kind]:g}/{SLACK[kind]:g}" for kind in KINDS if TOLERANCE[kind])
         return (f"truth:measured, not poor|tolerance number/word:{near}|recall:{','.join(MENTIONED)}|average:micro"
-                "|zero-division:0|version:1")
+                "|zero-division:0|version:2")
 
     def _of(self, record_id: str) -> _Of | None:
         """The measurements of a record and its patient's sex; None where there is no recording."""

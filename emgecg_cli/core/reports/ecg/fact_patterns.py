@@ -28,39 +28,59 @@ OF_STATEMENT: dict[str, tuple[Claim, ...]] = {
     "LPFB": (Claim("axis", limits.RIGHT_AXIS, 180, True),),
     "LNGQT": (Claim("qtc", low=limits.LONG_QTC["M"], abnormal=True),),
 }
-_NUMBER = r"(?P<sign>[-+]?)(?P<number>\d{1,3}(?:[.,]\d{1,3})?)(?!\d)"
+_NUMBER = r"(?P<sign>[-+]?)(?P<number>\d{1,3}(?:[.,]\d{1,3})?|[.,]\d{2,3})(?![.,]?\d)"
+_END = r"(?:\s*(?:-|to|bis|till)\s*(?P<end>\d{1,3}(?:[.,]\d{1,3})?))?"
+_PER_MINUTE = r"(?:bpm|(?:beats?|schlaege|slag|1)?\s*(?:/|per|pro|a)\s*min|min-1)"
+_SECONDS = r"ms\b|msec|millisec|s\b|sec|sek"
+# A number with one of these units measures something else.
+_OTHER_UNIT = {"rate": rf"{_SECONDS}|mm|mv|%|°|grad|deg|cm|kg|year|yo\b|y/o|jahr|aar|lead|kanal",
+               "axis": rf"{_SECONDS}|mm|mv|%|{_PER_MINUTE}"}
 _LIMIT = r"(?P<limit>above|over|more than|greater than|exceeding|>=?|≥|ueber|groesser|oever|" \
          r"below|under|less than|<=?|≤|unter|kleiner)?"
-_BETWEEN = r"(?:\s*(?:interval(?:l)?|duration|dauer|zeit|tid|complex|komplex|width|breite|time|is|of|about|around|" \
-           r"ca\.?|approximately|measures|betraegt|von|ist|aer|was|at|[:=,(~]))*\s*"
+_PART = r"(?:[- ]?(?:intervall?\w*|int|duration|dauer|zeit|tid\w*|breite|bredd|width|time|komplex\w*|complex\w*|" \
+        r"deviation|abweichung)\b)*"
+_BETWEEN = r"(?:\s*(?:(?:is|of|about|around|circa|approximately|measures|measured|betraegt|von|ist|aer|was|at|to|mit|" \
+           r"auf|med|paa|till|prolonged|lengthened|borderline|increased|short(?:ened)?|normal\w*|wide(?:ned)?|mildly|" \
+           r"slightly|markedly|leicht|laett|(?:ver|foer)laeng\w*|verkuerzt|foerkortad|verbreitert|bazett|fridericia|" \
+           r"ca|approx)\b\.?|[:=,()~]))*\s*"
 _NAMES = {
     "rate": r"(?<!atrial )(?<!vorhof)(?:(?:heart|ventricular|sinus|pulse|overall)[ -]*)?(?:rate|frequency|herzfrequenz|"
-            r"kammerfrequenz|frequenz|response|hf|hr|puls|frekvens|hjaertfrekvens)",
-    "pr": r"(?:pr|pq|p-r|p-q)", "qrs": r"qrs", "qtc": r"(?:qtc(?:[ -]?(?:bazett|fridericia|b|f))?|corrected qt|"
-    r"frequenzkorrigierte qt)",
-    "qt": r"(?<!corrected )qt(?!c)", "axis": r"(?<!p )(?<!t )(?:axis|achse|lagetyp|axel)"}
-STATED = {kind: re.compile(rf"(?<![a-z]){name}(?:[- ]?(?:intervall?|duration|dauer|zeit))?{_BETWEEN}{_LIMIT}\s*"
-                           rf"{_NUMBER}(?:\s*(?:-|to|bis)\s*(?P<end>\d{{1,3}}))?\s*(?P<unit>ms\b|msec\b|s\b|sec\b|sek\b)?")
+            r"kammerfrequenz|frequenz|response|hf|hr|pulse?|"
+            r"(?:sinus ?)?(?:rhythm(?:us)?|rytm)|(?:hjaert|kammar|kammer)?frekvens)",
+    "pr": r"(?:pri?|pq|p-r|p-q)", "qrs": r"qrsd?",
+    "qtc": r"(?:qtc(?:[ -]?(?:bazett|fridericia|b|f))?|corrected qt|frequenzkorrigierte qt|korrigerad qt)",
+    "qt": r"(?<!corrected )(?<!korrigierte )(?<!korrigerad )qt(?!c)",
+    "axis": r"(?<!\bp )(?<!\bt )(?:axis|(?:herz)?achse|lagetyp|(?:el-?)?axel)"}
+STATED = {kind: re.compile(rf"(?<![a-z]){name}{_PART}{_BETWEEN}{_LIMIT}\s*{_NUMBER}{_END}"
+                           rf"(?!\s*(?:{_OTHER_UNIT.get(kind, _PER_MINUTE + '|mm|mv|%')}))")
            for kind, name in _NAMES.items()}
-PAIR = re.compile(r"(?<![a-z])qt\s*/\s*qtc(?:[- ]?intervall?)?\D{0,6}?(?P<qt>\d{3})\s*(?:ms)?\s*/\s*"
-                  r"(?P<qtc>\d{3})(?!\d)")
-BPM = re.compile(rf"(?<![\d.,]){_LIMIT}\s*{_NUMBER}\s*(?:bpm|(?:beats|schlaege|slag)?\s*(?:/|per|pro)\s*min)")
+_MS = r"(?:\d{3}|0?[.,]\d{2,3})"
+PAIR = re.compile(rf"(?<![a-z])qt\s*/\s*qtc(?:[- ]?intervall?)?\D{{0,6}}?(?P<qt>{_MS})\s*(?:ms|s)?\s*/\s*"
+                  rf"(?P<qtc>{_MS})(?!\d)")
+# The axes of P, QRS and T as machines print them: "P-R-T axes 60 -20 45"; one that was not measured is a star.
+_DEGREES = r"(?:[-+]?\d{1,3}|\*+)"
+AXES = re.compile(rf"(?<![a-z])p[-/ ,]*(?:qrs|r)[-/ ,]*t[- ]*(?:axes|axis|achsen?|lagetyp|axlar)\s*[:=]?"
+                  rf"\s*{_DEGREES}\s*°?[\s/,;]+(?P<qrs>{_DEGREES})\s*°?[\s/,;]+{_DEGREES}")
+BPM = re.compile(rf"(?<![\d.,]){_LIMIT}\s*{_NUMBER}{_END}\s*{_PER_MINUTE}")
 # What a number per minute belongs to that is no rate of the ventricles.
-NOT_RATE = re.compile(r"(?:extrasystol\w*|\bs?ves\b|\bes\b|\bpvcs?|\bpacs?|atrial|vorhof\w*|uniforme?|polymorph)"
-                      r"(?:[^\w,.;]+[a-z]+){0,3}[^\w.;]*$")
+NOT_RATE = re.compile(r"(?:extrasystol\w*|\bs?ves\b|\bes\b|\bpvcs?|\bpacs?|atrial|vorhof\w*|foermaks\w*|"
+                      r"uniforme?|polymorph)(?:[^\w,.;]+[a-z]+){0,3}[^\w.;]*$")
 WORDS: tuple[tuple[re.Pattern[str], Claim], ...] = tuple((re.compile(pattern), claim) for pattern, claim in (
     (r"(?<!a)\b(?:tachycard|tachykard|takykard)(?!\w*[- ]brady)|rapid ventricular (?:response|rate)|"
      r"schnelle ueberleitung", Claim("rate", low=limits.FAST, abnormal=True)),
     (r"\b(?:bradycard|bradykard)(?!\w*[- ]tachy)|slow ventricular (?:response|rate)",
      Claim("rate", high=limits.SLOW, abnormal=True)),
-    (r"normal (?:heart|ventricular) rate|normofrequen|normale? (?:herz)?frequenz",
+    (r"normal (?:heart|ventricular) rate|normofre(?:qu|kv)en|normale? (?:herz)?frequenz|normal (?:hjaert)?frekvens",
      Claim("rate", limits.SLOW, limits.FAST)),
-    (r"short(?:ened)? p[rq]|p[rq]-?(?:zeit|intervall?) verkuerzt|verkuerzte p[rq]", Claim("pr", high=limits.SHORT_PR,
-                                                                                     abnormal=True)),
+    (r"short(?:ened)? p[rq]|p[rq] interval (?:is )?short|kort p[rq]|p[rq]-?(?:zeit|intervall?) verkuerzt|"
+     r"verkuerzte p[rq]", Claim("pr", high=limits.SHORT_PR, abnormal=True)),
     (r"normal p[rq](?:-| )?(?:interval|zeit)|p[rq] interval (?:is )?normal", Claim("pr", limits.SHORT_PR,
                                                                                  limits.LONG_PR)),
-    (r"\bwide qrs|broad qrs|qrs (?:is )?(?:wide|broad|prolonged|verbreitert)|verbreiterter? qrs|breiter qrs", _WIDE),
-    (r"narrow qrs|schmaler? qrs|normal qrs duration|qrs duration (?:is )?normal", Claim("qrs", high=limits.WIDE_QRS)),
+    (r"\b(?:wide|broad)(?:ned|ened)? qrs|qrs(?:[- ]?(?:complex|komplex)\w*)? (?:is |are |ist |sind |aer )?(?:"
+     r"wide(?:ned)?|broad|prolonged|verbreitert|breddoek\w*)|verbreiterter? qrs|breiter? qrs|"
+     r"(?:breddoek\w*|brett|breda) qrs", _WIDE),
+    (r"narrow qrs|schmaler? qrs|smal(?:t|a) qrs|normal qrs duration|qrs duration (?:is )?normal",
+     Claim("qrs", high=limits.WIDE_QRS)),
     (r"short(?:ened)? qt|qt-?(?:zeit|intervall?) verkuerzt|verkuerzte qt", Claim("qtc", high=limits.SHORT_QTC,
                                                                                 abnormal=True)),
     (r"normal qtc?\b|qtc? interval (?:is )?normal", Claim("qtc", limits.SHORT_QTC, limits.LONG_QTC["F"])),
@@ -68,26 +88,33 @@ WORDS: tuple[tuple[re.Pattern[str], Claim], ...] = tuple((re.compile(pattern), c
      r"(?:el)?axel", Claim("axis", -180, limits.LEFT_AXIS, True)),
     (r"right(?:ward)? axis|axis deviation to the right|(?<!sagittal)(?:ueberdrehter )?rechtstyp|hoeger(?:staelld)? "
      r"(?:el)?axel", Claim("axis", limits.RIGHT_AXIS, 180, True)),
-    (r"normal (?:qrs )?axis|axis (?:is )?normal|lagetyp normal", Claim("axis", limits.LEFT_AXIS, limits.RIGHT_AXIS)),
+    (r"normal (?:qrs )?axis|axis (?:is )?normal|lagetyp normal|normal (?:el-?)?axel",
+     Claim("axis", limits.LEFT_AXIS, limits.RIGHT_AXIS)),
     (r"(?<!ueberdrehter )linkstyp", Claim("axis", -30, 30)), (r"indifferenztyp", Claim("axis", 30, 60)),
     (r"steiltyp", Claim("axis", 60, 90)),
     (r"(?<!ir)\bregular (?:sinus |narrow |heart )?(?:rhythm|rate)|rhythm is regular|\bregelmaessiger? rhythm|"
      r"\bregelbunden", Claim("regular", 1, 1)),
     (r"irregular(?:ly irregular)? (?:\w+ )?(?:rhythm|rate|ventric|response)|rhythm is irregular|"
      r"unregelmaessiger? rhythm|oregelbunden", Claim("regular", 0, 0, True)),
-    (r"(?:no|without|absent|absence of) (?:discernible |visible |clear )?p[- ]?waves?|keine? p-?welle|"
-     r"p-?wellen? nicht|inga p-?vaag", Claim("p", 0, 0, True)),
+    (r"(?:no|without|absent|absence of) (?:discernible |visible |clear )?p[- ]?waves?|p[- ]?waves? (?:(?:is|are) )?"
+     r"(?:absent|not (?:seen|visible|discernible|identif\w+|present))|keine? p-?welle|"
+     r"p-?wellen? (?:sind )?(?:nicht|fehlen)|fehlende p-?welle|inga p-?vaag|p-?vaag\w* saknas", Claim("p", 0, 0, True)),
+    (r"p[- ]?waves? (?:precedes?|before|preceding) (?:each|every|all)|preceded by (?:a )?p[- ]?waves?|"
+     r"p-?wellen? vor jedem|p-?vaag\w* foere varje", _SINUS),
 ))
 DENIED = re.compile(r"(?:\b(?:no|not|without|neither|nor|kein\w*|nicht|ohne|ingen|inga|inte|utan)\b(?: \w+){0,2} ?$)")
-DOUBTED = re.compile(r"\b(?:possible|possibly|probabl[ey]|borderline|consider|cannot|moeglich\w*|fraglich\w*|"
-                     r"v\.a\.|verdacht|grenzwertig\w*|misstaenkt)\b(?: \w+){0,3} ?$")
-PAST = re.compile(r"\b(?:previous(?:ly)?|prior|history of|compared (?:with|to)|last tracing|z\.n\.|frueher\w*|"
-                  r"vorbefund|tidigare)\b")
+DOUBTED = re.compile(r"\b(?:possible|possibly|probabl[ey]|borderline|consider|cannot|suspected|likely|may be|might be|"
+                     r"could be|moeglich\w*|fraglich\w*|v\.a\.|verdacht|grenzwertig\w*|wahrscheinlich|misstaenkt|"
+                     r"moejlig\w*|trolig\w*|sannolik\w*)\b(?: \w+){0,3} ?$")
 ST = re.compile(r"\bst(?:[- ](?:segment|t|strecken?))*[- ]?(?P<what>elevations?|depressions?|hebung\w*|senkung\w*|"
                  r"hoejning\w*|saenkning\w*)|(?P<before>elevation|depression) of (?:the )?st\b")
-AMOUNT = re.compile(r"(?P<number>\d(?:[.,]\d{1,2})?)\s*(?P<unit>mm|mv)\b")
-LEAD = re.compile(r"\bv\s?([1-6])(?:\s*(?:-|to|bis)\s*v?\s?([1-6]))?\b|\b(avr|avl|avf)\b|"
-                  r"(?<![a-z-])(i{1,3})(?![a-z-])")
+AMOUNT = re.compile(r"(?<![\d.,])(?:(?P<from>\d(?:[.,]\d{1,2})?)\s*(?:-|to|bis|till)\s*)?"
+                    r"(?P<number>\d{1,4}(?:[.,]\d{1,2})?)\s*(?P<unit>mm|mv|uv)\b(?!\s*/)")
+LEAD = re.compile(r"\bv\s?([1-6])(?:\s*(?:-|to|through|thru|bis|till)\s*v?\s?([1-6]))?\b"
+                  r"((?:(?:, ?|/|\+|&| and | und | och )[1-6](?!\d|\.\d|(?:,\d)?\s*m[mv]))*)|\b(avr|avl|avf)\b|"
+                  r"(?<![a-z-])(?<!block )(?<!type )(?<!typ )(?<!mobitz )(?<!grad )(?<!degree )(?<!class )"
+                  r"(i{1,3})(?![a-z-])(?! (?:see|note|suspect|think|believe|find|would|cannot)\b)")
 TERRITORY = re.compile(rf"\b({'|'.join(sorted(LEADS_OF, key=len, reverse=True))})")
 SENTENCE = re.compile(r"[.;!?](?=\s|$)|\n")
-FOLDED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ß": "ss", "−": "-", "–": "-", "—": "-", "‐": "-"})
+FOLDED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ß": "ss", "μ": "u", "µ": "u",
+                        "−": "-", "–": "-", "—": "-", "‐": "-"})

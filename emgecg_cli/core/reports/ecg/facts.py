@@ -10,36 +10,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from math import inf
 
 from emgecg_cli.core.reports.ecg import criteria as limits
-from emgecg_cli.core.reports.ecg.criteria import LEADS_OF, Claim
+from emgecg_cli.core.reports.ecg.criteria import Claim
 from emgecg_cli.core.reports.ecg.fact_patterns import (
     AMOUNT,
+    AXES,
     BPM,
     DENIED,
     DOUBTED,
     ECTOPY,
     FOLDED,
-    LEAD,
     NOT_RATE,
     OF_STATEMENT,
     PAIR,
-    PAST,
     SENTENCE,
     ST,
     STATED,
-    TERRITORY,
     WORDS,
 )
 from emgecg_cli.core.reports.ecg.labels import Status, codes, label, label_all
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES
+from emgecg_cli.core.reports.ecg.told_now import told_now
+from emgecg_cli.core.reports.ecg.wave_claims import leads_in
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
 from emgecg_cli.core.reports.scripts import same_letters
 
 _LONGEST = 1000   # characters
+_IN = re.compile(r"(?<=\s)(?<!och )(?<!samt )i(?=\s+\w)")   # the Swedish word for "in", which is no lead
+_OTHER_WAVE = re.compile(r"(?<![a-z])(?:[pqrtu]|qrs|qt)(?![a-z0-9])")   # leads behind it are its own
 _REACH = 80   # characters before a claim in which it may be denied
 
 
@@ -49,7 +50,7 @@ def read_claims(report: str, language: str | None = None) -> tuple[Claim, ...]:
     tell its language is read in `language`."""
     said, language = stated_in(report, language)
     found = [claim for code in said if code in codes(said, possible=False) for claim in OF_STATEMENT.get(code, ())]
-    for sentence in sentences_of(report):
+    for sentence in sentences_of(report, language):
         found += [*claims_in(sentence), *_st(sentence, language)]
     if said.keys() & ECTOPY:
         found = [claim for claim in found if claim != Claim("regular", 1, 1)]
@@ -65,13 +66,16 @@ def stated_in(report: str, language: str | None) -> tuple[dict[str, Status], str
     return label_all([report])[0] or {}, str(known)
 
 
-def sentences_of(report: str) -> Iterator[str]:
-    """The sentences of a text as the patterns read them, without those of the past; one that never ends comes in
-    pieces."""
-    for sentence in SENTENCE.split(same_letters(report).casefold().translate(FOLDED)):
+def sentences_of(report: str, language: str) -> Iterator[str]:
+    """The sentences of a text as the patterns read them, without what they tell of the past; one that never ends comes
+    in pieces."""
+    text = same_letters(report)
+    if language == "sv":
+        text = _IN.sub("in", text)
+    for sentence in SENTENCE.split(text.casefold().translate(FOLDED)):
         for start in range(0, len(sentence), _LONGEST):
-            if not PAST.search(piece := sentence[start:start + _LONGEST]):
-                yield piece
+            if now := told_now(sentence[start:start + _LONGEST]):
+                yield now
 
 
 def claims_in(sentence: str) -> Iterator[Claim]:
@@ -95,8 +99,11 @@ def _numbers(sentence: str) -> Iterator[Claim]:
     """Numbers with the name of what they measure, or with the unit of a rate."""
     taken: set[int] = set()
     if pair := PAIR.search(sentence):
-        yield from (number_claim(kind, float(pair[kind])) for kind in ("qt", "qtc"))
+        yield from (number_claim(kind, _milliseconds(_number(pair[kind]))) for kind in ("qt", "qtc"))
         taken |= {pair.start("qt"), pair.start("qtc")}
+    if (axes := AXES.search(sentence)) and "*" not in axes["qrs"]:
+        yield number_claim("axis", float(axes["qrs"]))
+        taken |= set(range(*axes.span()))
     for kind, pattern in (*STATED.items(), ("rate", BPM)):
         for match in pattern.finditer(sentence):
             claim = _stated(kind, match)
@@ -110,22 +117,31 @@ def _numbers(sentence: str) -> Iterator[Claim]:
 
 def _stated(kind: str, match: re.Match[str]) -> Claim | None:
     """The claim of a number, a range or a limit; None where it can be no measurement."""
-    value = float(match["number"].replace(",", "."))
+    value = _number(match["number"])
     signed = -value if match["sign"] == "-" and kind == "axis" else value
-    if kind in ("pr", "qrs", "qt", "qtc") and (value < 2 or (match.groupdict().get("unit") or "").startswith("s")):
-        signed = value * 1000
+    if kind in ("pr", "qrs", "qt", "qtc"):
+        signed = _milliseconds(value)
     lowest, highest = {"rate": (15, 400), "pr": (50, 600), "qrs": (30, 400), "qt": (150, 800), "qtc": (200, 800),
                        "axis": (-180, 270)}[kind]
-    if not lowest <= signed <= highest:
+    if not lowest <= signed <= highest or (kind == "axis" and signed % 1):
         return None
     limit, end = match["limit"], match.groupdict().get("end")
     if limit:
         above = limit[0] in ">≥" or limit in ("above", "over", "more than", "greater than", "exceeding", "ueber",
                                               "groesser", "oever")
         return _bounded(kind, signed, above)
-    if end and float(end) > value:
-        return Claim(kind, signed, float(end))
+    if end and _number(end) > value:
+        return Claim(kind, signed, _milliseconds(_number(end)) if signed > value else _number(end))
     return number_claim(kind, signed)
+
+
+def _number(digits: str) -> float:
+    return float(digits.replace(",", "."))
+
+
+def _milliseconds(value: float) -> float:
+    """A duration in milliseconds: one below 2 is in seconds."""
+    return round(value * 1000, 3) if value < 2 else value
 
 
 def number_claim(kind: str, value: float) -> Claim:
@@ -173,34 +189,32 @@ def _before(sentence: str, start: int) -> str:
 
 
 def _st(sentence: str, language: str) -> Iterator[Claim]:
-    """ST deviations with the leads that the sentence names beside them."""
+    """ST deviations with the leads that the sentence names beside them: those that follow up to the next deviation,
+    else those before."""
     matches = list(ST.finditer(sentence))
     said = label(sentence, language) if matches else {}
-    leads = _leads(sentence) if matches else ()
-    for match in matches:
+    for number, match in enumerate(matches):
         what = match["what"] or match["before"]
         up = what.startswith(("elev", "heb", "hoej"))
         # the labeler knows what denial and doubt reach
         if said.get("STE_" if up else "STD_") != Status.PRESENT:
             continue
+        before = sentence[matches[number - 1].end() if number else 0:match.start()]
+        after = sentence[match.end():matches[number + 1].start() if number + 1 < len(matches) else len(sentence)]
+        after = _OTHER_WAVE.split(after, maxsplit=1)[0]
+        leads = next((found for text in (after, before, sentence) for found in leads_in(text) if found), ())
         bound = limits.ST_ELEVATION if up else limits.ST_DEPRESSION
-        claim = Claim("st", bound if up else -inf, inf if up else bound, True, leads)
-        amount = AMOUNT.search(sentence)
-        if amount:
-            level = float(amount["number"].replace(",", ".")) * (100 if amount["unit"] == "mm" else 1000)
-            claim = replace(claim, low=level if up else -level, high=level if up else -level)
-        yield claim
+        low, high = _st_level(before, after, up) or ((bound, inf) if up else (-inf, bound))
+        yield Claim("st", low, high, True, leads)
 
 
-def _leads(sentence: str) -> tuple[str, ...]:
-    """Leads named by themselves, else by their territory."""
-    found: list[str] = []
-    for match in LEAD.finditer(sentence):
-        first, last, augmented, limb = match.groups()
-        if first:
-            found += [f"V{n}" for n in range(int(first), int(last or first) + 1)]
-        else:
-            found.append(f"aV{augmented[2].upper()}" if augmented else limb.upper())
-    if not found:
-        found = [lead for match in TERRITORY.finditer(sentence) for lead in LEADS_OF[match[1]]]
-    return tuple(dict.fromkeys(found))
+def _st_level(before: str, after: str, up: bool) -> tuple[float, float] | None:
+    """The microvolts a deviation is said to have, "2 mm of ST elevation" or "ST depression of 0.1 mV"; None without."""
+    amounts = list(AMOUNT.finditer(before))
+    near = amounts and len(before) - amounts[-1].end() <= len(" of horizontal ")
+    amount = amounts[-1] if near else AMOUNT.search(after)
+    if amount is None:
+        return None
+    scale = {"mm": 100.0, "mv": 1000.0}.get(amount["unit"], 1.0) * (1 if up else -1)
+    ends = sorted(_number(one) * scale for one in (amount["from"] or amount["number"], amount["number"]))
+    return ends[0], ends[1]

@@ -38,7 +38,7 @@ def read_interpretation(text: str, language: str | None = None) -> Interpretatio
     said, language = stated_in(text, language)
     found: list[Claim | WaveClaim] = []
     unknown: set[str] = set()
-    for sentence in sentences_of(text):
+    for sentence in sentences_of(text, language):
         sentence = _PLURAL.sub(r"\1", sentence)
         found += _of_recording(sentence)
         found += wave_claims(sentence, language)

@@ -61,6 +61,8 @@ def weigh(sentence: str, places: list[Place], rules: Rules) -> None:
         if around:
             continue
         for kind in kinds:
+            if kind.endswith("after") and len(kinds) > 1 and _begins(sentence, start, end):
+                continue
             index = _nearest(sentence, start, end, kind, islands, rules)
             if index is not None:
                 for one in _listed(index, kind, islands, links, sentence, rules):
@@ -160,6 +162,11 @@ def _nearest(sentence: str, start: int, end: int, kind: str, islands: list[_Isla
     if index is None or len(words) > near or rules.cues["stop"].search(gap) or not commas:
         return None
     return index
+
+
+def _begins(sentence: str, start: int, end: int) -> bool:
+    """Whether a comma stands before a cue and words follow it: "sinus rhythm, not tachycardic" denies what follows."""
+    return sentence[:start].rstrip().endswith(",") and re.match(r" \w", sentence[end:]) is not None
 
 
 def _in_list(gap: str, rules: Rules) -> bool:

@@ -94,9 +94,9 @@ def leads_in(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The leads a text names, and those of the regions it names."""
     named: list[str] = []
     for match in LEAD.finditer(text):
-        first, last, augmented, limb = match.groups()
-        if first:
-            named += [f"V{n}" for n in range(int(first), int(last or first) + 1)]
+        first, last, more, augmented, limb = match.groups()
+        if first:   # "V2-V4", "V5,6"
+            named += [f"V{n}" for n in (*range(int(first), int(last or first) + 1), *re.findall(r"\d", more))]
         else:
             named.append(f"aV{augmented[2].upper()}" if augmented else limb.upper())
     region = [lead for match in TERRITORY.finditer(text) for lead in LEADS_OF[match[1]]]
