@@ -35,6 +35,7 @@ def demo(records: RecordsOpt = DemoDefaults.records, steps: StepsOpt = DemoDefau
             console.note(f"{name}: {meaning}")
     console.note(f"all scores: {result.scores_path.as_posix()}")
     console.note(f"the page: {result.page.as_posix()}")
+    console.next_step("report", result.page.parent / "runs/tiny", "FILE")
 
 
 def _cell(system: Any, name: str) -> str:

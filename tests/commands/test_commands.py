@@ -102,7 +102,7 @@ def test_the_demo_ends_with_a_table_and_a_page(typed: Typed, tmp_path: Path) -> 
     out, err = typed("demo --records 60 --steps 2")
     for system in ("real signal", "another patient's signal", "zero signal", "most frequent", "random train report"):
         assert system in out
-    assert "demo/report.html" in err
+    assert "demo/report.html" in err and "next: medreport report demo/runs/tiny FILE" in err
     page = (tmp_path / "demo/report.html").read_text()
     assert page.count("<figure") == 8  # of each record its own ECG, and the one that was shown in its place
     assert "<th scope=row>run</th><td>tiny</td>" in page and "was shown the ECG of record" in page

@@ -103,7 +103,8 @@ def test_the_command_writes_values_and_a_page(files: dict[str, Path], tmp_path: 
     chart = re.search(r'<svg class="chart".*?</svg>', text, re.S)[0]  # type: ignore[index]
     spots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)]
     assert len(spots) == 3 and spots == sorted(spots)  # to the right, and down
-    assert "polygon" in chart and chart.count("stroke-dasharray") == 2 and "none:" in chart and "<script" not in text
+    assert "polygon" in chart and chart.count("stroke-dasharray") == 4  # two lines, and what each is
+    assert "no signal (none): 0." in chart and "<script" not in text
     manifest = read_manifest(out, "curves")
     assert len(manifest.inputs) == len(files) and not verify_artefact(out).damaged
     capsys.readouterr()
@@ -127,7 +128,7 @@ def test_the_page_of_scores_draws_the_curves_that_the_predictions_are_a_point_of
     drawn = re.findall(r"<h2>Robustness: gaussian</h2>.*?</section>", text, re.S)
     assert len(drawn) == 1 and drawn[0] in (tmp_path / "c.html").read_text().replace("</p>", f" From {tmp_path.name}"
                                                                                              "/all.json.</p>")
-    assert "polygon" in drawn[0] and ", area 0." in drawn[0] and "none:" in drawn[0]
+    assert "polygon" in drawn[0] and ", area 0." in drawn[0] and "no signal (none)" in drawn[0]
     values = json.loads((tmp_path / "all.json").read_text())
     assert asdict(read_curves(tmp_path / "all.json")) == values
     again = predicted(tmp_path / "real.jsonl", open_store(files["real"].parents[1] / "stores/clean"), 0.5)

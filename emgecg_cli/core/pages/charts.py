@@ -8,6 +8,7 @@ from html import escape
 WIDTH = 360
 _LINE, _TOP, _LETTER = 22, 26, 7.3  # units of the viewBox, near a pixel each; a letter of a wide face
 _MOST_LETTERS = 25
+_BOLD = 7.8  # a letter of a title
 
 
 def bar_chart(title: str, rows: Sequence[tuple[str, int]], total: int) -> str:
@@ -97,9 +98,10 @@ def line_chart(title: str, series: Sequence[tuple[str, Sequence[tuple[float, flo
 
 def _chart(title: str, note: str, height: float, parts: str) -> str:
     name = escape(title)
+    squeezed = f' textLength="{WIDTH}" lengthAdjust="spacingAndGlyphs"' if len(title) * _BOLD > WIDTH else ""
     below = f'<text x="0" y="30" class="count">{escape(note)}</text>' if note else ""
     return (f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{name}">'
-            f'<text x="0" y="15" class="title">{name}</text>{below}{parts}</svg>')
+            f'<text x="0" y="15" class="title"{squeezed}>{name}</text>{below}{parts}</svg>')
 
 
 def _cut(label: str, most: int = _MOST_LETTERS) -> str:

@@ -9,7 +9,7 @@ from html import escape
 from emgecg_cli.core.pages.charts import WIDTH
 
 _HEIGHT, _TOP, _BOTTOM, _LEFT, _RIGHT = 220, 34, 44, 44, 12
-_LETTERS = 17  # the height of a name, and of a line that may run above it
+_NAME, _SAMPLE = 17, 34  # the height of a line's name, and how much of the line stands before it
 _DASHES = ("6 4", "2 3", "10 3 2 3", "1 5")
 
 
@@ -25,8 +25,8 @@ class Spot:
 
 
 def line_chart(title: str, spots: Sequence[Spot], lines: Sequence[tuple[str, float]], axis: str) -> str:
-    """Values from left to right with a band of their intervals, and dashed lines with their names; `axis` says what is
-    on the horizontal one. The vertical axis begins at 0 where nothing is below it."""
+    """Values from left to right with a band of their intervals, and dashed lines whose names and values stand below;
+    `axis` says what is on the horizontal one. The vertical axis begins at 0 where nothing is below it."""
     known = [number for spot in spots for number in (spot.value, spot.low, spot.high) if number is not None]
     known += [value for _, value in lines]
     bottom, top = min(0.0, *known), max(known)
@@ -44,15 +44,11 @@ def line_chart(title: str, spots: Sequence[Spot], lines: Sequence[tuple[str, flo
         ends = [(x(spot.at), y(float(spot.high or 0))) for spot in spots]
         ends += [(x(spot.at), y(float(spot.low or 0))) for spot in reversed(spots)]
         parts.append(f'<polygon points="{_points(ends)}" style="fill:var(--accent);opacity:.18"/>')
-    beneath = 0.0
-    for number, (name, value) in enumerate(sorted(lines, key=lambda line: -line[1])):
-        dashes = _DASHES[number % len(_DASHES)]
-        # names stand where the curve is not: it falls to the right; near lines have theirs one below the other
-        beneath = max(y(value) - 3, beneath + _LETTERS)
-        place = f'x="{WIDTH - _RIGHT}" text-anchor="end"' if value >= spots[0].value else f'x="{_LEFT + 4}"'
-        parts.append(f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" '
-                     f'style="stroke:var(--soft);stroke-dasharray:{dashes}"/>'
-                     f'<text {place} y="{beneath:.1f}" class="count">{escape(name)} {value:.3f}</text>')
+    for number, (name, value) in enumerate(lines):
+        below = _HEIGHT + _NAME * number + 8
+        parts.append(_dashed(_LEFT, WIDTH - _RIGHT, y(value), number) + _dashed(_LEFT, _LEFT + _SAMPLE, below, number)
+                     + f'<text x="{_LEFT + _SAMPLE + 8}" y="{below + 4}" class="count">{escape(name)}: {value:.3f}'
+                       '</text>')
     parts.append(f'<polyline points="{_points([(x(spot.at), y(spot.value)) for spot in spots])}" '
                  'style="fill:none;stroke:var(--accent);stroke-width:2"/>')
     for spot in spots:
@@ -62,8 +58,15 @@ def line_chart(title: str, spots: Sequence[Spot], lines: Sequence[tuple[str, flo
                      f"{escape(spot.label)}</text>")
     parts.append(f'<text x="{(WIDTH + _LEFT) / 2:.0f}" y="{_HEIGHT - 8}" text-anchor="middle" class="count">'
                  f"{escape(axis)}</text>")
-    return (f'<svg class="chart" viewBox="0 0 {WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
+    height = _HEIGHT + _NAME * len(lines)
+    return (f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
             f'{"".join(parts)}</svg>')
+
+
+def _dashed(start: float, end: float, y: float, number: int) -> str:
+    """A horizontal line, broken in the way of this number."""
+    return (f'<line x1="{start}" x2="{end}" y1="{y:.1f}" y2="{y:.1f}" '
+            f'style="stroke:var(--soft);stroke-width:1.5;stroke-dasharray:{_DASHES[number % len(_DASHES)]}"/>')
 
 
 def _frame(bottom: float, top: float, y: object) -> str:

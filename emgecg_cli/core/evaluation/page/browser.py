@@ -111,6 +111,8 @@ def _article(example: PageExample, reading: Reading) -> str:
     why = f" <small>{example.why}</small>" if example.why else ""
     perturbed = f"<p class=key>perturbed: {escape(example.perturbed)}</p>" if example.perturbed else ""
     drawn = figure(example.signal, example.fs, f"12-lead ECG of record {example.record_id}", example.lanes)
+    if any(one.signal is not None for one in example.shown.values()):
+        drawn = f"<h4>The record's own ECG</h4>{drawn}"
     shown = example.tables
     tables = tables_shown(shown.tables, shown.ranges, shown.n_outside, shown.n_judged) if shown else ""
     return (f'<article data-record="{data}"><h3>Record {escape(example.record_id)}{why}</h3>{perturbed}'

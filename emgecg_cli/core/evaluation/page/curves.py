@@ -39,7 +39,8 @@ def _chart(curve: Curve, name: str, found: Curves) -> str:
     sign = -1.0 if curve.level_name in FALLING else 1.0
     spots = [Spot(f"{point.level:g}", sign * float(point.level or 0), float(one.value or 0), one.ci_low, one.ci_high)
              for point in curve.points for one in [point.values[name]]]
-    known = {"as recorded": found.clean} | {f"{signal}:": point for signal, point in found.no_signal.items()}
+    known = {"as recorded": found.clean} | {f"no signal ({signal})": point
+                                            for signal, point in found.no_signal.items()}
     lines = [(label, value) for label, point in known.items()
              if point and name in point.values and (value := point.values[name].value) is not None]
     area = curve.areas.get(name)
@@ -48,16 +49,21 @@ def _chart(curve: Curve, name: str, found: Curves) -> str:
 
 
 def _numbers(curve: Curve, found: Curves) -> str:
-    """Each headline score at each level, its area, and by how much that is above the lines without a signal."""
-    head = ["score", *(f"{curve.level_name} {point.level:g}" for point in curve.points), "area",
-            *(f"above {signal}" for signal in curve.above)]
+    """Each headline score on the recordings as they are and at each level, its area, by how much that is above the
+    lines without a signal, and these lines."""
+    points = [*([found.clean] if found.clean else []), *curve.points]
+    head = ["score", *(f"{curve.level_name} {point.level:g}" if point.level is not None else "as recorded"
+                       for point in points),
+            "area", *(f"above {signal}" for signal in curve.above), *found.no_signal]
     rows = []
     for name in found.headline:
-        cells = [point.values.get(name) for point in curve.points] + [curve.areas.get(name)]
+        cells = [point.values.get(name) for point in points] + [curve.areas.get(name)]
         cells += [own.get(name) for own in curve.above.values()]
+        cells += [point.values.get(name) for point in found.no_signal.values()]
         rows.append(f"<tr><th scope=row>{escape(name)}</th>{''.join(_cell(cell) for cell in cells)}</tr>")
     columns = "".join(f"<th scope=col>{escape(name)}</th>" for name in head)
-    return f"<div class=scroll><table><thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    return (f"<div class=scroll tabindex=0><table><thead><tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody>"
+            "</table></div>")
 
 
 def _cell(value: Interval | None) -> str:
