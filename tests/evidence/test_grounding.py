@@ -8,9 +8,10 @@ import pytest
 
 from emgecg_cli.core.artifacts import Measurements
 from emgecg_cli.core.errors import MedReportError
+from emgecg_cli.core.evidence import grounding
 from emgecg_cli.core.evidence.claims import Verdict
 from emgecg_cli.core.evidence.grounding import Grounding, ground
-from emgecg_cli.core.evidence.waveform import Beats, Waveform
+from emgecg_cli.core.evidence.waveform import Beats, Waveform, holds
 from emgecg_cli.core.reports.ecg.diagnoses import WaveClaim, diagnoses, read_diagnoses
 from emgecg_cli.core.reports.ecg.interpretation import read_interpretation
 from emgecg_cli.core.signals.delineation.lead_waves import LeadWaves
@@ -53,6 +54,14 @@ def test_a_diagnosis_is_held_against_each_of_its_criteria() -> None:
                                                                              "contradicted"}
     poor = replace(OF_LBBB, measurements=replace(LBBB, qrs_quality="poor"))
     assert verdicts(ground("Left bundle branch block.", "en", poor)) == {"left bundle branch block": "not measurable"}
+
+
+def test_a_claim_is_judged_once_whoever_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[object] = []
+    monkeypatch.setattr(grounding, "holds", lambda claim, of: judged.append(claim) or holds(claim, of))
+    ground("Sinus rhythm. Left bundle branch block with a QRS above 120 ms, intraventricular conduction delay.", "en",
+           OF_LBBB)
+    assert len(judged) == len(set(judged)) >= 4
 
 
 @pytest.mark.parametrize(("text", "right", "wrong"), [

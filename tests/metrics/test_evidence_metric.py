@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.evaluation.score import Scores, score_predictions
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.grounding import ground
+from emgecg_cli.core.signals import delineation
+from emgecg_cli.core.signals.delineation import lead_waves as lead_waves_of
 from emgecg_cli.core.store import Store, open_store
 
 
@@ -29,6 +33,14 @@ def scored(evidence: Evidence, shift: int, *more: PredictionRow) -> Scores:
     return score_predictions([*own, *more], metrics=["evidence"], evidence=evidence, resamples=40)
 
 
+def noting(made: list[str], what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that notes each call."""
+    def noted(*given: Any) -> Any:
+        made.append(what)
+        return function(*given)
+    return noted
+
+
 def test_the_truth_scores_and_another_patients_report_does_not(evidence: Evidence) -> None:
     own, other = scored(evidence, 0), scored(evidence, 7)
     for name, least in (("score", 0.85), ("precision", 0.9), ("recall", 0.85)):
@@ -41,6 +53,23 @@ def test_the_truth_scores_and_another_patients_report_does_not(evidence: Evidenc
     assert {"rate", "axis"} <= {row.item for row in claims.rows}
     block = next(row for row in named.rows if row.item == "right bundle branch block")
     assert block.values["criteria met"].value == 1 and block.counts["there"] >= block.counts["stated"] - 1
+
+
+def test_no_recording_is_measured_twice_and_no_waves_for_facts_alone(evidence: Evidence,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(delineation, "delineate", noting(made, "measured", delineation.delineate))
+    monkeypatch.setattr(lead_waves_of, "lead_waves", noting(made, "waves", lead_waves_of.lead_waves))
+    fresh = Evidence(evidence.store)
+    row = evidence.store.row(0)
+    assert row.measurements is None
+    rows = [PredictionRow(row.record_id, "rate of 70", "rate of 70", language="en")]
+    alone = score_predictions(rows, metrics=["facts"], evidence=fresh, resamples=0)
+    assert made == ["measured"]
+    fresh, made[:] = Evidence(evidence.store), []
+    both = score_predictions(rows, metrics=["evidence", "facts"], evidence=fresh, resamples=0)
+    assert made == ["measured", "waves"]
+    assert both.value("facts-precision").value == alone.value("facts-precision").value
 
 
 def test_the_corpus_value_is_the_mean_of_the_texts_and_missing_recordings_count(evidence: Evidence, tmp_path: Path

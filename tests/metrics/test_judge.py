@@ -245,6 +245,34 @@ def test_some_records_alone(tmp_path: Path) -> None:
     assert any("judged are 5 of 24 records" in note for note in scores.notes)
 
 
+def test_answers_belong_to_their_address(tmp_path: Path) -> None:
+    """One model at two addresses may be two models: neither is answered from what the other said, alone or together."""
+    def mean(scores: Scores) -> float:
+        return float(scores.value("judge-mean").value or 0)
+
+    with ApiServer(otherwise=good) as one, ApiServer(otherwise=harsher) as other:
+        first, second = (judged(server, tmp_path)[0] for server in (one, other))
+        asked = [len(one.requests), len(other.requests)]
+        assert asked[0] == asked[1] > 0 and mean(first) > mean(second)
+        both, _ = judged(one, tmp_path, judges=("m", f"m@{other.base_url}/"))   # the stroke is of no weight
+        assert [len(one.requests), len(other.requests)] == asked
+    assert [both.value(f"judge-mean m#{number}").value for number in (1, 2)] == [mean(first), mean(second)]
+
+
+def test_answers_kept_without_an_address_still_count(tmp_path: Path) -> None:
+    with ApiServer(otherwise=good) as server:
+        with panel_of(["m"], server.base_url, tmp_path / "answers.jsonl") as panel:
+            panel.judges[0].client.by_address = False   # as earlier versions kept them
+            older = score_rows(made_rows(), metrics=["judge"], judge=panel, resamples=0,
+                               settings={"judge": {"systems": "models"}}).scores
+        asked = len(server.requests)
+        scores, _ = judged(server, tmp_path)
+        assert len(server.requests) == asked > 0
+        assert scores.value("judge-mean").value == older.value("judge-mean").value
+        judged(server, tmp_path, judges=("m", f"m@{server.base_url.replace('127.0.0.1', 'localhost')}"))
+        assert len(server.requests) > asked   # of two by one name, nobody knows whose they were
+
+
 def test_a_killed_run_goes_on_and_pays_nothing_twice(tmp_path: Path) -> None:
     """SIGKILL in the midst of the judging; the second run asks for what is missing, and says what all of it cost."""
     write_rows(tmp_path / "p.jsonl", made_rows())

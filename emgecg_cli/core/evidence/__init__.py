@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class _Measured:
+    """What was measured on a signal, and whether its waves, None where there are none, were looked for."""
+
+    measurements: Measurements
+    waves: LeadWaves | None
+    with_waves: bool
+
+
+@dataclass(frozen=True)
 class RecordEvidence:
     """One record: its `row` as its signal is now, and what was done to that signal ("" where it is as recorded).
 
@@ -40,7 +49,8 @@ class RecordEvidence:
     row: RecordRow
     perturbed: str
     references: References | None
-    kept: dict[int, tuple[Measurements, LeadWaves | None]] = field(default_factory=dict, repr=False)  # by row, of all
+    kept: dict[int, _Measured] = field(default_factory=dict, repr=False)  # by row, of all
+    with_waves: bool = False   # whether what is measured is measured with the waves of each lead
 
     @cached_property
     def signal(self) -> np.ndarray | None:
@@ -63,19 +73,19 @@ class RecordEvidence:
         """What is measured on the signal, all undetected at a rate at which nothing can be; None without a signal."""
         if self.row.measurements is not None:
             return self.row.measurements
-        found = self._measured()
-        return None if found is None else found[0]
+        found = self._measured(self.with_waves)
+        return None if found is None else found.measurements
 
     @cached_property
     def waveform(self) -> Waveform | None:
         """What interpretations are held against; None without a signal."""
         from emgecg_cli.core.evidence.waveform import Beats, Waveform
 
-        found = self._measured()
+        found = self._measured(True)
         if found is None:
             return None
         row, length = self.row, self.row.sig_len - self.row.n_padded
-        return Waveform(row.measurements or found[0], found[1], row.sex,
+        return Waveform(row.measurements or found.measurements, found.waves, row.sex,
                         Beats(partial(_beats_of, self.store, self.index, length, row.fs)))
 
     @cached_property
@@ -83,18 +93,22 @@ class RecordEvidence:
         """What is measured on each beat of the signal; None without one, and at a rate at which nothing can be."""
         return _table_of(self.signal, self.row.fs)
 
-    def _measured(self) -> tuple[Measurements, LeadWaves | None] | None:
-        """Measurements and waves of the signal, made once; None without a signal."""
-        if self.index in self.kept or self.signal is None:
-            return self.kept.get(self.index)
+    def _measured(self, with_waves: bool) -> _Measured | None:
+        """Measurements of the signal, and its waves where they are wanted, made once; None without a signal."""
+        known = self.kept.get(self.index)
+        if self.signal is None or (known is not None and (known.with_waves or not with_waves)):
+            return known
         from emgecg_cli.core.signals.delineation import FS_RANGE, delineate  # takes a moment to import
         from emgecg_cli.core.signals.delineation.lead_waves import lead_waves
 
         lowest, highest = FS_RANGE
         if not lowest <= self.row.fs <= highest:
-            return self.kept.setdefault(self.index, (Measurements(), None))
-        found = delineate(self.signal, self.row.fs)
-        return self.kept.setdefault(self.index, (found.measurements, lead_waves(found, self.signal)))
+            self.kept[self.index] = _Measured(Measurements(), None, True)
+        else:
+            found = delineate(self.signal, self.row.fs)
+            waves = lead_waves(found, self.signal) if with_waves else None
+            self.kept[self.index] = _Measured(found.measurements, waves, with_waves)
+        return self.kept[self.index]
 
 
 def _beats_of(store: Store, index: int, length: int, fs: int) -> Mapping[str, Any]:
@@ -113,11 +127,13 @@ def _table_of(signal: np.ndarray | None, fs: int) -> BeatTable | None:
 
 
 class Evidence:
-    """The records of a store by their ids; what had to be measured is kept."""
+    """The records of a store by their ids; what had to be measured is kept. Who will ask for the waveform of records
+    says so by `with_waves`, so that no recording is measured twice; for measurements alone waves are not looked for."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._kept: dict[int, tuple[Measurements, LeadWaves | None]] = {}
+        self.with_waves = False
+        self._kept: dict[int, _Measured] = {}
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -145,7 +161,8 @@ class Evidence:
         perturbed = self._perturbed(row.record_id)
         if self.store.rows_are_stale and perturbed:
             row = replace(row, **described(self.store.signal(index), row.fs), machine=None, measurements=None)
-        return RecordEvidence(self.store, index, row, perturbed, self._references, self._kept)
+        return RecordEvidence(self.store, index, row, perturbed, self._references, self._kept,
+                              self.with_waves)
 
     def tables(self, record_ids: Iterable[str]) -> Tables | None:
         """The tables of these records and the reference ranges; None where the store has no ranges: its records have

@@ -6,7 +6,7 @@ Numbers, rhythm and what is said of leads are a claim each. What nobody measured
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -66,35 +66,43 @@ class Grounding:
 def ground(text: str, language: str | None, of: Waveform) -> Grounding:
     """Hold a text against a recording."""
     said = read_interpretation(text, language)
-    own = tuple((claim, holds(claim, of)) for claim in said.claims)
+    verdicts: dict[_Own, Verdict] = {}   # each claim is judged once, whoever makes it
+
+    def verdict(claim: _Own) -> Verdict:
+        if claim not in verdicts:
+            verdicts[claim] = holds(claim, of)
+        return verdicts[claim]
+
+    own = tuple((claim, verdict(claim)) for claim in said.claims)
     surely_there = [one for one in diagnoses() if one.expected and _surely_meets(one, of)]
     stated = list(dict.fromkeys(of_code()[code] for code in sorted(said.statements) if code in of_code()))
-    implied = {_key(claim) for one in stated for criterion in one.criteria for claim in criterion}
-    held = [_of_statement(one, own, surely_there, of) for one in stated]
-    held += [Held(_item(claim), verdict, claim) for claim, verdict in own if _key(claim) not in implied]
+    needed = [claim for one in stated for criterion in one.criteria for claim in criterion]
+    implied = {_key(claim) for claim in needed}
+    held = [_of_statement(one, own, surely_there, verdict) for one in stated]
+    held += [Held(_item(claim), judged, claim) for claim, judged in own if _key(claim) not in implied]
     held += [Held(LEAD, Verdict.CONTRADICTED, lead) for lead in said.unknown_leads]
-    implicit = [(claim, holds(claim, of)) for one in stated for criterion in one.criteria for claim in criterion]
+    implicit = [(claim, verdict(claim)) for claim in needed]
     return Grounding(tuple(held), tuple((one.name, _mentioned(one, said, [*own, *implicit])) for one in surely_there))
 
 
-def criterion_verdict(criterion: Criterion, of: Waveform) -> Verdict:
-    """Of a criterion: the best verdict of its alternatives."""
-    verdicts = [holds(claim, of) for claim in criterion]
+def _of_criterion(criterion: Criterion, verdict: Callable[[_Own], Verdict]) -> Verdict:
+    """The best verdict of the alternatives of a criterion."""
+    verdicts = [verdict(claim) for claim in criterion]
     for one in (Verdict.SUPPORTED, Verdict.NOT_MEASURABLE):
         if one in verdicts:
             return one
     return Verdict.CONTRADICTED
 
 
-def _of_statement(one: Diagnosis, own: Sequence[tuple[_Own, Verdict]], there: Sequence[Diagnosis], of: Waveform
-                  ) -> Held:
-    verdicts = tuple(criterion_verdict(criterion, of) for criterion in one.criteria)
+def _of_statement(one: Diagnosis, own: Sequence[tuple[_Own, Verdict]], there: Sequence[Diagnosis],
+                  verdict: Callable[[_Own], Verdict]) -> Held:
+    verdicts = tuple(_of_criterion(criterion, verdict) for criterion in one.criteria)
     others = one.alone and not all(other.usual for other in there)
-    verdict = Verdict.CONTRADICTED if others or Verdict.CONTRADICTED in verdicts else \
+    whole = Verdict.CONTRADICTED if others or Verdict.CONTRADICTED in verdicts else \
         Verdict.SUPPORTED if Verdict.SUPPORTED in verdicts else Verdict.NOT_MEASURABLE
     cited = sum(met == Verdict.SUPPORTED and _covered(criterion, own)
                 for criterion, met in zip(one.criteria, verdicts, strict=True))
-    return Held(one.name, verdict, one.name, verdicts, cited)
+    return Held(one.name, whole, one.name, verdicts, cited)
 
 
 def _surely_meets(one: Diagnosis, of: Waveform) -> bool:

@@ -43,10 +43,11 @@ class LLMClient:
     A request is sent at most `attempts` times: again after 408, 409, 429, 5xx, a silence of `timeout` seconds, a cut
     connection, an answer that is no chat completion, larger than LARGEST_ANSWER or not whole after `longest` seconds;
     after `backoff` seconds that double each time, or after what the server's Retry-After asks for, in both cases at
-    most `max_wait` seconds. While others of `at_once` requests are answered, a 429 does not count. `sent` counts the
-    requests, `used` what the answers took that were given out, whenever they were paid, `paid` what those took that
-    came over the network. Endpoints on this machine are never reached through a proxy, and redirects are not followed.
-    Close it, or use it in `with`.
+    most `max_wait` seconds. With `by_address` an answer counts for this address alone, as another one may serve another
+    model by the same name; answers kept without an address count for any while `unaddressed`. While others of `at_once`
+    requests are answered, a 429 does not count. `sent` counts the requests, `used` what the answers took that were
+    given out, whenever they were paid, `paid` what those took that came over the network. Endpoints on this machine are
+    never reached through a proxy, and redirects are not followed. Close it, or use it in `with`.
     """
 
     model: str
@@ -60,6 +61,8 @@ class LLMClient:
     sleep: Callable[[float], object] | None = None
     at_once: int = 1
     prices: Prices | None = None
+    by_address: bool = False
+    unaddressed: bool = True
     sent: int = field(default=0, init=False)
     _answers: AnswerCache = field(init=False, repr=False)
     _throttle: Throttle = field(init=False, repr=False)
@@ -117,12 +120,15 @@ class LLMClient:
     def complete(self, messages: Sequence[Mapping[str, Any]], **params: Any) -> str:
         """The model's answer to a chat; `params` go into the request (temperature, max_tokens, response_format …).
 
-        The same model, messages and params are answered from the cache, and asked only once where several threads want
-        them. A model's refusal is an answer like any other. Raises MedReportError when there is no key, the endpoint
-        refuses (RequestRefused where it refuses this request alone), or it does not answer in `attempts` attempts.
+        The same model, messages and params (and address) are answered from the cache, and asked only once where several
+        threads want them. A model's refusal is an answer like any other. Raises MedReportError when there is no key,
+        the endpoint refuses (RequestRefused where it refuses this request alone), or it does not answer in `attempts`
+        attempts.
         """
-        key = json_hash({"model": self.model, "messages": list(messages), "params": params})
-        while (answer := self._answers.get(key)) is None:
+        asked = {"model": self.model, "messages": list(messages), "params": params}
+        key = json_hash(asked | {"address": self.base_url.rstrip("/")}) if self.by_address else json_hash(asked)
+        older = json_hash(asked) if self.by_address and self.unaddressed else None
+        while (answer := self._answers.get(key) or (self._answers.get(older) if older else None)) is None:
             with self._lock:
                 other = self._asking.get(key)
                 if other is None:

@@ -89,6 +89,7 @@ def grounds_of(evidence: Evidence, index: int) -> Grounds:
     from emgecg_cli.core.signals.delineation.per_beat import measure_beats  # takes a moment to import
 
     record = evidence.at(index)
+    waveform = record.waveform   # before the measurements, which are made with it where the store has none
     row, found, signal = record.row, record.measurements or Measurements(), record.signal
     leads: Mapping[str, Mapping[str, Series]] = {}
     ectopic: list[bool] = []
@@ -97,6 +98,5 @@ def grounds_of(evidence: Evidence, index: int) -> Grounds:
         table = measure_beats(signal, row.fs)
         told, text = table.to_json(), serialise_gem(table)
         leads, ectopic = told["leads"], [bool(beat["ectopic"]) for beat in told["beats"]]
-    waveform = record.waveform
     return Grounds(row.record_id, row.report or "", row.language, found, leads, ectopic,
                    [*row.absent_leads, *row.flat_leads], text, waveform and replace(waveform, beats=leads or None))

@@ -17,8 +17,9 @@ from emgecg_cli.core.artifacts import PredictionRow
 from emgecg_cli.core.evidence import Evidence
 from emgecg_cli.core.evidence.claims import Verdict
 from emgecg_cli.core.evidence.grounding import LEAD, Grounding, ground
-from emgecg_cli.core.evidence.waveform import TOLERANCE, Waveform
+from emgecg_cli.core.evidence.waveform import TOLERANCE
 from emgecg_cli.core.metrics import Declared, Given, Table, ratio
+from emgecg_cli.core.metrics.clinical.by_record import ByRecord
 from emgecg_cli.core.reports.ecg.criteria import KINDS
 from emgecg_cli.core.reports.ecg.diagnoses import diagnoses
 
@@ -53,19 +54,18 @@ class EvidenceScore:
                                                       "criteria-cited"))}))
 
     def __init__(self, evidence: Evidence | None = None) -> None:
-        self._evidence = evidence
-        self._known: dict[str, Waveform | None] = {}
+        self._recordings = ByRecord(evidence, lambda record: record.waveform)
 
     @classmethod
     def of(cls, given: Given) -> Self:
-        """Against the recordings of the store."""
+        """Against the recordings of the store, of which the waves of each lead are wanted."""
+        if given.evidence is not None:
+            given.evidence.with_waves = True
         return cls(given.evidence)
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs a recording of one of the records."""
-        if self._evidence is None or any(self._of(row.record_id) for row in rows):
-            return None
-        return "the store holds no recordings of these records"
+        return self._recordings.applicable(rows)
 
     def columns(self) -> tuple[str, ...]:
         """Totals of the report and of its reference, counts by kind of claim and by diagnosis, and the count."""
@@ -80,7 +80,7 @@ class EvidenceScore:
         found[:, -1] = 1
         width = len(_TOTALS)
         for i, (hypothesis, reference, row) in enumerate(zip(hypotheses, references, rows, strict=True)):
-            of = self._of(row.record_id)
+            of = self._recordings.of(row.record_id)
             if of is not None:
                 own = ground(hypothesis, row.language, of)
                 found[i, :width] = _totals(own)
@@ -126,22 +126,13 @@ class EvidenceScore:
 
     def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
         """What the texts are not held against."""
-        without = sum(self._of(row.record_id) is None for row in rows)
-        return [f"evidence: {without} of {len(rows)} records have no recording in the store and score 0"] \
-            if without else []
+        return [f"{note} and score 0" for note in self._recordings.missing(self.name, rows)]
 
     def signature(self) -> str:
         """What the values depend on."""
         near = ",".join(f"{wave} {TOLERANCE[wave]:g}" for wave in ("p", "r", "t", "st", "qrs"))
         return (f"truth:measured, not poor|criteria:{len(diagnoses())} diagnoses|tolerance mV:{near}|score:mean F1 of "
                 "texts|average:micro|zero-division:0|version:2")
-
-    def _of(self, record_id: str) -> Waveform | None:
-        """What a record's text is held against; None where there is no recording."""
-        if record_id not in self._known:
-            record = self._evidence.of(record_id) if self._evidence is not None else None
-            self._known[record_id] = record.waveform if record is not None else None
-        return self._known[record_id]
 
 
 @lru_cache(maxsize=1)

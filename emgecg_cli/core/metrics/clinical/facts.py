@@ -13,9 +13,10 @@ from typing import Self
 import numpy as np
 
 from emgecg_cli.core.artifacts import Measurements, PredictionRow
-from emgecg_cli.core.evidence import Evidence
+from emgecg_cli.core.evidence import Evidence, RecordEvidence
 from emgecg_cli.core.evidence.claims import MENTIONED, Verdict, abnormal_kinds, judge, measured, mentions
 from emgecg_cli.core.metrics import Declared, Given, Table, ratio
+from emgecg_cli.core.metrics.clinical.by_record import ByRecord
 from emgecg_cli.core.reports.ecg.criteria import KINDS, SLACK, TOLERANCE
 from emgecg_cli.core.reports.ecg.facts import read_claims, stated_rate
 
@@ -50,8 +51,7 @@ class Facts:
                                                    "contradicted-per-report", "not-measurable"))}))
 
     def __init__(self, evidence: Evidence | None = None) -> None:
-        self._evidence = evidence
-        self._known: dict[str, _Of | None] = {}
+        self._recordings = ByRecord(evidence, _measured)
 
     @classmethod
     def of(cls, given: Given) -> Self:
@@ -60,9 +60,7 @@ class Facts:
 
     def applicable(self, rows: Sequence[PredictionRow]) -> str | None:
         """Needs a recording of one of the records."""
-        if self._evidence is None or any(self._of(row.record_id) for row in rows):
-            return None
-        return "the store holds no recordings of these records"
+        return self._recordings.applicable(rows)
 
     def columns(self) -> tuple[str, ...]:
         """Counts of each kind in the report and in its reference, what the rates sum to, and the count."""
@@ -76,7 +74,7 @@ class Facts:
         found[:, -1] = 1
         width = len(KINDS) * len(_OF_KIND)
         for i, (hypothesis, reference, row) in enumerate(zip(hypotheses, references, rows, strict=True)):
-            of = self._of(row.record_id)
+            of = self._recordings.of(row.record_id)
             if of is not None:
                 found[i, :width] = _counts(hypothesis, row.language, of)
                 found[i, width:2 * width] = _counts(reference, row.language, of)
@@ -117,9 +115,8 @@ class Facts:
 
     def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
         """What the claims are held against."""
-        found = [of for row in rows if (of := self._of(row.record_id)) is not None]
-        notes = [f"facts: {len(rows) - len(found)} of {len(rows)} records have no recording in the store"] \
-            if len(found) < len(rows) else []
+        found = [of for row in rows if (of := self._recordings.of(row.record_id)) is not None]
+        notes = self._recordings.missing(self.name, rows)
         poor = sum(not measured("rate", of[0]) for of in found)
         return notes + ([f"facts: in {poor} of {len(found)} recordings no heart rate could be measured well"]
                         if poor else [])
@@ -130,14 +127,6 @@ class Facts:
         return (f"truth:measured, not poor|tolerance number/word:{near}|recall:{','.join(MENTIONED)}|average:micro"
                 "|zero-division:0|version:2")
 
-    def _of(self, record_id: str) -> _Of | None:
-        """The measurements of a record and its patient's sex; None where there is no recording."""
-        if record_id not in self._known:
-            record = self._evidence.of(record_id) if self._evidence is not None else None
-            measurements = record.measurements if record is not None else None
-            self._known[record_id] = (measurements, record.row.sex) if record and measurements else None
-        return self._known[record_id]
-
     def _parted(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Counts of the report and of its reference, (..., kinds, 5) each, what the rates sum to, and the reports."""
         sums = np.asarray(sums, np.float64)
@@ -145,6 +134,12 @@ class Facts:
         shape = (*sums.shape[:-1], len(KINDS), len(_OF_KIND))
         return (sums[..., :width].reshape(shape), sums[..., width:2 * width].reshape(shape), sums[..., 2 * width:-1],
                 sums[..., -1])
+
+
+def _measured(record: RecordEvidence) -> _Of | None:
+    """The measurements of a record and its patient's sex."""
+    found = record.measurements
+    return None if found is None else (found, record.row.sex)
 
 
 def _counts(report: str, language: str | None, of: _Of) -> np.ndarray:

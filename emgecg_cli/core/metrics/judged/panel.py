@@ -83,25 +83,31 @@ def panel_of(named: Sequence[str], base_url: str | None, cache: Path | None, *, 
              price_in: Sequence[float] = (), price_out: Sequence[float] = ()) -> Panel:
     """The judges of `MODEL`, at `base_url`, or `MODEL@URL`. Prices are of all of them, or one for each in their order.
 
+    All keep their answers in `cache`, by model and address: what one address serves may not be what another serves by
+    the same name.
+
     Raises MedReportError for one without an endpoint, and for one that is named twice.
     """
     parted = [_parted(one, base_url) for one in named]
     if twice := next((model for model, url in parted if parted.count((model, url)) > 1), None):
         raise MedReportError(f"the judge {twice} is given twice", "two judges are two models")
-    if base_url and all(url != base_url for _, url in parted):
+    if base_url and all(url != base_url.rstrip("/") for _, url in parted):
         raise MedReportError("--base-url has no effect: every judge has an address of its own", "leave it out")
     prices = [_prices(price_in, price_out, number, len(parted)) for number in range(len(parted))]
     models = [model for model, _ in parted]
-    return Panel([Judge(model if models.count(model) == 1 else f"{model}#{number + 1}",
-                        LLMClient(model, url, cache if models.count(model) == 1 else _own(cache, url),
-                                  at_once=requests_at_once, prices=prices[number]))
+    return Panel([_judge(model, url, cache, models.count(model) > 1, number, requests_at_once, prices[number])
                   for number, (model, url) in enumerate(parted)])
 
 
-def _own(cache: Path | None, url: str) -> Path | None:
-    """The cache of a model at this endpoint, where another has one of the same name: answers are kept by the model's
-    name."""
-    return cache and cache.with_name(f"{cache.stem}-{json_hash(url)[:8]}{cache.suffix}")
+def _judge(model: str, url: str, cache: Path | None, shared: bool, number: int, at_once: int, prices: Prices | None
+           ) -> Judge:
+    """One judge; `shared` where another has its name. Answers that an earlier version kept without their address count
+    for a judge alone, and of two by one name for the one whose file they are in."""
+    own = cache and cache.with_name(f"{cache.stem}-{json_hash(url)[:8]}{cache.suffix}")
+    separate = shared and own is not None and own.exists()
+    client = LLMClient(model, url, own if separate else cache, at_once=at_once, prices=prices, by_address=True,
+                       unaddressed=separate or not shared)
+    return Judge(f"{model}#{number + 1}" if shared else model, client)
 
 
 def _parted(named: str, base_url: str | None) -> tuple[str, str]:
@@ -112,7 +118,7 @@ def _parted(named: str, base_url: str | None) -> tuple[str, str]:
     if not url:
         raise MedReportError(f"the judge {model} has no endpoint", "add --base-url URL, or say --judge MODEL@URL: "
                              "reports are sent to no endpoint that was not named")
-    return model, url
+    return model, url.rstrip("/")
 
 
 def _prices(price_in: Sequence[float], price_out: Sequence[float], number: int, judges: int) -> Prices | None:
