@@ -104,8 +104,10 @@
     } catch { /* inside a frame that has no address of its own: the view is not kept */ }
   }
 
+  function atSection() { return location.hash.startsWith("#part-"); }
+
   function restore() {
-    const state = new URLSearchParams(location.hash.slice(1));
+    const state = new URLSearchParams(atSection() ? "" : location.hash.slice(1));
     for (const field of fields) field.value = state.get(field.name) ?? start[field.name];
     for (const field of fields) if (field.selectedIndex === -1) field.value = start[field.name];
     selected = records.find((record) => record.id === state.get("record")) || null;
@@ -133,7 +135,7 @@
   });
   form.addEventListener("input", show);
   form.addEventListener("submit", (event) => event.preventDefault());
-  window.addEventListener("hashchange", restore);
+  window.addEventListener("hashchange", () => { if (!atSection()) restore(); });
 
   form.hidden = false;
   list.parentElement.hidden = false;

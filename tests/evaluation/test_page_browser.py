@@ -197,5 +197,8 @@ def test_search_filters_and_keys_in_a_browser(browser: Page, page: Path, store: 
     browser.open("about:blank")
     browser.open(f"{page.as_uri()}#only=differs&record={ids[2]}")
     assert set(browser.run(LISTED)) == {ids[1], ids[2]} and browser.run(SELECTED) == ids[2]
+    browser.run("[...document.querySelectorAll('nav a')].at(-1).click()")  # to another section: the view stays
+    assert browser.run("location.hash").startswith("#part-") and browser.run(SELECTED) == ids[2]
+    assert browser.run("Math.abs(document.querySelector(location.hash).getBoundingClientRect().top) < innerHeight")
     assert browser.run("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert browser.complaints == [] and browser.asked == []

@@ -28,8 +28,10 @@ p { margin: 0 0 .6rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 100%; }
 th, td { padding: .45rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; min-width: 6.5rem; }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
+th:first-child { text-align: left; position: sticky; left: 0; background: var(--page);
+  border-bottom: 0; box-shadow: inset 0 -1px var(--line); }  /* a border would scroll away */
 td { white-space: nowrap; }
+th small { display: block; color: var(--soft); font-weight: 400; font-size: .83em; overflow-wrap: normal; }
 td small { display: block; color: var(--soft); font-size: .83em; }
 td.none { color: var(--soft); }
 tbody tr:hover > * { background: var(--tint); }
@@ -66,11 +68,13 @@ table.facts th:first-child { position: static; min-width: 8rem; }
 table.facts.record th:first-child { width: 9rem; min-width: 0; }
 table.facts tbody th { font-weight: 400; }
 table.cells td { white-space: nowrap; overflow-wrap: normal; }
-table.cells th:first-child { position: sticky; }
+table.facts.cells th:first-child { position: sticky; min-width: 17rem; }
+table.cells tbody th { font-weight: 600; }
 @media (max-width: 32rem) {
   table.facts th, table.facts td { padding: .35rem .4rem; }
   table.facts th:first-child { min-width: 6rem; }
   table.facts.record th:first-child { width: 5rem; }
+  table.facts.cells th:first-child { min-width: 11rem; }
 }
 main h3 { margin-top: 1.4rem; }
 article h3 { margin-top: 0; }

@@ -7,6 +7,7 @@ escaped, and the only script is the page's own, named by its hash: without scrip
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -47,8 +48,21 @@ def write_page(path: Path, *, examples: Examples | Sequence[PageExample], scores
     body = "\n".join([head_of(scores), scores_of(scores), *drawn, tables_of(scores, item_charts(tables)),
                       browser(examples), signatures_of(scores)])
     script = kept_text("score_page.js") if examples.shown else ""
-    page = document(title, body, script=script, style=kept_text("score_page.css"))
+    page = document(title, _with_contents(body), script=script, style=kept_text("score_page.css"))
     write_atomically(path, page.encode("utf-8", "backslashreplace"))
+
+
+def _with_contents(body: str) -> str:
+    """The sections of a page with names, below links to them; texts in it are escaped, and hold none."""
+    titles: list[str] = []
+
+    def named(found: re.Match[str]) -> str:
+        titles.append(found[2])
+        return f"<section id=part-{len(titles)}{found[1]}><h2>{found[2]}</h2>"
+
+    body = re.sub(r"<section([^>]*)><h2>(.*?)</h2>", named, body)
+    links = "".join(f"<a href=#part-{number}>{title}</a>" for number, title in enumerate(titles, 1))
+    return f"<nav aria-label=Contents>{links}</nav>{body}" if len(titles) > 1 else body
 
 
 def _charts(title: str, found: Sequence[str]) -> str:

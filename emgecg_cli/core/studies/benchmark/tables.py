@@ -16,7 +16,8 @@ from emgecg_cli.core.evaluation.tables import cell_of, markdown_table, tabular, 
 from emgecg_cli.core.pages import document
 
 OURS, MARK = "this benchmark", "†"
-LABELS = ("backbone", "encoder", "instruction tuning", "prompts", "trained on", "written on", "proportion")
+AXIS = "proportion"  # along which the rows of a model are read
+LABELS = ("backbone", "encoder", "instruction tuning", "prompts", "trained on", "written on", AXIS)
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,31 @@ def as_csv(table: Table) -> str:
 
 
 def as_page(table: Table) -> str:
-    """An HTML page."""
-    labels = len(table.labels()) + 1
-    head = "".join(f"<th scope=col{' class=number' if i >= labels else ''}>{escape(name)}</th>"
-                   for i, name in enumerate(table.head()))
-    rows = "".join("<tr>" + "".join(_cell(cell, i, labels) for i, cell in enumerate(row)) + "</tr>"
-                   for row in table.cells())
+    """An HTML page; what a row is of stands in its first column, so that the scores are near on a narrow screen too."""
+    axis = [name for name in table.labels() if name == AXIS]
+    head = "".join(f"<th scope=col{'' if name in LABELS else ' class=number'}>{escape(name)}</th>"
+                   for name in (LABELS[0], *axis, *table.values))
+    rows = "".join(f"<tr>{_first(row)}" + "".join(f"<td>{escape(row.labels.get(name, ''))}</td>" for name in axis)
+                   + "".join(_value(cell_of(row.values.get(name))) for name in table.values) + "</tr>"
+                   for row in table.rows)
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.said())
     return document(f"medreport benchmark: {table.title}",
                     f"<div class=scroll tabindex=0><table class='facts cells'><thead><tr>{head}</tr></thead>"
                     f"<tbody>{rows}</tbody></table></div><ul class=notes>{notes}</ul>")
 
 
-def _cell(cell: str, column: int, labels: int) -> str:
-    text = escape(cell).replace(" [", "<small>[").replace("]", "]</small>") if column >= labels else escape(cell)
-    if not column:
-        return f"<th scope=row>{text}</th>"
-    return f"<td class=number>{text}</td>" if column >= labels else f"<td>{text}</td>"
+def _first(row: Row) -> str:
+    """What a row is of: its backbone, and below the rest, with where its values are from."""
+    rest = [f"{value} {name}" if name in ("instruction tuning", "prompts") else
+            value if name == "encoder" else f"{name} {value}"
+            for name in LABELS[1:] if name != AXIS and (value := row.labels.get(name))]
+    return (f"<th scope=row>{escape(row.labels.get(LABELS[0], ''))}"
+            f"<small>{escape(' · '.join([*rest, _from(row)]))}</small></th>")
+
+
+def _value(cell: str) -> str:
+    text = escape(cell).replace(" [", "<small>[").replace("]", "]</small>")
+    return f"<td class=number>{text}</td>"
 
 
 def _from(row: Row) -> str:
