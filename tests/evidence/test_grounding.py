@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from emgecg_cli.core.artifacts import Measurements
+from emgecg_cli.core.artifacts import Measurements, QuarantineRow
+from emgecg_cli.core.datasets import open_dataset
 from emgecg_cli.core.errors import MedReportError
 from emgecg_cli.core.evidence import grounding
 from emgecg_cli.core.evidence.claims import Verdict
@@ -14,7 +18,9 @@ from emgecg_cli.core.evidence.grounding import Grounding, ground
 from emgecg_cli.core.evidence.waveform import Beats, Waveform, holds
 from emgecg_cli.core.reports.ecg.diagnoses import WaveClaim, diagnoses, read_diagnoses
 from emgecg_cli.core.reports.ecg.interpretation import read_interpretation
+from emgecg_cli.core.signals.delineation import find_waves
 from emgecg_cli.core.signals.delineation.lead_waves import LeadWaves
+from emgecg_cli.core.signals.delineation.per_beat import widest_ectopic_ms
 from emgecg_cli.core.signals.leads import LEADS
 
 GOOD = {f"{name}_quality": "good" for name in ("heart_rate", "regular", "p_present", "p", "pr", "qrs", "qt", "qrs_axis",
@@ -54,6 +60,53 @@ def test_a_diagnosis_is_held_against_each_of_its_criteria() -> None:
                                                                              "contradicted"}
     poor = replace(OF_LBBB, measurements=replace(LBBB, qrs_quality="poor"))
     assert verdicts(ground("Left bundle branch block.", "en", poor)) == {"left bundle branch block": "not measurable"}
+
+
+@pytest.mark.parametrize(("text", "ectopic_ms", "paced", "verdict"), [
+    ("Premature ventricular complexes.", 150.0, False, "supported"),
+    ("Frequent PVCs.", 0.0, False, "contradicted"),
+    ("Frequent PVCs.", 80.0, False, "contradicted"),   # an early beat that is not of the ventricles
+    ("Frequent PVCs.", None, False, "not measurable"),
+    ("Ventricular paced rhythm.", None, True, "supported"),
+    ("Ventricular paced rhythm.", None, False, "not measurable"),   # modern spikes are too short to be seen
+    ("Atrial flutter.", 0.0, False, None), ("Third degree AV block.", 0.0, False, None)])
+def test_ectopy_and_pacing(text: str, ectopic_ms: float | None, paced: bool, verdict: str | None) -> None:
+    found = ground(text, "en", replace(OF_LBBB, ectopic_ms=ectopic_ms, paced=paced))
+    assert [one.verdict.value for one in found.held] == ([] if verdict is None else [verdict])
+    said = dict(ground("Left bundle branch block.", "en", replace(OF_LBBB, ectopic_ms=150.0)).there)
+    assert said["premature ventricular complexes"] is False
+
+
+def annotated(folder: Path) -> dict[str, tuple[bool, bool]]:
+    """Record -> whether cardiologists say it has ventricular premature complexes, and that it is paced."""
+    name = "ludb.csv" if folder.name == "ludb" else "ptbxl_database.csv"
+    with (folder / name).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if folder.name == "ludb":
+        return {row["ID"]: (row["Extrasystolies"].startswith("Ventricular extrasystole"),
+                            bool(row["Cardiac pacing"].strip())) for row in rows}
+    return {row["ecg_id"]: ("'PVC'" in row["scp_codes"], "'PACE'" in row["scp_codes"]) for row in rows}
+
+
+@pytest.mark.parametrize(("dataset", "every"), [("ludb", 3), ("ptb-xl", 12)])
+def test_ectopy_and_pacing_of_real_recordings(shared_data: Path, dataset: str, every: int) -> None:
+    """Records that are annotated so, and some of those that are not."""
+    said = annotated(shared_data / dataset)
+    source = open_dataset(dataset, 0, 500, root=shared_data / dataset)
+    refs = [ref for i, ref in enumerate(source.listing()) if any(said[ref.record_id]) or i % every == 0]
+    ectopy: dict[bool, list[bool]] = {True: [], False: []}
+    pacing: dict[bool, list[bool]] = {True: [], False: []}
+    for recording in source.read(refs):
+        if isinstance(recording, QuarantineRow):
+            continue
+        found = find_waves(np.asarray(recording.signal), int(recording.fs))
+        assert found is not None
+        ventricular, paced = said[recording.ref.record_id]
+        pacing[paced].append(found.pacing is not None)
+        if not paced:
+            ectopy[ventricular].append((widest_ectopic_ms(found) or 0) >= 100)
+    assert np.mean(ectopy[True]) > 0.9 and np.mean(ectopy[False]) < 0.1
+    assert np.mean(pacing[True]) >= 0.8 and not any(pacing[False])
 
 
 def test_a_claim_is_judged_once_whoever_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:

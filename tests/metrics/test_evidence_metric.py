@@ -53,12 +53,14 @@ def test_the_truth_scores_and_another_patients_report_does_not(evidence: Evidenc
     assert {"rate", "axis"} <= {row.item for row in claims.rows}
     block = next(row for row in named.rows if row.item == "right bundle branch block")
     assert block.values["criteria met"].value == 1 and block.counts["there"] >= block.counts["stated"] - 1
+    ectopy = next(row for row in named.rows if row.item == "premature ventricular complexes")
+    assert ectopy.values["criteria met"].value >= 0.8 and ectopy.counts["there"] >= 0.8 * ectopy.counts["stated"] > 4
 
 
 def test_no_recording_is_measured_twice_and_no_waves_for_facts_alone(evidence: Evidence,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(delineation, "delineate", noting(made, "measured", delineation.delineate))
+    monkeypatch.setattr(delineation, "find_waves", noting(made, "measured", delineation.find_waves))
     monkeypatch.setattr(lead_waves_of, "lead_waves", noting(made, "waves", lead_waves_of.lead_waves))
     fresh = Evidence(evidence.store)
     row = evidence.store.row(0)

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What was measured on a signal, and whether its waves, None where there are none, were looked for."""
+    """What was measured on a signal, and whether its waves, None where there are none, its ectopic beats and spikes
+    were looked for (`with_waves`)."""
 
     measurements: Measurements
-    waves: LeadWaves | None
     with_waves: bool
+    waves: LeadWaves | None = None
+    ectopic_ms: float | None = None
+    paced: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ class RecordEvidence:
             return None
         row, length = self.row, self.row.sig_len - self.row.n_padded
         return Waveform(row.measurements or found.measurements, found.waves, row.sex,
-                        Beats(partial(_beats_of, self.store, self.index, length, row.fs)))
+                        Beats(partial(_beats_of, self.store, self.index, length, row.fs)), found.ectopic_ms,
+                        found.paced)
 
     @cached_property
     def beats(self) -> BeatTable | None:
@@ -98,17 +102,21 @@ class RecordEvidence:
         known = self.kept.get(self.index)
         if self.signal is None or (known is not None and (known.with_waves or not with_waves)):
             return known
-        from emgecg_cli.core.signals.delineation import FS_RANGE, delineate  # takes a moment to import
+        from emgecg_cli.core.signals.delineation import FS_RANGE, delineated, find_waves  # takes a moment to import
         from emgecg_cli.core.signals.delineation.lead_waves import lead_waves
+        from emgecg_cli.core.signals.delineation.per_beat import widest_ectopic_ms
 
         lowest, highest = FS_RANGE
         if not lowest <= self.row.fs <= highest:
-            self.kept[self.index] = _Measured(Measurements(), None, True)
-        else:
-            found = delineate(self.signal, self.row.fs)
-            waves = lead_waves(found, self.signal) if with_waves else None
-            self.kept[self.index] = _Measured(found.measurements, waves, with_waves)
-        return self.kept[self.index]
+            return self.kept.setdefault(self.index, _Measured(Measurements(), True))
+        found = find_waves(self.signal, self.row.fs)
+        measured = delineated(found, self.signal, self.row.fs)
+        kept = _Measured(measured.measurements, with_waves)
+        if with_waves and found is not None:
+            kept = replace(kept, waves=lead_waves(measured, self.signal), ectopic_ms=widest_ectopic_ms(found),
+                           paced=found.pacing is not None)
+        self.kept[self.index] = kept
+        return kept
 
 
 def _beats_of(store: Store, index: int, length: int, fs: int) -> Mapping[str, Any]:

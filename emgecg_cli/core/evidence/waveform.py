@@ -19,7 +19,7 @@ _POOR = (None, "poor")
 # By how much a limit must be missed to contradict, and by how much a stated number; of the larger ones a part as well.
 # Voltages of one heart differ by a fifth from day to day and with the place of chest electrodes.
 SLACK = {"p": 0.03, "q": 0.05, "r": 0.05, "s": 0.05, "t": 0.05, "st": 0.025, "qrs": 0.05, "q_ms": 6.0, "net": 0.1,
-         "end": 0.02, "sokolow": 0.7, "cornell": 0.5, "peguero": 0.5, "p_ms": 10.0}
+         "end": 0.02, "sokolow": 0.7, "cornell": 0.5, "peguero": 0.5, "p_ms": 10.0, "ectopic_ms": 20.0, "paced": 0.0}
 TOLERANCE = {"p": 0.05, "q": 0.1, "r": 0.15, "s": 0.15, "t": 0.1, "st": 0.1, "qrs": 0.2, "p_ms": 20.0, "q_ms": 15.0,
              "t_ms": 40.0, "st_ms": 40.0}
 _PART = 0.15
@@ -55,12 +55,18 @@ class Beats(Mapping[str, Mapping[str, Sequence[float | None]]]):
 @dataclass(frozen=True)
 class Waveform:
     """What a text is held against: the measurements of a recording, its waves by lead, the patient's sex ("M", "F"),
-    and where there is one its table of beats, lead -> name -> one value per beat, None where nothing was detected."""
+    and where there is one its table of beats, lead -> name -> one value per beat, None where nothing was detected.
+
+    `ectopic_ms` is the longest QRS complex of its ectopic beats, 0 where no beat is ectopic, None where that was not
+    measured; `paced` whether spikes were seen: that none was tells nothing.
+    """
 
     measurements: Measurements
     waves: LeadWaves | None = None
     sex: str | None = None
     beats: Mapping[str, Mapping[str, Sequence[float | None]]] | None = None
+    ectopic_ms: float | None = None
+    paced: bool = False
 
 
 def holds(claim: Claim | WaveClaim, of: Waveform) -> Verdict:
@@ -163,6 +169,10 @@ def _sum(name: str, of: Waveform) -> float | None:
     """A quantity of several leads, or of the recording."""
     if name == "p_ms":
         return None if of.measurements.p_quality in _POOR else of.measurements.p_ms
+    if name == "ectopic_ms":
+        return None if of.measurements.heart_rate_quality in _POOR else of.ectopic_ms
+    if name == "paced":
+        return 1.0 if of.paced else None
     if name == "peguero":
         depths = [of_lead("s", lead, of) for lead in LEADS]
         known, fourth = [depth for depth in depths if depth is not None], of_lead("s", "V4", of)

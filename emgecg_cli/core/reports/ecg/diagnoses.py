@@ -17,7 +17,7 @@ from emgecg_cli.core.reports.ecg.statements import statements
 from emgecg_cli.core.signals.leads import LEADS
 
 WAVES = ("p", "q", "r", "s", "t", "st", "qrs", "q_ms", "net", "end")   # of a lead
-SUMS = ("sokolow", "cornell", "peguero", "p_ms")                       # of the recording
+SUMS = ("sokolow", "cornell", "peguero", "p_ms", "ectopic_ms", "paced")                       # of the recording
 _HEAD = re.compile(r"\[([^\]]*)\]\s*(\S.*)")
 _CONDITION = re.compile(r"(?:(?:(?P<least>\d+) of )?(?P<leads>[IVaLRF1-6 ]+):\s*)?(?P<what>[a-z_]+)\s*"
                         r"(?P<op><=|>=|<|>|=)?\s*(?P<one>-?[\d.]+?)(?:\.\.(?P<two>-?[\d.]+)|\s+M\s+(?P<f>[\d.]+)\s+F)?")

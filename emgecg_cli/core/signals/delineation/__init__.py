@@ -27,7 +27,8 @@ from emgecg_cli.core.signals.delineation.ventricles import Qrs, TWave, find_qrs,
 from emgecg_cli.core.signals.delineation.waves import low_quantile
 from emgecg_cli.core.signals.leads import LEADS
 
-__all__ = ["BEAT_FS", "Delineation", "Found", "PWave", "Qrs", "TWave", "delineate", "find_waves", "measure"]
+__all__ = ["BEAT_FS", "Delineation", "Found", "PWave", "Qrs", "TWave", "delineate", "delineated", "find_waves",
+           "measure"]
 
 FS_RANGE = (100, 1000)
 _FEWEST_BEATS = 2
@@ -69,7 +70,11 @@ def measure(signal: np.ndarray, fs: int) -> Measurements:
 
 def delineate(signal: np.ndarray, fs: int) -> Delineation:
     """As `measure`, with the R peaks, the median beat and the fiducials."""
-    found = find_waves(signal, fs)
+    return delineated(find_waves(signal, fs), signal, fs)
+
+
+def delineated(found: Found | None, signal: np.ndarray, fs: int) -> Delineation:
+    """As `delineate`, of what `find_waves` found in the same signal."""
     if found is None:
         return _nothing(fs)
     filtered, shapes, beat = found.filtered, found.shapes, found.beat

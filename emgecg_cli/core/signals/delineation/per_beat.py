@@ -61,6 +61,14 @@ def measure_beats(signal: np.ndarray, fs: int, *, qtc: str = "bazett") -> BeatTa
     return BeatTable(found.shapes.r / GRID_FS, ectopic, table, common, lead_edges, qtc)
 
 
+def widest_ectopic_ms(found: Found) -> float | None:
+    """The longest QRS complex of the ectopic beats, 0 where no beat is ectopic; None where none of them can be read."""
+    at = found.shapes.r[find_ectopic(found.shapes, found.rhythm)].tolist()
+    lengths = [_MS * (off - on) for on, off in (_single_qrs(found, r) for r in at)]
+    known = [length for length in lengths if np.isfinite(length)]
+    return float(max(known)) if known else None if lengths else 0.0
+
+
 def _place(found: Found, ectopic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The boundaries of every beat in seconds: (6, n) of the median lead, (C, 6, n) of each; NaN where a
     wave is not there, lies outside of the recording, or in the beat beside it."""
