@@ -25,11 +25,11 @@ p { margin: 0 0 .6rem; }
 .shown figure { margin: .4rem 0 0; }
 .notes { padding-left: 1.2rem; }
 .scroll { overflow-x: auto; margin-bottom: .6rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; min-width: 100%; }
+table { border-collapse: separate; border-spacing: 0; font-size: .9rem; font-variant-numeric: tabular-nums;
+  min-width: 100%; }
 th, td { padding: .45rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; min-width: 6.5rem; }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--page);
-  border-bottom: 0; box-shadow: inset 0 -1px var(--line); }  /* a border would scroll away */
+th:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
 td { white-space: nowrap; }
 th small { display: block; color: var(--soft); font-weight: 400; font-size: .83em; overflow-wrap: normal; }
 td small { display: block; color: var(--soft); font-size: .83em; }
