@@ -5,12 +5,13 @@ Nothing heavy is imported here; a command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -48,13 +49,18 @@ PIPELINE, AROUND = "The pipeline, in order", "Around it"
 
 _UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of a name that are not UTF-8, as Python holds them
 
+def help_of(function: Callable[..., object]) -> str:
+    """The help of a command: the paragraphs of its docstring, which break where the terminal ends, not the source."""
+    return "\n\n".join(" ".join(one.split()) for one in (inspect.getdoc(function) or "").split("\n\n"))
+
+
 app = typer.Typer(name="medreport", add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode="rich", context_settings={"help_option_names": ["-h", "--help"]})
 for function in (prepare, build_instructions, pretrain, train, generate, export, perturb, score):
-    app.command(rich_help_panel=PIPELINE)(function)
+    app.command(rich_help_panel=PIPELINE, help=help_of(function))(function)
 for function in (report, import_weights, probe, certify, robustness, benchmark, view, pages, leaks, verify, references,
                  doctor, demo, completion):
-    app.command(rich_help_panel=AROUND)(function)
+    app.command(rich_help_panel=AROUND, help=help_of(function))(function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,8 +73,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def medreport(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
                                                     help="Print the version.")] = False) -> None:
-    """From raw ECG recordings to clinical reports whose every score can be reproduced. A research tool, not a medical
-    device."""
+    """From raw ECG and EMG recordings to clinical reports whose every score can be reproduced. A research tool, not a
+    medical device."""
 
 
 def main() -> None:

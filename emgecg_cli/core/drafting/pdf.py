@@ -141,4 +141,7 @@ def _draw(pdf: Any, page: Page) -> None:
     for text in page.texts:
         axes.text(text.x, text.y, text.text, fontsize=text.size * scale * POINTS, color=NOTE if text.note else INK,
                   fontweight="bold" if text.bold else "normal", va="baseline", parse_math=False)
+    if scale < 1:  # what is printed below the traces holds for the squares alone
+        axes.text(page.width - RIGHT, 6.0, f"drawn at {scale:.0%} of its size", ha="right", va="baseline",
+                  fontsize=SMALL_MM * scale * POINTS, color=NOTE)
     pdf.savefig(figure)
