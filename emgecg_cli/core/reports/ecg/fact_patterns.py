@@ -41,7 +41,8 @@ _PART = r"(?:[- ]?(?:intervall?\w*|int|duration|dauer|zeit|tid\w*|breite|bredd|w
         r"deviation|abweichung)\b)*"
 _BETWEEN = r"(?:\s*(?:(?:is|of|about|around|circa|approximately|measures|measured|betraegt|von|ist|aer|was|at|to|mit|" \
            r"auf|med|paa|till|prolonged|lengthened|borderline|increased|short(?:ened)?|normal\w*|wide(?:ned)?|mildly|" \
-           r"slightly|markedly|leicht|laett|(?:ver|foer)laeng\w*|verkuerzt|foerkortad|verbreitert|bazett|fridericia|" \
+           r"slightly|markedly|leicht|laett|(?:ver|foer)laeng\w*|verkuerzt|foerkortad|verbreitert|now|" \
+           r"prolongation|(?:ver|foer)laengerung|foerlaengning|currently|jetzt|aktuell|nu|bazett|fridericia|" \
            r"ca|approx)\b\.?|[:=,()~]))*\s*"
 _NAMES = {
     "rate": r"(?<!atrial )(?<!vorhof)(?:(?:heart|ventricular|sinus|pulse|overall)[ -]*)?(?:rate|frequency|herzfrequenz|"
@@ -55,15 +56,16 @@ STATED = {kind: re.compile(rf"(?<![a-z]){name}{_PART}{_BETWEEN}{_LIMIT}\s*{_NUMB
                            rf"(?!\s*(?:{_OTHER_UNIT.get(kind, _PER_MINUTE + '|mm|mv|%')}))")
            for kind, name in _NAMES.items()}
 _MS = r"(?:\d{3}|0?[.,]\d{2,3})"
-PAIR = re.compile(rf"(?<![a-z])qt\s*/\s*qtc(?:[- ]?intervall?)?\D{{0,6}}?(?P<qt>{_MS})\s*(?:ms|s)?\s*/\s*"
+PAIR = re.compile(rf"(?<![a-z])qt-?\s*/\s*qtc(?:[- ]?intervall?)?\D{{0,6}}?(?P<qt>{_MS})\s*(?:ms|s)?\s*/\s*"
                   rf"(?P<qtc>{_MS})(?!\d)")
 # The axes of P, QRS and T as machines print them: "P-R-T axes 60 -20 45"; one that was not measured is a star.
 _DEGREES = r"(?:[-+]?\d{1,3}|\*+)"
-AXES = re.compile(rf"(?<![a-z])p[-/ ,]*(?:qrs|r)[-/ ,]*t[- ]*(?:axes|axis|achsen?|lagetyp|axlar)\s*[:=]?"
+AXES = re.compile(rf"(?<![a-z])p[-/ ,]*(?:qrs|r)[-/ ,]*t[- ]*(?:axes|axis|achsen?|lagetyp|axlar)?\s*[:=]?"
                   rf"\s*{_DEGREES}\s*°?[\s/,;]+(?P<qrs>{_DEGREES})\s*°?[\s/,;]+{_DEGREES}")
 BPM = re.compile(rf"(?<![\d.,]){_LIMIT}\s*{_NUMBER}{_END}\s*{_PER_MINUTE}")
 # What a number per minute belongs to that is no rate of the ventricles.
-NOT_RATE = re.compile(r"(?:extrasystol\w*|\bs?ves\b|\bes\b|\bpvcs?|\bpacs?|atrial|vorhof\w*|foermaks\w*|"
+NOT_RATE = re.compile(r"(?:extrasystol\w*|\bs?ves\b|\bes\b|\bpvcs?|\bpacs?|"
+                      r"atrial (?:rate|flutter)|vorhof(?!flimm)\w*|foermaks(?!flimmer)\w*|"
                       r"uniforme?|polymorph)(?:[^\w,.;]+[a-z]+){0,3}[^\w.;]*$")
 WORDS: tuple[tuple[re.Pattern[str], Claim], ...] = tuple((re.compile(pattern), claim) for pattern, claim in (
     (r"(?<!a)\b(?:tachycard|tachykard|takykard)(?!\w*[- ]brady)|rapid ventricular (?:response|rate)|"
@@ -84,18 +86,19 @@ WORDS: tuple[tuple[re.Pattern[str], Claim], ...] = tuple((re.compile(pattern), c
     (r"short(?:ened)? qt|qt-?(?:zeit|intervall?) verkuerzt|verkuerzte qt", Claim("qtc", high=limits.SHORT_QTC,
                                                                                 abnormal=True)),
     (r"normal qtc?\b|qtc? interval (?:is )?normal", Claim("qtc", limits.SHORT_QTC, limits.LONG_QTC["F"])),
-    (r"left(?:ward)? axis|leftward qrs axis|axis deviation to the left|ueberdrehter linkstyp|\bvaenster(?:staelld)? "
-     r"(?:el)?axel", Claim("axis", -180, limits.LEFT_AXIS, True)),
-    (r"right(?:ward)? axis|axis deviation to the right|(?<!sagittal)(?:ueberdrehter )?rechtstyp|hoeger(?:staelld)? "
-     r"(?:el)?axel", Claim("axis", limits.RIGHT_AXIS, 180, True)),
+    (r"left(?:ward)? axis|leftward qrs axis|axis deviation to the left|ueberdrehter links(?:lage)?typ|"
+     r"\bvaenster(?:staelld)? (?:el)?axel", Claim("axis", -180, limits.LEFT_AXIS, True)),
+    (r"right(?:ward)? axis|axis deviation to the right|(?<!sagittal)(?:ueberdrehter )?rechts(?:lage)?typ|"
+     r"hoeger(?:staelld)? (?:el)?axel", Claim("axis", limits.RIGHT_AXIS, 180, True)),
     (r"normal (?:qrs )?axis|axis (?:is )?normal|lagetyp normal|normal (?:el-?)?axel",
      Claim("axis", limits.LEFT_AXIS, limits.RIGHT_AXIS)),
-    (r"(?<!ueberdrehter )linkstyp", Claim("axis", -30, 30)), (r"indifferenztyp", Claim("axis", 30, 60)),
-    (r"steiltyp", Claim("axis", 60, 90)),
+    (r"(?<!ueberdrehter )links(?:lage)?typ", Claim("axis", -30, 30)),
+    (r"indifferenz(?:lage)?typ", Claim("axis", 30, 60)),
+    (r"steil(?:lage)?typ", Claim("axis", 60, 90)),
     (r"(?<!ir)\bregular (?:sinus |narrow |heart )?(?:rhythm|rate)|rhythm is regular|\bregelmaessiger? rhythm|"
      r"\bregelbunden", Claim("regular", 1, 1)),
     (r"irregular(?:ly irregular)? (?:\w+ )?(?:rhythm|rate|ventric|response)|rhythm is irregular|"
-     r"unregelmaessiger? rhythm|oregelbunden", Claim("regular", 0, 0, True)),
+     r"unregelmaessiger? (?:rhythm|rr|r-r|herz)|irregular (?:rr|r-r)|oregelbunden", Claim("regular", 0, 0, True)),
     (r"(?:no|without|absent|absence of) (?:discernible |visible |clear )?p[- ]?waves?|p[- ]?waves? (?:(?:is|are) )?"
      r"(?:absent|not (?:seen|visible|discernible|identif\w+|present))|keine? p-?welle|"
      r"p-?wellen? (?:sind )?(?:nicht|fehlen)|fehlende p-?welle|inga p-?vaag|p-?vaag\w* saknas", Claim("p", 0, 0, True)),
@@ -109,7 +112,7 @@ DOUBTED = re.compile(r"\b(?:possible|possibly|probabl[ey]|borderline|consider|ca
 ST = re.compile(r"\bst(?:[- ](?:segment|t|strecken?))*[- ]?(?P<what>elevations?|depressions?|hebung\w*|senkung\w*|"
                  r"hoejning\w*|saenkning\w*)|(?P<before>elevation|depression) of (?:the )?st\b")
 AMOUNT = re.compile(r"(?<![\d.,])(?:(?P<from>\d(?:[.,]\d{1,2})?)\s*(?:-|to|bis|till)\s*)?"
-                    r"(?P<number>\d{1,4}(?:[.,]\d{1,2})?)\s*(?P<unit>mm|mv|uv)\b(?!\s*/)")
+                    r"(?P<number>\d{1,4}(?:[.,]\d{1,2})?)[\s-]*(?P<unit>mm|mv|uv)\b(?!\s*/)")
 LEAD = re.compile(r"\bv\s?([1-6])(?:\s*(?:-|to|through|thru|bis|till)\s*v?\s?([1-6]))?\b"
                   r"((?:(?:, ?|/|\+|&| and | und | och )[1-6](?!\d|\.\d|(?:,\d)?\s*m[mv]))*)|\b(avr|avl|avf)\b|"
                   r"(?<![a-z-])(?<!block )(?<!type )(?<!typ )(?<!mobitz )(?<!grad )(?<!degree )(?<!class )"

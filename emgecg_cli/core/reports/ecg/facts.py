@@ -109,7 +109,8 @@ def _numbers(sentence: str) -> Iterator[Claim]:
             claim = _stated(kind, match)
             if match.start("number") in taken or claim is None or _refused(sentence, match.start()):
                 continue
-            if kind == "rate" and NOT_RATE.search(_before(sentence, match.start())):
+            if kind == "rate" and not match[0].startswith(("ventric", "kammer", "kammar")) and \
+                    NOT_RATE.search(_before(sentence, match.start())):
                 continue
             taken.add(match.start("number"))
             yield claim

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 
 _PAST = re.compile(
-    r"\b(?:previous(?:ly)?|prior|earlier|history of|compared (?:with|to)|in comparison|"
+    r"\b(?:previous(?:ly)?|prior|earlier|(?:in|i|im jahr) (?:19|20)\d\d|"
+    r"history of|compared (?:with|to)|in comparison|"
     r"(?:last|old|former) (?:tracing|ecg|ekg|study)|"
     r"z\.n\.|frueher\w*|vorbefund\w*|vor-?ekg\w*|voraufnahme\w*|zuvor|vormals|vorherig\w*|(?:letzte\w*|alte\w*) ekg|"
     r"im vergleich|verglichen|tidigare|foeregaaende|foerra|senaste ekg|jaemfoert)(?![a-z])|\((?:it )?(?:was|war|var) |"
     r"^\s*(?:it )?(?:was|war|var) ")
 _NOW = re.compile(r"\b(?:now|today|currently|at present|heute|jetzt|aktuell|derzeit|nu|idag|i dag)\b")
+_ASIDE = re.compile(r"\([^()]{0,80}\)")
 _CLAUSE = re.compile(r"[,;()]|(?=\b(?:compared (?:with|to)|im vergleich|verglichen mit|jaemfoert med)\b)")
 _RECORDING = r"(?:ecg|ekg|tracing|study|recording|vor-?ekg|vorbefund|voraufnahme|aufnahme)"
 _DATE = r"(?:(?:of|from|on|dated|vom|von|aus|fraan|den) )?\d[\w./-]*(?: \d\d:\d\d)?"
@@ -35,6 +37,7 @@ _BY = re.compile(rf"\b(?:{_CHANGE}) by \d+(?:[.,]\d+)?{_UNIT}")
 def told_now(sentence: str) -> str:
     """A sentence in lower case less its clauses on earlier recordings; "" where it has no others."""
     sentence = _BY.sub("", _FROM.sub("", sentence))
+    sentence = _ASIDE.sub(lambda aside: " " if _PAST.search(aside[0]) else aside[0], sentence)
     if not _PAST.search(sentence):
         return sentence
     kept, past = [], False
