@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pipeline import contents, make_store
+from processes import run_in_processes
+from safetensors.torch import load_file
 from tiny_bert import make_bert
 from torch import Tensor
 
@@ -92,6 +95,25 @@ def test_the_losses_are_the_specs_and_shares_of_several_processes_add_up(opened:
         objective.clamp()
         assert float(objective.logit_scale) == pytest.approx(math.log(100))
         objective.logit_scale.fill_(math.log(1 / 0.07))
+
+
+@pytest.mark.long
+def test_two_processes_pretrain_as_one(store: Path, tmp_path: Path) -> None:
+    bert = make_bert(tmp_path / "bert", ["sinus rhythm normal ecg", "atrial fibrillation"] * 9)
+    described = json.loads((bert / "config.json").read_text())
+    described |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # else drawn in each process apart
+    (bert / "config.json").write_text(json.dumps(described))
+    settings = {"objective": "coca", "encoder": "ecg-coca-tiny", "steps": 2, "text_tower": str(bert), "mix": "none"}
+    for world in (1, 2):
+        run_in_processes("coca_worker.py", {"store": str(store), "out": str(tmp_path / str(world)),
+                                            "settings": settings | {"batch_size": 6 // world}}, world=world)
+    for name in ("encoder", "text_heads"):
+        one, two = (load_file(tmp_path / world / f"{name}.safetensors") for world in "12")
+        for key in one:
+            torch.testing.assert_close(two[key], one[key], atol=2e-5, rtol=1e-4)
+    losses = [[json.loads(line) for line in (tmp_path / world / "metrics.jsonl").open()] for world in "12"]
+    for alone, shared in zip(*losses, strict=True):
+        assert shared == pytest.approx(alone, rel=1e-4)
 
 
 def test_what_is_no_matrix_does_not_decay(opened: tuple[Any, Any]) -> None:
