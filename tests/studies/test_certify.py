@@ -167,7 +167,7 @@ def test_a_killed_certificate_ends_with_the_same_bytes(short_run: Path, tmp_path
 
 
 SEEDS = (0, 1, 2)  # each takes two trainings, some two minutes
-RECORDS, STEPS = 1500, 400
+RECORDS, STEPS = 1200, 360
 
 
 @pytest.mark.long
@@ -187,7 +187,7 @@ def test_a_model_of_signals_uses_them_and_one_of_zeros_does_not(tmp_path: Path,
                     patched.setattr(EcgSource, "read", lambda self, record: np.zeros_like(self.blank()))
                 train(instructions, tmp_path / f"{seed}/{name}", config)
             certify(tmp_path / f"{seed}/{name}", tmp_path / f"{seed}/certificate-{name}",
-                    Settings(GenerateConfig(seed=seed)), places=Places(), stage=_silent)
+                    Settings(GenerateConfig(seed=seed), resamples=500), places=Places(), stage=_silent)
             found = json.loads((tmp_path / f"{seed}/certificate-{name}" / CERTIFICATE).read_text())
             deciding = [one for one in found["differences"] if one["condition"] == OTHER
                         and (one["decisive"] or one["kind"] == "loss")]
