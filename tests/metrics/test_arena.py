@@ -94,6 +94,21 @@ def test_a_judge_sees_all_turns_in_their_order_and_no_turn_ends_its_text(
     assert swapped in shown and swapped[0] != swapped[1]
 
 
+def test_a_judge_of_adherence_sees_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    asked = [one | {"question": [f"What is the rhythm of {one['record_id']}?", "And now?"]} for one in DIALOGUES[:2]]
+    with ApiServer(otherwise=lambda prompt: completion(json.dumps(in_form(prompt)))) as server:
+        scores(written(tmp_path, asked), server, capsys)
+        shown = [texts_in(one["messages"][0]["content"]) for one in server.requests]
+    assert any("Turn 1: What is the rhythm of r1?\n\nTurn 2: And now?" in reference and
+               reference.endswith("Turn 1: Left bundle branch block.\n\nTurn 2: Refer to cardiology.")
+               and "r1" not in text for reference, text in shown)
+    path = written(tmp_path, [DIALOGUES[0] | {"question": "one for both turns"}])
+    with pytest.raises(MedReportError, match=r"line 1.*turns"):
+        read_predictions(path)
+
+
 def test_the_mean_is_of_all_scores_times_ten_ties_and_what_failed_apart(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Two dialogues with one verdict (a tie), one with another, one that is never scored."""

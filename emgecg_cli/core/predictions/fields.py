@@ -43,9 +43,9 @@ def parse_fields(given: Iterable[str]) -> dict[str, str]:
 def to_row(values: Mapping[str, Any], mapping: Mapping[str, str], where: str) -> PredictionRow:
     """The prediction that a JSON object at `where` holds; `mapping` says which of its fields is which of ours.
 
-    Ids may be whole numbers, and there may be several references; a prediction that is a list is a dialogue, and so is
-    its reference. Raises MedReportError for a field that is missing or
-    of another type, naming those there are.
+    Ids may be whole numbers, and there may be several references; a prediction that is a list is a dialogue, and so are
+    its reference and its question, if it has one. Raises MedReportError for a field that is missing or of another type,
+    naming those there are.
     """
     own = {name: values[theirs] for name, theirs in mapping.items() if theirs in values}
     row = {name: value for name, value in values.items() if name not in mapping} | own
@@ -54,7 +54,7 @@ def to_row(values: Mapping[str, Any], mapping: Mapping[str, str], where: str) ->
     for name in ("record_id", "subject_id"):
         row[name] = _id(row.get(name))
     if isinstance(row["prediction"], list):
-        for name in ("prediction", "reference"):
+        for name in ("prediction", "reference", *(["question"] if row.get("question") is not None else [])):
             row[name] = _dialogue(row[name], name, where)
     if isinstance(row["reference"], list):
         row["reference"], row["more_references"] = _several(row["reference"], where)

@@ -12,6 +12,7 @@ from emgecg_cli.core.metrics.bench.tasks import TASKS, task_of
 from emgecg_cli.core.metrics.judged.criteria import Criteria, Criterion
 from emgecg_cli.core.metrics.judged.judge import Judged
 from emgecg_cli.core.metrics.judged.meit import CRITERIA as OF_REPORTS
+from emgecg_cli.core.metrics.judged.panel import Pair
 
 _ROLE = "You are an experienced cardiologist who grades the interpretation of ECGs."
 REPORT = Criteria(
@@ -25,13 +26,13 @@ REPORT = Criteria(
         Criterion("rhythm", "Rhythm", "are rhythm and rate as in the reference?"),
     ), samples=OF_REPORTS.samples)
 ARENA = Criteria(
-    name="ecgbench-arena", version=1, role=_ROLE + " The texts are the answers of a dialogue, turn by turn; judge all "
+    name="ecgbench-arena", version=2, role=_ROLE + " The texts are the answers of a dialogue, turn by turn; judge all "
     "turns together.", lowest=0, highest=10, lowest_means="not at all", highest_means="fully; 5 is in part",
     criteria=(
         Criterion("accuracy", "Accuracy", "are the answers right by the reference?", telling=True),
         Criterion("completeness", "Completeness", "is everything of the reference's answers there?", telling=True),
-        Criterion("instructions", "Instruction adherence", "does each answer keep to what was asked, as the reference "
-                  "does?"),
+        Criterion("instructions", "Instruction adherence", "does each answer keep to what was asked (the reference "
+                  "says it, or shows it), as the reference does?"),
     ), samples=OF_REPORTS.samples)
 
 
@@ -71,3 +72,8 @@ class ArenaJudge(ReportJudge):
     kind = "arena"
     asked = ARENA
     declared = _declared(name)
+
+    def shown(self, reference: str, hypothesis: str, row: PredictionRow) -> Pair:
+        """The reference beside what was asked, where the row says it: adherence is to that."""
+        asked = f"Asked was:\n{row.question}\n\nAnswers of the reference:\n" if row.question else ""
+        return asked + reference, hypothesis

@@ -91,6 +91,10 @@ class Judged:
             self._declare()
         return None if self._labels else "; ".join(self._withheld())
 
+    def shown(self, reference: str, hypothesis: str, row: PredictionRow) -> Pair:
+        """What a judge is shown of a report: its reference and its text."""
+        return reference, hypothesis
+
     def columns(self) -> tuple[str, ...]:
         """Of each judge the sums of its scores, reports judged and reports without a verdict; of two judges how often
         they gave which two scores."""
@@ -104,7 +108,7 @@ class Judged:
         """Scores and counts per report, float (n, k); all zero for a report that is not among those to be judged."""
         assert self._panel is not None and self._criteria is not None
         asked = [i for i, row in enumerate(rows) if self._chosen is None or row.record_id in self._chosen]
-        pairs = [(references[i], hypotheses[i]) for i in asked]
+        pairs = [self.shown(references[i], hypotheses[i], rows[i]) for i in asked]
         found = np.zeros((len(rows), len(self.columns())))
         by_judge = [self._verdicts(judge, pairs) for judge in self._panel.judges if judge.label in self._labels]
         width = len(self._keys) + 2
@@ -156,7 +160,7 @@ class Judged:
     def notes(self, hypotheses: Sequence[str], rows: Sequence[PredictionRow]) -> list[str]:
         """Which judges are left out, how many reports have no verdict, and on how many this rests."""
         notes = [*self._withheld()]
-        pairs = {(row.reference or "", text) for text, row in zip(hypotheses, rows, strict=True)}
+        pairs = {self.shown(row.reference or "", text, row) for text, row in zip(hypotheses, rows, strict=True)}
         for label in self._labels:
             own = [self._said[label, pair] for pair in pairs if (label, pair) in self._said]
             if failed := sum(scores is None for scores in own):
