@@ -31,6 +31,7 @@ benchmarks: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/score_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generate_speed.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/report_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/store_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/prepare_scale.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/read_speed.py $(ROOT)

@@ -5,6 +5,7 @@ Nothing heavy is imported here; a command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 import os
@@ -90,7 +91,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=errors)
     completion_init()
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    gc.freeze()  # all goes with the process: Python would look for garbage first, two seconds where torch was imported
+    sys.exit(status)
 
 
 def _in_utf8() -> None:

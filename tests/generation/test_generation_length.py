@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import json
 import shutil
@@ -14,6 +16,7 @@ import torch
 from manifests import change_manifest
 
 from emgecg_cli.commands import app
+from emgecg_cli.core import generation
 from emgecg_cli.core.artifacts import PredictionRow, read_rows
 from emgecg_cli.core.claims import sums_path
 from emgecg_cli.core.config import GenerateConfig
@@ -188,3 +191,10 @@ def test_a_report_that_ends_is_not_cut(short_run: Path, tmp_path: Path, capsys: 
     assert app.run(["generate", str(short_run), "--out", str(tmp_path / "p.jsonl"), "--limit", "3"]) == 0
     assert read_manifest(tmp_path / "p.jsonl", "predictions").counts == {"records": 3, "empty": 3, "truncated": 0}
     assert "were cut" not in capsys.readouterr().err
+
+
+def test_the_import_leaves_the_garbage_collector_as_it_was() -> None:
+    for switch, on in ((gc.disable, False), (gc.enable, True)):
+        switch()
+        importlib.reload(generation)
+        assert gc.isenabled() == on and gc.get_freeze_count() == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 
 from emgecg_cli.core.datasets.formats.wfdb_headers import find_records, read_header
 from emgecg_cli.core.datasets.formats.wfdb_records import read_leads
@@ -93,6 +93,14 @@ def test_the_numbers_are_those_of_scipy(fs_from: int, fs_to: int) -> None:
         assert found.shape == expected.shape and found.dtype == np.int16 and found_clipped == clipped
         difference = np.abs(found.astype(int) - expected)
         assert difference.max(initial=0) <= 1 and np.count_nonzero(difference) <= difference.size // 10 ** 4
+
+
+@pytest.mark.parametrize("fs_from, fs_to", RATES)
+def test_the_filter_is_that_of_scipy_bit_by_bit(fs_from: int, fs_to: int) -> None:
+    ratio = resampling_ratio(fs_from, fs_to)
+    most = max(ratio.numerator, ratio.denominator)
+    expected = firwin(20 * most + 1, 1 / most, window=("kaiser", 5.0))
+    assert np.array_equal(resampling._taps(ratio.numerator, ratio.denominator), expected)
 
 
 def test_real_recordings_are_resampled_as_by_scipy(shared_data: Path) -> None:

@@ -6,9 +6,22 @@ so a killed run ends with the bytes of an unbroken one, and several writers with
 
 from __future__ import annotations
 
-from emgecg_cli.core.generation.processes import write_parts
-from emgecg_cli.core.generation.run import GenerateResult, generate_reports
-from emgecg_cli.core.generation.shown import SIGNALS
-from emgecg_cli.core.generation.task import Places
+import gc
+
+# Modules stay: looking for garbage among those of torch and transformers takes a sixth of the time of their import.
+# Frozen and thawed, what they hold counts as old at once, and is not looked through while it grows old.
+_collecting = gc.isenabled()
+gc.disable()
+try:
+    from emgecg_cli.core.generation.processes import write_parts
+    from emgecg_cli.core.generation.run import GenerateResult, generate_reports
+    from emgecg_cli.core.generation.shown import SIGNALS
+    from emgecg_cli.core.generation.task import Places
+finally:
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
+    if _collecting:
+        gc.enable()
 
 __all__ = ["SIGNALS", "GenerateResult", "Places", "generate_reports", "write_parts"]
