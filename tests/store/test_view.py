@@ -94,8 +94,8 @@ def test_measurements_of_the_store_are_shown_and_else_made(store, monkeypatch):
     from emgecg_cli.core.signals import delineation
 
     found = delineation.delineate(np.zeros((12, 1000), np.int16), 100)
-    monkeypatch.setattr(delineation, "delineate",
-                        lambda signal, fs: replace(found, measurements=Measurements(n_beats=fs)))
+    monkeypatch.setattr(delineation, "delineated",
+                        lambda waves, signal, fs: replace(found, measurements=Measurements(n_beats=fs)))
     view = viewing.open_record(store, None, 0)
     assert view.measured_now and view.measurements.n_beats == 100
     stored = Measurements(n_beats=7)
