@@ -15,7 +15,6 @@ from emgecg_cli.core.evidence.waveform import Waveform
 from emgecg_cli.core.reports.ecg.labels import Status, label, label_all
 from emgecg_cli.core.reports.ecg.rules import LANGUAGES
 from emgecg_cli.core.reports.language import UNDETERMINED, detect_language
-from emgecg_cli.core.signals.delineation import FS_RANGE
 from emgecg_cli.core.signals.leads import LEADS
 
 _ECG = re.compile(r"\becg\b", re.I)
@@ -85,17 +84,15 @@ class Grounds:
 
 def grounds_of(evidence: Evidence, index: int) -> Grounds:
     """The grounds of the record in a row of the store, which has a report."""
-    from emgecg_cli.core.signals.delineation.beat_table import serialise_gem
-    from emgecg_cli.core.signals.delineation.per_beat import measure_beats  # takes a moment to import
+    from emgecg_cli.core.signals.delineation.beat_table import serialise_gem  # takes a moment to import
 
     record = evidence.at(index)
     waveform = record.waveform   # before the measurements, which are made with it where the store has none
-    row, found, signal = record.row, record.measurements or Measurements(), record.signal
+    row, found, table = record.row, record.measurements or Measurements(), record.beats
     leads: Mapping[str, Mapping[str, Series]] = {}
     ectopic: list[bool] = []
     text = ""
-    if signal is not None and FS_RANGE[0] <= row.fs <= FS_RANGE[1]:
-        table = measure_beats(signal, row.fs)
+    if table is not None:
         told, text = table.to_json(), serialise_gem(table)
         leads, ectopic = told["leads"], [bool(beat["ectopic"]) for beat in told["beats"]]
     return Grounds(row.record_id, row.report or "", row.language, found, leads, ectopic,
